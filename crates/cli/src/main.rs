@@ -1,0 +1,2 @@
+//! The `nibble` program.
+fn main() {}
