@@ -1,2 +1,26 @@
-//! The `nibble` program.
-fn main() {}
+//! The `nibble` program: parses the command line, runs one row of COMMANDS and turns its error into a message, a hint and an exit code.
+//!
+//! This crate is the only one that prints and that reads the environment. Results go to stdout; progress, notes and warnings to stderr.
+
+#![expect(dead_code, reason = "the commands that need them land with the libraries")]
+
+mod commands;
+mod exit;
+mod hints;
+mod interrupt;
+mod progress;
+mod terminal;
+mod units;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    exit::install_panic_hook();
+    interrupt::install();
+    let matches = commands::program().get_matches();
+    let console = terminal::Console::new(matches.get_flag("quiet"));
+    match commands::dispatch(&matches, &console) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => exit::report(&error),
+    }
+}

@@ -1,0 +1,147 @@
+//! COMMANDS: one row a command. Parser, help, completions, man pages and tests all walk this table.
+//!
+//! To add a command: a file here with `ROW`, and its name in COMMANDS.
+
+mod completions;
+mod man;
+
+use anyhow::Result;
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+use crate::exit;
+use crate::terminal::Console;
+
+/// One command of the program.
+pub struct Row {
+    /// The word after `nibble`.
+    pub name: &'static str,
+    /// One line for the list of commands.
+    pub about: &'static str,
+    /// More about it for its own help, after the one line; may be empty.
+    pub details: &'static str,
+    /// What it is for, and the command line that does it. The first is the one a beginner should see.
+    pub examples: &'static [(&'static str, &'static str)],
+    /// Adds its arguments.
+    pub args: fn(Command) -> Command,
+    /// Does it.
+    pub run: fn(&ArgMatches, &Console) -> Result<()>,
+}
+
+/// Every command, in the order of the help.
+pub static COMMANDS: &[&Row] = &[&completions::ROW, &man::ROW];
+
+const ABOUT: &str = "Makes language models small and runs them: checkpoint in, GGUF or NF4 out, answers on this device";
+
+/// The whole command line as clap sees it.
+pub fn program() -> Command {
+    let mut program = Command::new("nibble")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(ABOUT)
+        .after_help(format!("Each command explains itself: nibble help COMMAND.\n{}.", exit::HELP))
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .max_term_width(120)
+        .arg(
+            Arg::new("quiet")
+                .short('q')
+                .long("quiet")
+                .global(true)
+                .action(ArgAction::SetTrue)
+                .help("No progress and no notes on stderr; warnings and errors stay"),
+        );
+    for row in COMMANDS {
+        let mut command = Command::new(row.name).about(row.about).after_help(examples(row));
+        if !row.details.is_empty() {
+            command = command.long_about(format!("{}.\n\n{}", row.about, row.details));
+        }
+        program = program.subcommand((row.args)(command));
+    }
+    program
+}
+
+fn examples(row: &Row) -> String {
+    let mut text = String::from(if row.examples.len() == 1 { "Example:" } else { "Examples:" });
+    for (what, line) in row.examples {
+        text.push_str(&format!("\n  {line}\n      {what}"));
+    }
+    text
+}
+
+/// Runs the command that was named.
+pub fn dispatch(matches: &ArgMatches, console: &Console) -> Result<()> {
+    let (name, arguments) = matches.subcommand().expect("clap requires a subcommand");
+    let row = COMMANDS.iter().find(|row| row.name == name).expect("clap knows only the names of the table");
+    (row.run)(arguments, console)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Splits as a shell does, as far as the examples need it: blanks, and double quotes that hold them together. Stops at `|`.
+    fn words(line: &str) -> Vec<String> {
+        let mut words = vec![];
+        for (i, part) in line.split('"').enumerate() {
+            match i % 2 {
+                0 => words.extend(part.split_whitespace().map(str::to_string)),
+                _ => words.push(part.to_string()),
+            }
+        }
+        let end = words.iter().position(|w| matches!(w.as_str(), "|" | ">")).unwrap_or(words.len());
+        words.truncate(end);
+        words
+    }
+
+    #[test]
+    fn clap_finds_no_fault_in_the_table() {
+        program().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_an_about_and_examples_that_parse() {
+        for row in COMMANDS {
+            assert!(row.about.len() > 10 && !row.about.ends_with('.'), "{}: about {:?}", row.name, row.about);
+            assert!(!row.examples.is_empty(), "{}: no example", row.name);
+            for (what, line) in row.examples {
+                assert!(!what.is_empty());
+                let words = words(line);
+                assert_eq!(&words[..2], ["nibble", row.name], "{line}");
+                if let Err(error) = program().try_get_matches_from(&words) {
+                    panic!("{line}: {error}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_argument_has_a_help_text() {
+        for command in program().get_subcommands() {
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "nibble {} {}", command.get_name(), argument.get_id());
+            }
+        }
+    }
+
+    #[test]
+    fn help_completions_and_man_show_every_command() {
+        let help = program().render_long_help().to_string();
+        let mut bash = vec![];
+        completions::write(clap_complete::Shell::Bash, &mut bash);
+        let bash = String::from_utf8(bash).unwrap();
+        let pages = man::pages().unwrap();
+        let top = String::from_utf8(pages[0].1.clone()).unwrap();
+        for row in COMMANDS {
+            assert!(help.contains(row.name) && help.contains(row.about), "{} in the help", row.name);
+            assert!(
+                bash.contains(&format!("nibble__subcmd__{}", row.name)) || bash.contains(&format!("nibble__{}", row.name)),
+                "{} in bash",
+                row.name
+            );
+            assert!(top.contains(&format!("nibble\\-{}", row.name)), "{} in nibble.1", row.name);
+            let name = format!("nibble-{}.1", row.name);
+            let page = &pages.iter().find(|(n, _)| *n == name).unwrap_or_else(|| panic!("no {name}")).1;
+            let page = String::from_utf8(page.clone()).unwrap();
+            assert!(page.contains("Example"), "{name} has no example");
+        }
+    }
+}

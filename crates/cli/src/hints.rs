@@ -1,0 +1,164 @@
+//! What to try after an error: one place that knows the usual mistakes.
+
+use std::io::ErrorKind;
+use std::path::Path;
+
+use crate::exit::Problem;
+use crate::units;
+
+/// The error and its causes in one line; a cause that its parent already quotes is not repeated.
+pub fn chain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(cause.as_str()) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    crate::terminal::printable(&text)
+}
+
+/// The `try:` line of an error, when one is known.
+pub fn hint(error: &anyhow::Error) -> Option<String> {
+    for cause in error.chain() {
+        if let Some(hint) = cause.downcast_ref::<Problem>().and_then(Problem::hint_text) {
+            return Some(hint.to_string());
+        }
+        if let Some(io) = cause.downcast_ref::<std::io::Error>() {
+            match io.kind() {
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+                    return Some("free some space or write elsewhere with -o; `--dry-run` prints the size of the output".into());
+                }
+                ErrorKind::PermissionDenied => {
+                    return Some("check the permissions of the file and its directory, or write elsewhere with -o".into());
+                }
+                ErrorKind::ReadOnlyFilesystem => return Some("write elsewhere with -o".into()),
+                ErrorKind::OutOfMemory => return Some("a smaller --ctx or a smaller type".into()),
+                _ => {}
+            }
+        }
+    }
+    None
+}
+
+/// Says early, and better than a parser could, what is wrong with a path that a model is expected at.
+pub fn check_model_path(path: &Path) -> Result<(), Problem> {
+    let shown = path.display();
+    let metadata = match std::fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Err(not_found(path)),
+        Err(error) => return Err(Problem::failure(format!("{shown}: {error}")).hint("check the permissions of the path")),
+    };
+    if metadata.is_dir() {
+        return check_directory(path);
+    }
+    if is_pickle(path) {
+        return Err(Problem::failure(format!("{shown} is a PyTorch pickle; nibble reads safetensors and GGUF")).hint(SAFETENSORS_HINT));
+    }
+    if metadata.len() == 0 && metadata.is_file() {
+        return Err(Problem::failure(format!("{shown} is empty")).hint("download it again"));
+    }
+    Ok(())
+}
+
+const SAFETENSORS_HINT: &str = "a safetensors copy of the model, which most repositories hold beside it, or \
+                                model.save_pretrained(DIR, safe_serialization=True) in transformers";
+
+fn is_pickle(path: &Path) -> bool {
+    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
+    matches!(extension.as_str(), "bin" | "pt" | "pth" | "ckpt" | "pkl")
+}
+
+fn check_directory(path: &Path) -> Result<(), Problem> {
+    let shown = path.display();
+    let names: Vec<String> = match std::fs::read_dir(path) {
+        Ok(entries) => entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect(),
+        Err(error) => return Err(Problem::failure(format!("{shown}: {error}")).hint("check the permissions of the directory")),
+    };
+    let safetensors = names.iter().any(|n| n.ends_with(".safetensors") || n.ends_with(".safetensors.index.json"));
+    let ggufs: Vec<&String> = names.iter().filter(|n| n.ends_with(".gguf")).collect();
+    if !safetensors && let Some(gguf) = ggufs.iter().min() {
+        return Err(Problem::failure(format!("{shown} is a directory with {} GGUF files; name one of them", ggufs.len()))
+            .hint(path.join(gguf.as_str()).display().to_string()));
+    }
+    if !safetensors && let Some(pickle) = names.iter().find(|n| is_pickle(Path::new(n.as_str()))) {
+        return Err(Problem::failure(format!("{shown} holds the PyTorch pickle {pickle} but no safetensors")).hint(SAFETENSORS_HINT));
+    }
+    if !names.iter().any(|n| n == "config.json") {
+        return Err(Problem::failure(format!("{shown} has no config.json, so it is no Hugging Face checkpoint"))
+            .hint("the directory that holds config.json and model.safetensors, or a .gguf file"));
+    }
+    if !safetensors {
+        return Err(Problem::failure(format!("{shown} has a config.json but no .safetensors file"))
+            .hint("download the weights too (model*.safetensors and, when there are several, model.safetensors.index.json)"));
+    }
+    Ok(())
+}
+
+fn not_found(path: &Path) -> Problem {
+    let problem = Problem::failure(format!("{} does not exist", path.display()));
+    if let Some(near) = near_file(path) {
+        return problem.hint(near);
+    }
+    // owner/name, not a path: the name of a Hugging Face repository
+    let text = path.to_string_lossy();
+    let parts: Vec<&str> = text.split('/').collect();
+    if parts.len() == 2 && parts.iter().all(|p| !p.is_empty() && !p.starts_with('.')) && path.extension().is_none_or(|e| e != "gguf") {
+        return problem
+            .hint(format!("if this is a Hugging Face repository, download it first: hf download {text} --local-dir {}", parts[1]));
+    }
+    problem.hint("a .gguf file, a .safetensors file or a Hugging Face directory")
+}
+
+/// A file beside the missing one whose name is nearly the same.
+fn near_file(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_str()?;
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
+    let names: Vec<String> =
+        std::fs::read_dir(parent.unwrap_or(Path::new("."))).ok()?.flatten().filter_map(|e| e.file_name().into_string().ok()).collect();
+    let near = units::nearest(name, names.iter().map(String::as_str))?;
+    Some(parent.map_or_else(|| near.to_string(), |p| p.join(near).display().to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(path: &Path) -> (String, String) {
+        let problem = check_model_path(path).unwrap_err();
+        (problem.to_string(), problem.hint_text().unwrap_or_default().to_string())
+    }
+
+    #[test]
+    fn usual_mistakes_get_their_own_words() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("model.gguf"), b"GGUF").unwrap();
+        assert!(message(&at("modl.gguf")).1.ends_with("model.gguf"));
+        assert!(message(&at("nothing-like-it")).1.contains(".gguf file"));
+        std::fs::write(at("pytorch_model.bin"), b"x").unwrap();
+        assert!(message(&at("pytorch_model.bin")).0.contains("PyTorch pickle"));
+        assert!(message(dir.path()).0.contains("1 GGUF files"));
+        std::fs::remove_file(at("model.gguf")).unwrap();
+        assert!(message(dir.path()).0.contains("no safetensors"));
+        std::fs::remove_file(at("pytorch_model.bin")).unwrap();
+        assert!(message(dir.path()).0.contains("no config.json"));
+        std::fs::write(at("config.json"), b"{}").unwrap();
+        assert!(message(dir.path()).0.contains("no .safetensors"));
+        std::fs::write(at("model.safetensors"), b"").unwrap();
+        assert!(check_model_path(dir.path()).is_ok());
+        assert!(message(&at("model.safetensors")).0.contains("is empty"));
+        assert!(message(Path::new("meta-llama/Llama-3.2-1B")).1.contains("hf download meta-llama/Llama-3.2-1B"));
+    }
+
+    #[test]
+    fn a_cause_that_is_quoted_already_is_not_repeated() {
+        let io = std::io::Error::new(ErrorKind::StorageFull, "No space left on device");
+        let error = anyhow::Error::from(io).context("model.gguf: No space left on device").context("writing");
+        assert_eq!(chain(&error), "writing: model.gguf: No space left on device");
+        assert!(hint(&error).unwrap().contains("free some space"));
+    }
+}

@@ -1,0 +1,57 @@
+//! Ctrl-C and its relatives. One thread waits for the signals, so that what they do is ordinary code.
+//!
+//! Outside a chat, a signal removes every file that is only half written and ends the program with 128 + its number (130 for Ctrl-C). While a chat
+//! answers, the first Ctrl-C only asks the answer to stop; a second one before it has stopped ends the program.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+/// An answer is being written that Ctrl-C should stop without ending the program.
+static ANSWERING: AtomicBool = AtomicBool::new(false);
+/// Ctrl-C was pressed while answering.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// Starts the thread that waits for signals. Without it (no threads left) the default action of the signals stays in force.
+pub fn install() {
+    let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP]) else { return };
+    let waiting = std::thread::Builder::new().name("signals".into()).spawn(move || {
+        for signal in signals.forever() {
+            if signal == SIGINT && ANSWERING.load(Ordering::SeqCst) && !STOP.swap(true, Ordering::SeqCst) {
+                continue;
+            }
+            abandon_and_exit(128u8.saturating_add(u8::try_from(signal).unwrap_or(0)));
+        }
+    });
+    drop(waiting);
+}
+
+/// Removes what is half written, puts the cursor back and ends the program.
+pub fn abandon_and_exit(code: u8) -> ! {
+    crate::progress::show_cursor();
+    std::process::exit(i32::from(code))
+}
+
+/// While this lives, the first Ctrl-C only sets a flag.
+pub struct Answering(());
+
+impl Answering {
+    /// Starts listening, with the flag down.
+    pub fn start() -> Answering {
+        STOP.store(false, Ordering::SeqCst);
+        ANSWERING.store(true, Ordering::SeqCst);
+        Answering(())
+    }
+
+    /// Whether Ctrl-C was pressed since the start.
+    pub fn stopped(&self) -> bool {
+        STOP.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        ANSWERING.store(false, Ordering::SeqCst);
+    }
+}

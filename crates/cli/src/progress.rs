@@ -1,0 +1,114 @@
+//! Progress of a long job: a bar with rate and time left on a terminal, a plain line every few seconds elsewhere.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::terminal::{Console, line_to_stderr};
+use crate::units;
+
+/// Seconds between two plain lines.
+const EVERY: Duration = Duration::from_secs(3);
+
+/// Set while a bar hides the cursor.
+static CURSOR_HIDDEN: AtomicBool = AtomicBool::new(false);
+
+/// Puts the cursor back if a bar has hidden it: called before the program ends early.
+pub fn show_cursor() {
+    if CURSOR_HIDDEN.swap(false, Ordering::SeqCst) {
+        line_to_stderr("\x1b[?25h");
+    }
+}
+
+/// The progress of one job, counted in bytes of its input.
+pub struct Progress {
+    total: u64,
+    kind: Kind,
+}
+
+enum Kind {
+    Bar(ProgressBar),
+    Lines(Mutex<Lines>),
+    Silent,
+}
+
+struct Lines {
+    started: Instant,
+    last: Instant,
+}
+
+impl Progress {
+    /// Starts at 0 of `total` bytes.
+    pub fn new(console: &Console, total: u64) -> Progress {
+        let kind = if console.quiet {
+            Kind::Silent
+        } else if console.stderr_is_terminal {
+            let style =
+                ProgressStyle::with_template("{bar:28} {percent:>3}%  {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left  {wide_msg}")
+                    .expect("the template is ours");
+            let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10)).with_style(style);
+            CURSOR_HIDDEN.store(true, Ordering::SeqCst);
+            Kind::Bar(bar)
+        } else {
+            let now = Instant::now();
+            Kind::Lines(Mutex::new(Lines { started: now, last: now }))
+        };
+        Progress { total, kind }
+    }
+
+    /// `done` bytes are read; `what` is being worked on.
+    pub fn update(&self, done: u64, what: &str) {
+        match &self.kind {
+            Kind::Bar(bar) => {
+                bar.set_message(what.to_string());
+                bar.set_position(done);
+            }
+            Kind::Lines(lines) => {
+                let mut lines = lines.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                if lines.last.elapsed() >= EVERY {
+                    lines.last = Instant::now();
+                    line_to_stderr(&plain(done, self.total, lines.started.elapsed(), what));
+                }
+            }
+            Kind::Silent => {}
+        }
+    }
+
+    /// Removes the bar.
+    pub fn finish(self) {}
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Kind::Bar(bar) = &self.kind {
+            bar.finish_and_clear();
+            CURSOR_HIDDEN.store(false, Ordering::SeqCst);
+        }
+    }
+}
+
+/// `45 %  2.9 GiB of 6.4 GiB  512 MiB/s  7 s left  blk.12.ffn_up.weight`.
+fn plain(done: u64, total: u64, elapsed: Duration, what: &str) -> String {
+    let percent = (done as u128 * 100).checked_div(total as u128).unwrap_or(100);
+    let rate = done as f64 / elapsed.as_secs_f64().max(1e-3);
+    let left = match rate > 0.0 {
+        true => units::duration(Duration::from_secs_f64((total.saturating_sub(done) as f64 / rate).min(1e9))),
+        false => "?".to_string(),
+    };
+    format!("{percent:>3} %  {} of {}  {}/s  {left} left  {what}", units::bytes(done), units::bytes(total), units::bytes(rate as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_line_has_rate_and_time_left() {
+        let line = plain(1 << 30, 4 << 30, Duration::from_secs(2), "blk.3.attn_q.weight");
+        assert_eq!(line, " 25 %  1.00 GiB of 4.00 GiB  512.0 MiB/s  6.00 s left  blk.3.attn_q.weight");
+        assert!(plain(0, 0, Duration::ZERO, "").contains("100 %"));
+        assert!(plain(0, 5, Duration::from_secs(1), "").contains("? left"));
+    }
+}

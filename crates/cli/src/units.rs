@@ -1,0 +1,114 @@
+//! Numbers and names for people: bytes, counts, durations, and the nearest known name to a mistyped one.
+
+use std::time::Duration;
+
+/// `2,011,539,712`.
+pub fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// `1.88 GiB`, `12.3 MiB`, `812 B`: binary units, as llama.cpp and the memory of a phone are counted.
+pub fn bytes(n: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if n < 1024 {
+        return format!("{n} B");
+    }
+    let mut value = n as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    let decimals = if value < 10.0 { 2 } else { 1 };
+    format!("{value:.decimals$} {}", UNITS[unit])
+}
+
+/// `3.21 B`, `5.77 M`, `812`: parameters.
+pub fn count(n: u64) -> String {
+    match n {
+        0..1_000 => n.to_string(),
+        1_000..1_000_000 => format!("{:.1} K", n as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.2} M", n as f64 / 1e6),
+        _ => format!("{:.2} B", n as f64 / 1e9),
+    }
+}
+
+/// `0.42 s`, `12.3 s`, `3 min 05 s`, `2 h 07 min`.
+pub fn duration(d: Duration) -> String {
+    let seconds = d.as_secs_f64();
+    if seconds < 10.0 {
+        format!("{seconds:.2} s")
+    } else if seconds < 60.0 {
+        format!("{seconds:.1} s")
+    } else if seconds < 3600.0 {
+        format!("{} min {:02} s", d.as_secs() / 60, d.as_secs() % 60)
+    } else {
+        format!("{} h {:02} min", d.as_secs() / 3600, d.as_secs() / 60 % 60)
+    }
+}
+
+/// The known name with the fewest edits to `word`, if that is near enough to be what was meant. Case and `-`/`_` do not count.
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let word = fold(word);
+    known
+        .into_iter()
+        .map(|name| (edits(&word, &fold(name)), name))
+        .min_by_key(|&(distance, _)| distance)
+        .filter(|&(distance, _)| distance <= (word.len() / 3).max(1))
+        .map(|(_, name)| name)
+}
+
+fn fold(word: &str) -> Vec<char> {
+    word.chars().filter(|c| !matches!(c, '-' | '_')).flat_map(char::to_lowercase).collect()
+}
+
+/// Levenshtein's distance, one row of the table at a time.
+fn edits(a: &[char], b: &[char]) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(row[j + 1] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_well() {
+        assert_eq!(grouped(0), "0");
+        assert_eq!(grouped(999), "999");
+        assert_eq!(grouped(2_011_539_712), "2,011,539,712");
+        assert_eq!(bytes(812), "812 B");
+        assert_eq!(bytes(2_019_400_000), "1.88 GiB");
+        assert_eq!(bytes(u64::MAX), "16384.0 PiB");
+        assert_eq!(count(5_770_496), "5.77 M");
+        assert_eq!(duration(Duration::from_millis(420)), "0.42 s");
+        assert_eq!(duration(Duration::from_secs(185)), "3 min 05 s");
+        assert_eq!(duration(Duration::from_secs(7620)), "2 h 07 min");
+    }
+
+    #[test]
+    fn the_nearest_name_is_offered_only_when_it_is_near() {
+        let known = ["q4_0", "q4_k_m", "q4_k_s", "q8_0", "iq4_xs", "bf16"];
+        assert_eq!(nearest("Q4KM", known), Some("q4_k_m"));
+        assert_eq!(nearest("q4-k-m", known), Some("q4_k_m"));
+        assert_eq!(nearest("iq4x", known), Some("iq4_xs"));
+        assert_eq!(nearest("zstd", known), None);
+    }
+}
