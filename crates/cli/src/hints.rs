@@ -18,7 +18,8 @@ pub fn chain(error: &anyhow::Error) -> String {
             text.push_str(&cause);
         }
     }
-    crate::terminal::printable(&text)
+    // A list of faults comes in lines of its own; anything else that could steer a terminal is replaced.
+    text.split('\n').map(crate::terminal::printable).collect::<Vec<_>>().join("\n")
 }
 
 /// The `try:` line of an error, when one is known.
