@@ -15,6 +15,21 @@ pub enum Error {
         /// Every fault.
         faults: Vec<Fault>,
     },
+    /// The context does not fit in memory; nothing was loaded.
+    #[error("a context of {context} tokens needs {}, of which the weights {}, and {} are available: {}",
+        size(*.need), size(*.weights), size(*.available), would_fit(*.fits))]
+    Memory {
+        /// Tokens asked for.
+        context: usize,
+        /// Bytes for all.
+        need: u64,
+        /// Bytes of the weights.
+        weights: u64,
+        /// Bytes that the system can give.
+        available: u64,
+        /// The longest context that would fit; `None` when the weights alone do not.
+        fits: Option<u64>,
+    },
     /// A file could not be read.
     #[error("{}: {error}", .path.display())]
     Io {
@@ -36,4 +51,19 @@ pub enum Error {
 /// Each fault on its own indented line.
 fn lines<T: std::fmt::Display>(faults: &[T]) -> String {
     faults.iter().map(|f| format!("\n  {f}")).collect()
+}
+
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..0x10_0000 => format!("{bytes} bytes"),
+        0x10_0000..0x4000_0000 => format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20)),
+        _ => format!("{:.2} GiB", bytes as f64 / f64::from(1 << 30)),
+    }
+}
+
+fn would_fit(tokens: Option<u64>) -> String {
+    match tokens {
+        Some(n) => format!("a context of up to {n} tokens would fit"),
+        None => "the weights alone do not fit; a smaller quantization would".to_string(),
+    }
 }

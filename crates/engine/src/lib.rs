@@ -2,5 +2,9 @@
 
 pub mod arch;
 mod error;
+pub mod memory;
+pub mod pool;
+mod rng;
+pub mod sampler;
 
 pub use error::Error;

@@ -1,0 +1,287 @@
+//! The thread pool: splits a loop over rows among threads that stay awake between loops.
+//!
+//! A token's forward pass is some hundred small parallel loops with a barrier after each, so the cost of starting and ending a loop decides the
+//! speed of small models. Threads therefore spin for a few microseconds before they sleep, indices are taken from one counter (a thread that is held
+//! up takes fewer), and the caller waits only for threads that joined the loop: one that the system has not scheduled is not waited for. That is
+//! what keeps a phone with more threads than free cores from collapsing.
+//!
+//! Every index writes its own part of the result and no sum crosses indices, so results do not depend on the number of threads.
+//!
+//! The `unsafe` here is of two kinds: a loop's closure is handed to threads without its lifetime (the caller does not return before every
+//! thread has left it), and a slice is split into disjoint chunks by index.
+
+pub mod cores;
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle, Thread};
+
+/// Set in the gate while a loop takes joiners.
+const OPEN: u64 = 1 << 31;
+/// The threads now inside, in the gate's low bits.
+const JOINED: u64 = OPEN - 1;
+/// The loop's number stands in the gate's high half.
+const EPOCH: u64 = 1 << 32;
+/// Looks at the gate before a thread goes to sleep: about 50 microseconds.
+const SPINS: u32 = 2000;
+
+/// A running loop: its body and its number of indices. The lifetime is erased, see [`Pool::run`].
+#[derive(Clone, Copy)]
+struct Job {
+    body: *const (dyn Fn(usize) + Sync),
+    count: usize,
+}
+
+struct Shared {
+    /// Loop number, open flag and joined threads in one word, so that joining and closing cannot pass each other.
+    gate: AtomicU64,
+    job: std::cell::UnsafeCell<Option<Job>>,
+    next: AtomicUsize,
+    panicked: AtomicBool,
+    stop: AtomicBool,
+    asleep: Vec<AtomicBool>,
+}
+
+// SAFETY: `job` is written only by the caller of `run`, while the gate is closed and nobody is inside (the caller holds `busy`), and read only
+// by threads that have joined through the gate, whose increment acquires the caller's release. The pointer in it is to a `Sync` closure.
+unsafe impl Sync for Shared {}
+// SAFETY: as above; the raw pointer is only dereferenced under the gate's protocol.
+unsafe impl Send for Shared {}
+
+/// Threads for parallel loops. The caller's own thread is one of them.
+pub struct Pool {
+    shared: Arc<Shared>,
+    workers: Vec<(Thread, Option<JoinHandle<()>>)>,
+    busy: Mutex<()>,
+}
+
+impl Pool {
+    /// A pool of `threads` threads, the caller included; at least one. `cpus`, when not empty, are the only processors that its own threads use.
+    pub fn new(threads: usize, cpus: &[usize]) -> Pool {
+        let extra = threads.clamp(1, 1024) - 1;
+        let shared = Arc::new(Shared {
+            gate: AtomicU64::new(0),
+            job: std::cell::UnsafeCell::new(None),
+            next: AtomicUsize::new(0),
+            panicked: AtomicBool::new(false),
+            stop: AtomicBool::new(false),
+            asleep: (0..extra).map(|_| AtomicBool::new(false)).collect(),
+        });
+        let mut workers = Vec::with_capacity(extra);
+        for i in 0..extra {
+            let (shared, cpus) = (shared.clone(), cpus.to_vec());
+            let started = thread::Builder::new().name(format!("pool-{i}")).spawn(move || {
+                cores::pin(&cpus);
+                work(&shared, i);
+            });
+            // A system that refuses threads still computes, with those that it gave.
+            let Ok(handle) = started else { break };
+            workers.push((handle.thread().clone(), Some(handle)));
+        }
+        Pool { shared, workers, busy: Mutex::new(()) }
+    }
+
+    /// Threads that take part, the caller included.
+    pub fn threads(&self) -> usize {
+        self.workers.len() + 1
+    }
+
+    /// Calls `body(i)` once for every i below `count`, on all threads, and returns when all calls have. Not to be called from inside a body.
+    /// A panic in a body is passed on to the caller after the others have ended.
+    pub fn run(&self, count: usize, body: &(dyn Fn(usize) + Sync)) {
+        if self.workers.is_empty() || count <= 1 {
+            (0..count).for_each(body);
+            return;
+        }
+        let _busy = self.busy.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let s = &*self.shared;
+        // SAFETY: only the lifetime changes. The pointer is dead before this function returns: the gate is closed and nobody is inside by then.
+        let body_forever: *const (dyn Fn(usize) + Sync) =
+            unsafe { std::mem::transmute::<&(dyn Fn(usize) + Sync), *const (dyn Fn(usize) + Sync)>(body) };
+        // SAFETY: the gate is closed and empty, and `busy` is held, so nobody else touches `job`.
+        unsafe { *s.job.get() = Some(Job { body: body_forever, count }) };
+        s.next.store(0, Ordering::Relaxed);
+        let closed = s.gate.load(Ordering::Relaxed);
+        s.gate.store((closed & !(EPOCH - 1)).wrapping_add(EPOCH) | OPEN, Ordering::SeqCst);
+        for ((worker, _), asleep) in self.workers.iter().zip(&s.asleep) {
+            if asleep.swap(false, Ordering::SeqCst) {
+                worker.unpark();
+            }
+        }
+        let mine = catch_unwind(AssertUnwindSafe(|| take(s, body, count)));
+        s.gate.fetch_and(!OPEN, Ordering::SeqCst);
+        let mut spins = 0u32;
+        while s.gate.load(Ordering::Acquire) & JOINED != 0 {
+            spins += 1;
+            if spins > SPINS { thread::yield_now() } else { std::hint::spin_loop() }
+        }
+        let theirs = s.panicked.swap(false, Ordering::Relaxed);
+        if let Err(panic) = mine {
+            resume_unwind(panic);
+        }
+        if theirs {
+            resume_unwind(Box::new("a thread of the pool panicked"));
+        }
+    }
+
+    /// Splits `data` into chunks of `len` (the last may be shorter) and calls `body(i, chunk i)` on all threads.
+    pub fn chunks<T: Send>(&self, data: &mut [T], len: usize, body: impl Fn(usize, &mut [T]) + Sync) {
+        let (total, start) = (data.len(), Start(data.as_mut_ptr()));
+        let len = len.max(1);
+        self.run(total.div_ceil(len), &|i| {
+            let from = i * len;
+            // SAFETY: `run` calls each i once, chunks of different i do not overlap, all lie within `data`, and `data` stays borrowed.
+            let chunk = unsafe { std::slice::from_raw_parts_mut(start.at(from), len.min(total - from)) };
+            body(i, chunk);
+        });
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::SeqCst);
+        for (worker, handle) in &mut self.workers {
+            worker.unpark();
+            if let Some(handle) = handle.take() {
+                let _ = handle.join();
+            }
+        }
+    }
+}
+
+/// A slice's start that may cross threads.
+struct Start<T>(*mut T);
+// SAFETY: only used by `chunks`, which derives disjoint slices of sendable elements from it.
+unsafe impl<T: Send> Sync for Start<T> {}
+
+impl<T> Start<T> {
+    /// The address `offset` elements on.
+    ///
+    /// # Safety
+    /// `offset` lies within the slice.
+    unsafe fn at(&self, offset: usize) -> *mut T {
+        // SAFETY: the caller's promise.
+        unsafe { self.0.add(offset) }
+    }
+}
+
+/// Takes indices until none are left.
+fn take(s: &Shared, body: &(dyn Fn(usize) + Sync), count: usize) {
+    loop {
+        let i = s.next.fetch_add(1, Ordering::Relaxed);
+        if i >= count {
+            return;
+        }
+        body(i);
+    }
+}
+
+/// A worker's life: wait for a loop, join it, take indices, leave.
+fn work(s: &Shared, me: usize) {
+    let mut last = 0;
+    let mut spins = 0u32;
+    while !s.stop.load(Ordering::Relaxed) {
+        let gate = s.gate.load(Ordering::Acquire);
+        if gate & OPEN == 0 || gate / EPOCH == last {
+            spins += 1;
+            if spins < SPINS {
+                std::hint::spin_loop();
+                continue;
+            }
+            spins = 0;
+            // Announce the sleep, then look once more: whoever opens the gate after this look sees the announcement.
+            s.asleep[me].store(true, Ordering::SeqCst);
+            let gate = s.gate.load(Ordering::SeqCst);
+            if (gate & OPEN == 0 || gate / EPOCH == last) && !s.stop.load(Ordering::SeqCst) {
+                thread::park();
+            }
+            s.asleep[me].store(false, Ordering::SeqCst);
+            continue;
+        }
+        if s.gate.compare_exchange(gate, gate + 1, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+            continue;
+        }
+        // SAFETY: joined, so the caller is still inside `run` and `job` is set and not written to.
+        let Some(job) = (unsafe { *s.job.get() }) else { unreachable!("a gate opens only after the job is set") };
+        // SAFETY: the closure lives until the caller has seen this thread leave.
+        let body = unsafe { &*job.body };
+        if catch_unwind(AssertUnwindSafe(|| take(s, body, job.count))).is_err() {
+            s.panicked.store(true, Ordering::Relaxed);
+        }
+        last = gate / EPOCH;
+        spins = 0;
+        s.gate.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_index_once_for_any_threads_and_count() {
+        for threads in [1, 2, 3, 8] {
+            let pool = Pool::new(threads, &[]);
+            assert_eq!(pool.threads(), threads);
+            for count in [0, 1, 2, 3, 7, 64, 1000] {
+                let hits: Vec<AtomicUsize> = (0..count).map(|_| AtomicUsize::new(0)).collect();
+                for _ in 0..20 {
+                    pool.run(count, &|i| {
+                        hits[i].fetch_add(1, Ordering::Relaxed);
+                    });
+                }
+                assert!(hits.iter().all(|h| h.load(Ordering::Relaxed) == 20));
+            }
+        }
+    }
+
+    #[test]
+    fn chunks_cover_the_slice() {
+        let pool = Pool::new(3, &[]);
+        for (n, len) in [(0, 4), (1, 4), (10, 3), (12, 4), (5, 0), (3, 100)] {
+            let mut data = vec![0usize; n];
+            pool.chunks(&mut data, len, |i, chunk| chunk.iter_mut().enumerate().for_each(|(j, x)| *x += 1 + i * len.max(1) + j));
+            assert_eq!(data, (1..=n).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn threads_that_slept_wake_up() {
+        let pool = Pool::new(2, &[]);
+        for _ in 0..3 {
+            thread::sleep(std::time::Duration::from_millis(5));
+            let sum = AtomicUsize::new(0);
+            pool.run(100, &|i| {
+                sum.fetch_add(i, Ordering::Relaxed);
+            });
+            assert_eq!(sum.into_inner(), 4950);
+        }
+    }
+
+    #[test]
+    fn a_panic_reaches_the_caller_and_the_pool_lives_on() {
+        let pool = Pool::new(3, &[]);
+        let caught = catch_unwind(AssertUnwindSafe(|| pool.run(50, &|i| assert!(i != 17, "index 17"))));
+        assert!(caught.is_err());
+        let mut data = vec![0; 10];
+        pool.chunks(&mut data, 1, |i, c| c[0] = i);
+        assert_eq!(data[9], 9);
+    }
+
+    #[test]
+    fn several_callers_take_turns() {
+        let pool = Pool::new(2, &[]);
+        thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    for _ in 0..50 {
+                        let mut data = vec![0usize; 33];
+                        pool.chunks(&mut data, 4, |i, c| c.fill(i));
+                        assert!(data.iter().enumerate().all(|(j, x)| *x == j / 4));
+                    }
+                });
+            }
+        });
+    }
+}

@@ -1,0 +1,244 @@
+//! From logits to a token.
+//!
+//! The steps, in llama.cpp's order and with its defaults: penalties over the last tokens (repeat, frequency, presence; off), top-k (40), typical
+//! (off), top-p (0.95), min-p (0.05), temperature (0.8), then one draw. Truncation thus judges the model's own distribution, and temperature only
+//! reshapes what is left. At temperature 0 the likeliest token is taken, the lowest id among equals, and nothing is drawn.
+//!
+//! A sampler is a pure function of its settings, its seed, the tokens it has accepted and the logits.
+
+use crate::rng::Rng;
+use std::cmp::Ordering;
+use std::collections::{HashMap, VecDeque};
+
+/// The settings.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sampling {
+    /// Divides the logits; 0 is greedy.
+    pub temperature: f32,
+    /// Only the k likeliest tokens; 0 is off.
+    pub top_k: usize,
+    /// Only the likeliest tokens that together reach this probability; 1 is off.
+    pub top_p: f32,
+    /// Only tokens at least this likely as a part of the likeliest one's probability; 0 is off.
+    pub min_p: f32,
+    /// Only tokens of about the expected surprise, until they together reach this probability (Meister et al. 2022); 1 is off.
+    pub typical: f32,
+    /// Divides positive logits and multiplies negative ones of recent tokens; 1 is off.
+    pub repeat_penalty: f32,
+    /// Tokens that count as recent for all penalties.
+    pub repeat_last: usize,
+    /// Taken off a recent token's logit for each time it occurred.
+    pub frequency_penalty: f32,
+    /// Taken off a recent token's logit once.
+    pub presence_penalty: f32,
+    /// Where the draws start.
+    pub seed: u64,
+}
+
+impl Default for Sampling {
+    fn default() -> Sampling {
+        Sampling {
+            temperature: 0.8,
+            top_k: 40,
+            top_p: 0.95,
+            min_p: 0.05,
+            typical: 1.0,
+            repeat_penalty: 1.0,
+            repeat_last: 64,
+            frequency_penalty: 0.0,
+            presence_penalty: 0.0,
+            seed: 0,
+        }
+    }
+}
+
+/// Why nothing could be sampled.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum SampleError {
+    /// A setting out of its range.
+    #[error("{name} is {found}, expected {expected}")]
+    Setting {
+        /// Its name.
+        name: &'static str,
+        /// Its value.
+        found: f32,
+        /// Its range.
+        expected: &'static str,
+    },
+    /// The model computed nonsense.
+    #[error("the logit of token {token} is {found}: the model's weights or its file are damaged")]
+    Logit {
+        /// The token.
+        token: usize,
+        /// NaN or infinity.
+        found: f32,
+    },
+    /// No token has a logit above minus infinity.
+    #[error("no token is possible: all {count} logits are minus infinity")]
+    Nothing {
+        /// Logits that there were.
+        count: usize,
+    },
+}
+
+/// Settings, generator and recent tokens.
+#[derive(Debug, Clone)]
+pub struct Sampler {
+    settings: Sampling,
+    rng: Rng,
+    recent: VecDeque<u32>,
+    /// Scratch: what is still possible.
+    candidates: Vec<Candidate>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    id: u32,
+    logit: f32,
+    /// Probability among the candidates, as far as it has been computed.
+    p: f64,
+}
+
+/// Likeliest first, the lowest id among equals.
+fn best_first(a: &Candidate, b: &Candidate) -> Ordering {
+    b.logit.total_cmp(&a.logit).then(a.id.cmp(&b.id))
+}
+
+impl Sampler {
+    /// A sampler, or which setting is out of its range.
+    pub fn new(settings: Sampling) -> Result<Sampler, SampleError> {
+        let s = &settings;
+        for (name, found, ok, expected) in [
+            ("temperature", s.temperature, s.temperature >= 0.0, "0 or more"),
+            ("top-p", s.top_p, (0.0..=1.0).contains(&s.top_p), "0 to 1"),
+            ("min-p", s.min_p, (0.0..=1.0).contains(&s.min_p), "0 to 1"),
+            ("typical", s.typical, (0.0..=1.0).contains(&s.typical), "0 to 1"),
+            ("repeat penalty", s.repeat_penalty, s.repeat_penalty > 0.0, "more than 0"),
+            ("frequency penalty", s.frequency_penalty, true, "a number"),
+            ("presence penalty", s.presence_penalty, true, "a number"),
+        ] {
+            if !ok || !found.is_finite() {
+                return Err(SampleError::Setting { name, found, expected });
+            }
+        }
+        let rng = Rng::new(settings.seed);
+        Ok(Sampler { settings, rng, recent: VecDeque::new(), candidates: Vec::new() })
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &Sampling {
+        &self.settings
+    }
+
+    /// Counts a token, of the prompt or generated, as recent.
+    pub fn accept(&mut self, token: u32) {
+        if self.settings.repeat_last == 0 {
+            return;
+        }
+        if self.recent.len() >= self.settings.repeat_last {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(token);
+    }
+
+    /// Forgets the recent tokens; the generator goes on.
+    pub fn forget(&mut self) {
+        self.recent.clear();
+    }
+
+    /// Chooses the next token from one logit a token of the vocabulary. Does not accept it.
+    pub fn sample(&mut self, logits: &[f32]) -> Result<u32, SampleError> {
+        if let Some((token, &found)) = logits.iter().enumerate().find(|(_, x)| x.is_nan() || **x == f32::INFINITY) {
+            return Err(SampleError::Logit { token, found });
+        }
+        let mut c = std::mem::take(&mut self.candidates);
+        c.clear();
+        // -0.0 and 0.0 are equal logits, and total_cmp must not part them.
+        c.extend(logits.iter().enumerate().map(|(id, &logit)| Candidate { id: id as u32, logit: logit + 0.0, p: 0.0 }));
+        self.penalise(&mut c);
+        c.retain(|x| x.logit > f32::NEG_INFINITY);
+        let chosen = self.choose(&mut c);
+        self.candidates = c;
+        chosen.ok_or(SampleError::Nothing { count: logits.len() })
+    }
+
+    fn choose(&mut self, c: &mut Vec<Candidate>) -> Option<u32> {
+        let s = &self.settings;
+        if s.temperature == 0.0 {
+            return c.iter().min_by(|a, b| best_first(a, b)).map(|x| x.id);
+        }
+        let k = if s.top_k == 0 { c.len() } else { s.top_k.min(c.len()) };
+        if k < c.len() {
+            c.select_nth_unstable_by(k, best_first);
+            c.truncate(k);
+        }
+        c.sort_unstable_by(best_first);
+        if s.typical < 1.0 {
+            typical(c, s.typical as f64);
+        }
+        if s.top_p < 1.0 {
+            softmax(c, 1.0);
+            keep_until(c, s.top_p as f64);
+        }
+        if s.min_p > 0.0 {
+            let best = c.first()?.logit as f64;
+            let least = best + (s.min_p as f64).ln();
+            c.retain(|x| x.logit as f64 >= least);
+        }
+        softmax(c, s.temperature as f64);
+        let mut left = self.rng.uniform();
+        for x in c.iter() {
+            left -= x.p;
+            if left < 0.0 {
+                return Some(x.id);
+            }
+        }
+        c.last().map(|x| x.id) // Rounding left a hair's breadth of the unit interval uncovered.
+    }
+
+    fn penalise(&self, c: &mut [Candidate]) {
+        let s = &self.settings;
+        if s.repeat_penalty == 1.0 && s.frequency_penalty == 0.0 && s.presence_penalty == 0.0 {
+            return;
+        }
+        let mut counts: HashMap<u32, u32> = HashMap::new();
+        self.recent.iter().for_each(|&t| *counts.entry(t).or_default() += 1);
+        for (token, count) in counts {
+            let Some(x) = c.get_mut(token as usize) else { continue };
+            x.logit = if x.logit > 0.0 { x.logit / s.repeat_penalty } else { x.logit * s.repeat_penalty };
+            x.logit -= count as f32 * s.frequency_penalty + s.presence_penalty;
+        }
+    }
+}
+
+/// Probabilities of the candidates at a temperature.
+fn softmax(c: &mut [Candidate], temperature: f64) {
+    let top = c.iter().map(|x| x.logit as f64).fold(f64::NEG_INFINITY, f64::max);
+    let mut sum = 0.0;
+    for x in c.iter_mut() {
+        x.p = ((x.logit as f64 - top) / temperature).exp();
+        sum += x.p;
+    }
+    c.iter_mut().for_each(|x| x.p /= sum);
+}
+
+/// Keeps the first candidates until their probabilities reach `mass`; at least one.
+fn keep_until(c: &mut Vec<Candidate>, mass: f64) {
+    let mut sum = 0.0;
+    let reach = |x: &Candidate| {
+        sum += x.p;
+        sum >= mass
+    };
+    let n = c.iter().position(reach).map_or(c.len(), |i| i + 1);
+    c.truncate(n);
+}
+
+/// Keeps the candidates whose surprise is nearest the entropy, until they reach `mass`; likeliest first again afterwards.
+fn typical(c: &mut Vec<Candidate>, mass: f64) {
+    softmax(c, 1.0);
+    let entropy: f64 = c.iter().filter(|x| x.p > 0.0).map(|x| -x.p * x.p.ln()).sum();
+    let distance = |x: &Candidate| (-x.p.ln() - entropy).abs();
+    c.sort_by(|a, b| distance(a).total_cmp(&distance(b)).then(best_first(a, b)));
+    keep_until(c, mass);
+    c.sort_unstable_by(best_first);
+}
