@@ -39,7 +39,8 @@ impl Kinds {
 impl Naming {
     /// Takes a folder's name apart; `weights` is the number of the model's weights, against which sizes in the name are checked.
     pub fn of(folder: &str, weights: u64) -> Naming {
-        let mut naming = if folder.contains(' ') { Naming { name: folder.to_owned(), ..Naming::default() } } else { Naming::parts(folder, weights) };
+        let mut naming =
+            if folder.contains(' ') { Naming { name: folder.to_owned(), ..Naming::default() } } else { Naming::parts(folder, weights) };
         naming.name = title(&naming.name);
         naming.size_label.get_or_insert_with(|| size_label(weights));
         naming
@@ -76,7 +77,11 @@ impl Naming {
         };
         let size_label = join(|k| k.size).map(|sizes| {
             let mut unique: Vec<&str> = Vec::new();
-            sizes.into_iter().for_each(|s| if !unique.contains(&s) { unique.push(s) });
+            sizes.into_iter().for_each(|s| {
+                if !unique.contains(&s) {
+                    unique.push(s)
+                }
+            });
             unique.join("-")
         });
         let finetune = join(|k| k.finetune).map(|p| p.join("-"));

@@ -221,7 +221,10 @@ fn kind(name: &str) -> Kind {
 /// Whether a recipe touches the tensor at all: matrices of weights, norms excepted.
 fn is_quantizable(name: &str, shape: &[u64]) -> bool {
     let leading = shape.len().saturating_sub(1);
-    name.ends_with("weight") && !name.contains("_norm.weight") && !name.contains("ffn_gate_inp.weight") && shape[..leading].iter().any(|&n| n > 1)
+    name.ends_with("weight")
+        && !name.contains("_norm.weight")
+        && !name.contains("ffn_gate_inp.weight")
+        && shape[..leading].iter().any(|&n| n > 1)
 }
 
 /// The first and last eighth of the layers and every third between: where llama.cpp found that bits help most. Divisions round down.
@@ -231,7 +234,8 @@ fn use_more_bits(i: usize, n: usize) -> bool {
 
 /// The order in which llama-quantize visits and writes tensors: those of no layer first, then by layer, by name within.
 pub fn visiting_key(name: &str) -> (i64, &str) {
-    let layer = name.strip_prefix("blk.").and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next()).and_then(|digits| digits.parse().ok());
+    let layer =
+        name.strip_prefix("blk.").and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next()).and_then(|digits| digits.parse().ok());
     (layer.unwrap_or(-1), name)
 }
 

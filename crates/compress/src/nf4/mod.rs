@@ -1,0 +1,2 @@
+//! bitsandbytes NF4.
+pub mod statistics;
