@@ -1,1 +1,22 @@
 //! Block formats, and the loops over blocks. The only home of SIMD. No files, threads, allocation or models.
+//!
+//! Read in this order: [`format`] (what a block is: one folder a format, the byte layout first), [`Tile`] (a block unpacked), [`dot`] (the
+//! products, written once an instruction set and an activation type), [`Chosen`] (the only door to them), [`ops`] (what a layer needs besides).
+//!
+//! Every instruction set gives the same bits. The integer part of a product is exact in any order; the floating-point part is accumulated in
+//! sixteen lanes in a fixed order, reduced by a fixed tree, and never contracted into fused multiply-adds.
+
+mod activation;
+mod chosen;
+mod cpu;
+pub mod dot;
+pub mod format;
+pub mod ops;
+mod tile;
+
+pub use activation::Activation;
+pub use chosen::Chosen;
+pub use cpu::Isa;
+pub use dot::Kernel;
+pub use format::{FORMATS, Format};
+pub use tile::Tile;

@@ -1,0 +1,48 @@
+//! What this CPU can do. The only place that asks.
+
+/// An instruction set for which kernels are written.
+///
+/// An `Isa` names a set of instructions; that the CPU has them is only known after [`Isa::available`], and only [`crate::Chosen`] acts on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Isa {
+    /// Portable Rust: the reference, and the fallback.
+    Scalar,
+    /// x86-64 with AVX2 and F16C (Haswell, 2013; Zen, 2017). FMA is not used: it would change the bits.
+    Avx2,
+    /// Base Armv8 NEON: every aarch64 CPU.
+    Neon,
+}
+
+impl Isa {
+    /// All that exist, best first.
+    pub const ALL: &'static [Isa] = &[Isa::Avx2, Isa::Neon, Isa::Scalar];
+
+    /// The name in lower case, as `NIBBLE_REQUIRE_ISA` of the tests spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Isa::Scalar => "scalar",
+            Isa::Avx2 => "avx2",
+            Isa::Neon => "neon",
+        }
+    }
+
+    /// Whether this CPU runs it. The answer is cached by the standard library: one atomic load.
+    #[inline]
+    pub fn available(self) -> bool {
+        match self {
+            Isa::Scalar => true,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("f16c"),
+            // NEON is part of the aarch64 baseline: no question to ask.
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => true,
+            #[allow(unreachable_patterns)]
+            _ => false,
+        }
+    }
+
+    /// The best one of this CPU.
+    pub fn best() -> Isa {
+        Isa::ALL.iter().copied().find(|isa| isa.available()).unwrap_or(Isa::Scalar)
+    }
+}

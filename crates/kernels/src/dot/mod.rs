@@ -1,0 +1,105 @@
+//! Products of quantized rows and activations: one driver an activation form and an instruction set, for all formats.
+//!
+//! A driver walks the rows; it unpacks a tile of 256 weights once ([`crate::Tile`], by the format's own `unpack`) and multiplies it with the same tile of up
+//! to [`TOKENS`] tokens. So a prompt pays for unpacking once in many tokens, a format is one small function, and nothing is compiled seventeen times:
+//! the price is one indirect call a tile.
+//!
+//! ```text
+//! for each TOKENS tokens, for each row:
+//!     acc[token][16] = 0
+//!     for each tile of the row:
+//!         unpack the tile
+//!         for each token: acc[token][lane] += contribution of the tile
+//!     out = reduce(acc[token])
+//! ```
+//! Contributions, the same on every instruction set:
+//! - 32-blocks: block b adds `(dw * da) * isum (+ m * s)` to lane b mod 16; isum = sum of q * a, exact.
+//! - 256-blocks: block b adds `(dw * da) * isum (- (dmin * da) * msum)` to lane b mod 16; isum = sum of scale * q * a, msum = sum of min * sums.
+//! - floats: element i adds `w * a` to lane i mod 16.
+//!
+//! [`reduce`] adds lanes 8 apart, then 4, 2, 1.
+
+use crate::tile::Tile;
+use crate::{Format, Isa};
+
+pub mod scalar;
+
+/// Tokens that share one unpacked tile: 32 accumulators of 16 lanes are 2 KiB of stack.
+pub const TOKENS: usize = 32;
+
+/// The loops of one format for one instruction set.
+#[derive(Debug)]
+pub struct Kernel {
+    /// The instruction set that both functions need.
+    pub isa: Isa,
+    /// Unpacks whole blocks of a row, at most a tile.
+    pub unpack: unsafe fn(&[u8], &mut Tile),
+    /// The driver for the format's activations.
+    pub matmul: unsafe fn(&Job<'_>, &mut [f32]),
+}
+
+/// One product, its lengths checked by [`crate::Chosen::matmul`].
+#[derive(Debug)]
+pub struct Job<'a> {
+    /// The format of `w`.
+    pub format: &'static Format,
+    /// The unpack of the same kernel as the driver.
+    pub unpack: unsafe fn(&[u8], &mut Tile),
+    /// Rows of `row_bytes`.
+    pub w: &'a [u8],
+    /// Bytes of a row of weights.
+    pub row_bytes: usize,
+    /// Tokens of `act_bytes`.
+    pub acts: &'a [u8],
+    /// Bytes of a row of activations.
+    pub act_bytes: usize,
+    /// Rows of `acts`.
+    pub tokens: usize,
+}
+
+/// The fixed tree: lanes 8 apart, then 4, 2, 1.
+#[inline(always)]
+pub fn reduce(lanes: &[f32; 16]) -> f32 {
+    let mut l = *lanes;
+    for step in [8, 4, 2, 1] {
+        for i in 0..step {
+            l[i] += l[i + step];
+        }
+    }
+    l[0]
+}
+
+/// The walk over rows, tiles and tokens, inlined into each driver so that it is compiled with the driver's instructions.
+///
+/// `tile_bytes` and `act_tile` are the bytes of a tile of weights and of activations; `product(tile, activation tile, index of the tile,
+/// lanes)` adds one contribution.
+///
+/// # Safety
+/// The CPU must have what `job.unpack` needs: a driver's caller promises it for the whole kernel.
+#[inline(always)]
+pub unsafe fn walk(job: &Job<'_>, act_tile: usize, out: &mut [f32], product: impl Fn(&Tile, &[u8], usize, &mut [f32; 16])) {
+    let tile_bytes = crate::tile::TILE / job.format.block_len * job.format.block_bytes;
+    let mut tile = Tile::ZERO;
+    for first in (0..job.tokens).step_by(TOKENS) {
+        let count = TOKENS.min(job.tokens - first);
+        let acts = &job.acts[first * job.act_bytes..(first + count) * job.act_bytes];
+        for (w, out) in job.w.chunks_exact(job.row_bytes).zip(out.chunks_exact_mut(job.tokens)) {
+            let mut lanes = [[0f32; 16]; TOKENS];
+            for (i, w) in w.chunks(tile_bytes).enumerate() {
+                if w.len() < tile_bytes {
+                    // The end of a row: what the last tile left behind must not be multiplied.
+                    tile = Tile::ZERO;
+                }
+                // SAFETY: the caller promises the instructions of this kernel.
+                unsafe { (job.unpack)(w, &mut tile) };
+                for (act, lanes) in acts.chunks_exact(job.act_bytes).zip(&mut lanes) {
+                    let from = i * act_tile;
+                    product(&tile, &act[from..act.len().min(from + act_tile)], i, lanes);
+                }
+            }
+            for (out, lanes) in out[first..].iter_mut().zip(&lanes[..count]) {
+                *out = reduce(lanes);
+            }
+        }
+    }
+}

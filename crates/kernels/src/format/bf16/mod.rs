@@ -1,0 +1,26 @@
+//! BF16: the upper half of an f32. 16 bits a weight.
+//!
+//! | offset | bytes | field |
+//! |---|---|---|
+//! | 0 | 2 | value: sign, 8 bits of exponent (bias 127), 7 bits of fraction |
+//!
+//! What most checkpoints are published in; copying it costs nothing. The activations stay in f32 (llama.cpp rounds them to bf16).
+
+use super::Format;
+use crate::{Isa, Kernel, activation, dot};
+
+mod encode;
+mod scalar;
+
+/// The upper half of single precision.
+pub static BF16: Format = Format {
+    name: "BF16",
+    gguf_id: Some(30),
+    block_len: 1,
+    block_bytes: 2,
+    offset: false,
+    activation: &activation::F32,
+    decode: scalar::decode,
+    encode: encode::encode,
+    kernels: &[Kernel { isa: Isa::Scalar, unpack: scalar::unpack, matmul: dot::scalar::floats }],
+};

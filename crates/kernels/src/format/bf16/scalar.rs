@@ -1,0 +1,16 @@
+//! BF16 in portable Rust: the reference.
+
+use crate::tile::{Tile, decode_floats};
+
+/// Decodes whole blocks.
+pub fn decode(bytes: &[u8], out: &mut [f32]) {
+    decode_floats(unpack, 1, 2, bytes, out)
+}
+
+/// Unpacks whole blocks, at most a tile.
+#[inline]
+pub fn unpack(blocks: &[u8], tile: &mut Tile) {
+    for (y, b) in tile.f.iter_mut().zip(blocks.chunks_exact(2)) {
+        *y = f32::from_bits(u32::from(u16::from_le_bytes([b[0], b[1]])) << 16);
+    }
+}

@@ -1,0 +1,36 @@
+//! What several formats share: reading a half, nibble order, the packed scales of Q4_K and Q5_K, the IQ4 code table.
+
+use crate::ops::f16_to_f32;
+
+/// The half at a byte offset, as f32.
+#[inline(always)]
+pub fn half_at(block: &[u8], at: usize) -> f32 {
+    f16_to_f32(u16::from_le_bytes([block[at], block[at + 1]]))
+}
+
+/// Sixteen bytes to 32 codes: byte j holds element j in the low nibble and element j + 16 in the high one.
+#[inline(always)]
+pub fn nibbles32(qs: &[u8], out: &mut [i8]) {
+    let (low, high) = out.split_at_mut(16);
+    for ((low, high), &byte) in low.iter_mut().zip(high).zip(qs) {
+        *low = (byte & 15) as i8;
+        *high = (byte >> 4) as i8;
+    }
+}
+
+/// The eight six-bit scales and eight six-bit mins of Q4_K and Q5_K from twelve bytes s.
+///
+/// j < 4: scale = s[j] & 63, min = s[j+4] & 63. j >= 4: scale = (s[j+4] & 15) | (s[j-4] >> 6) << 4, min = (s[j+4] >> 4) | (s[j] >> 6) << 4.
+/// Each belongs to 32 elements, so to two of a tile's sub-blocks.
+#[inline(always)]
+pub fn scales_mins_k4(s: &[u8], scale: &mut [i16; 16], min: &mut [i16; 16]) {
+    for j in 0..8 {
+        let (sc, m) =
+            if j < 4 { (s[j] & 63, s[j + 4] & 63) } else { ((s[j + 4] & 15) | (s[j - 4] >> 6) << 4, (s[j + 4] >> 4) | (s[j] >> 6) << 4) };
+        (scale[2 * j], scale[2 * j + 1]) = (i16::from(sc), i16::from(sc));
+        (min[2 * j], min[2 * j + 1]) = (i16::from(m), i16::from(m));
+    }
+}
+
+/// The values of IQ4_NL and IQ4_XS: denser near zero, as weights are.
+pub const IQ4_VALUES: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];

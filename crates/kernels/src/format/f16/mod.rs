@@ -1,0 +1,27 @@
+//! F16: IEEE half precision. 16 bits a weight.
+//!
+//! | offset | bytes | field |
+//! |---|---|---|
+//! | 0 | 2 | value, f16: sign, 5 bits of exponent (bias 15), 10 bits of fraction |
+//!
+//! Three more bits of fraction than BF16, but nothing above 65504 and little below 6e-8: a checkpoint in BF16 does not always fit.
+//! The activations stay in f32 (llama.cpp rounds them to f16).
+
+use super::Format;
+use crate::{Isa, Kernel, activation, dot};
+
+mod encode;
+mod scalar;
+
+/// Half precision.
+pub static F16: Format = Format {
+    name: "F16",
+    gguf_id: Some(1),
+    block_len: 1,
+    block_bytes: 2,
+    offset: false,
+    activation: &activation::F32,
+    decode: scalar::decode,
+    encode: encode::encode,
+    kernels: &[Kernel { isa: Isa::Scalar, unpack: scalar::unpack, matmul: dot::scalar::floats }],
+};

@@ -1,0 +1,17 @@
+//! F16 in portable Rust: the reference.
+
+use crate::ops::f16_to_f32;
+use crate::tile::{Tile, decode_floats};
+
+/// Decodes whole blocks.
+pub fn decode(bytes: &[u8], out: &mut [f32]) {
+    decode_floats(unpack, 1, 2, bytes, out)
+}
+
+/// Unpacks whole blocks, at most a tile.
+#[inline]
+pub fn unpack(blocks: &[u8], tile: &mut Tile) {
+    for (y, b) in tile.f.iter_mut().zip(blocks.chunks_exact(2)) {
+        *y = f16_to_f32(u16::from_le_bytes([b[0], b[1]]));
+    }
+}

@@ -1,0 +1,26 @@
+//! F32: IEEE single precision, as it is. 32 bits a weight.
+//!
+//! | offset | bytes | field |
+//! |---|---|---|
+//! | 0 | 4 | value, f32 |
+//!
+//! Norms and other one-dimensional tensors are stored so: they are small, and every weight depends on them.
+
+use super::Format;
+use crate::{Isa, Kernel, activation, dot};
+
+mod encode;
+mod scalar;
+
+/// Single precision.
+pub static F32: Format = Format {
+    name: "F32",
+    gguf_id: Some(0),
+    block_len: 1,
+    block_bytes: 4,
+    offset: false,
+    activation: &activation::F32,
+    decode: scalar::decode,
+    encode: encode::encode,
+    kernels: &[Kernel { isa: Isa::Scalar, unpack: scalar::unpack, matmul: dot::scalar::floats }],
+};

@@ -1,0 +1,29 @@
+//! IQ4_NL: blocks of 32, four bits through a table that is denser near zero, one scale. 4.5 bits a weight.
+//!
+//! | offset | bytes | field |
+//! |---|---|---|
+//! | 0 | 2 | d, f16 |
+//! | 2 | 16 | qs: byte j holds element j in the low nibble, element j + 16 in the high one |
+//!
+//! y = d * VALUES[q], VALUES in `common::IQ4_VALUES`.
+//!
+//! The bytes of Q4_0 with less error, since the table holds integers of eight bits and the product stays an integer product.
+
+use super::Format;
+use crate::{Isa, Kernel, activation, dot};
+
+mod encode;
+mod scalar;
+
+/// Four bits through a table, one scale for 32.
+pub static IQ4_NL: Format = Format {
+    name: "IQ4_NL",
+    gguf_id: Some(20),
+    block_len: 32,
+    block_bytes: 18,
+    offset: false,
+    activation: &activation::Q8_0,
+    decode: scalar::decode,
+    encode: encode::encode,
+    kernels: &[Kernel { isa: Isa::Scalar, unpack: scalar::unpack, matmul: dot::scalar::blocks32 }],
+};

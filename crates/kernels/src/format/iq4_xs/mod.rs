@@ -1,0 +1,29 @@
+//! IQ4_XS: blocks of 256, four bits through the table of IQ4_NL; eight sub-blocks of 32 with a signed six-bit scale. 4.25 bits a weight.
+//!
+//! | offset | bytes | field |
+//! |---|---|---|
+//! | 0 | 2 | d, f16 |
+//! | 2 | 2 | scales_h, u16: bits 2b..2b+1 are the high two bits of scale b |
+//! | 4 | 4 | scales_l: nibble b (low first) is the low four bits of scale b |
+//! | 8 | 128 | qs: byte 16b + j holds element 32b + j in the low nibble, element 32b + 16 + j in the high one |
+//!
+//! y = (d * (scale - 32)) * VALUES[q], VALUES in `common::IQ4_VALUES`.
+
+use super::Format;
+use crate::{Isa, Kernel, activation, dot};
+
+mod encode;
+mod scalar;
+
+/// Four bits through a table, signed scales for 32.
+pub static IQ4_XS: Format = Format {
+    name: "IQ4_XS",
+    gguf_id: Some(23),
+    block_len: 256,
+    block_bytes: 136,
+    offset: false,
+    activation: &activation::Q8_K,
+    decode: scalar::decode,
+    encode: encode::encode,
+    kernels: &[Kernel { isa: Isa::Scalar, unpack: scalar::unpack, matmul: dot::scalar::blocks256 }],
+};

@@ -1,0 +1,29 @@
+//! Q2_K: blocks of 256, two bits; sixteen sub-blocks of 16 with a four-bit scale and a four-bit offset. 2.625 bits a weight.
+//!
+//! | offset | bytes | field |
+//! |---|---|---|
+//! | 0 | 16 | scales: low nibble the scale, high nibble the min of sub-block s |
+//! | 16 | 64 | qs: in half h (32 bytes), bits 2j..2j+1 of byte l are element 128h + 32j + l |
+//! | 80 | 2 | d, f16 |
+//! | 82 | 2 | dmin, f16 |
+//!
+//! y = (d * scale) * q - (dmin * min).
+
+use super::Format;
+use crate::{Isa, Kernel, activation, dot};
+
+mod encode;
+mod scalar;
+
+/// Two bits, scales and offsets for 16.
+pub static Q2_K: Format = Format {
+    name: "Q2_K",
+    gguf_id: Some(10),
+    block_len: 256,
+    block_bytes: 84,
+    offset: true,
+    activation: &activation::Q8_K,
+    decode: scalar::decode,
+    encode: encode::encode,
+    kernels: &[Kernel { isa: Isa::Scalar, unpack: scalar::unpack, matmul: dot::scalar::blocks256 }],
+};

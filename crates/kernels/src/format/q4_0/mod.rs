@@ -1,0 +1,29 @@
+//! Q4_0: blocks of 32, four bits, one scale. 4.5 bits a weight.
+//!
+//! | offset | bytes | field |
+//! |---|---|---|
+//! | 0 | 2 | d, f16 |
+//! | 2 | 16 | qs: byte j holds element j in the low nibble, element j + 16 in the high one |
+//!
+//! y = d * (q - 8).
+//!
+//! The oldest of them: cheap everywhere, and the fallback of Q2_K and Q3_K where a row is not a multiple of 256.
+
+use super::Format;
+use crate::{Isa, Kernel, activation, dot};
+
+mod encode;
+mod scalar;
+
+/// Four bits, one scale for 32.
+pub static Q4_0: Format = Format {
+    name: "Q4_0",
+    gguf_id: Some(2),
+    block_len: 32,
+    block_bytes: 18,
+    offset: false,
+    activation: &activation::Q8_0,
+    decode: scalar::decode,
+    encode: encode::encode,
+    kernels: &[Kernel { isa: Isa::Scalar, unpack: scalar::unpack, matmul: dot::scalar::blocks32 }],
+};

@@ -1,0 +1,28 @@
+//! Q4_1: blocks of 32, four bits, a scale and an offset. 5 bits a weight.
+//!
+//! | offset | bytes | field |
+//! |---|---|---|
+//! | 0 | 2 | d, f16 |
+//! | 2 | 2 | m, f16 |
+//! | 4 | 16 | qs: byte j holds element j in the low nibble, element j + 16 in the high one |
+//!
+//! y = d * q + m.
+
+use super::Format;
+use crate::{Isa, Kernel, activation, dot};
+
+mod encode;
+mod scalar;
+
+/// Four bits, a scale and an offset for 32.
+pub static Q4_1: Format = Format {
+    name: "Q4_1",
+    gguf_id: Some(3),
+    block_len: 32,
+    block_bytes: 20,
+    offset: true,
+    activation: &activation::Q8_0,
+    decode: scalar::decode,
+    encode: encode::encode,
+    kernels: &[Kernel { isa: Isa::Scalar, unpack: scalar::unpack, matmul: dot::scalar::blocks32 }],
+};

@@ -1,0 +1,31 @@
+//! Q4_K: blocks of 256, four bits; eight sub-blocks of 32 with a six-bit scale and a six-bit offset. 4.5 bits a weight.
+//!
+//! | offset | bytes | field |
+//! |---|---|---|
+//! | 0 | 2 | d, f16 |
+//! | 2 | 2 | dmin, f16 |
+//! | 4 | 12 | scales: eight six-bit scales and eight six-bit mins, packed as `common::scales_mins_k4` says |
+//! | 16 | 128 | qs: byte 32c + l holds element 64c + l in the low nibble, element 64c + 32 + l in the high one |
+//!
+//! y = (d * scale) * q - (dmin * min).
+//!
+//! The format of most weights of Q4_K_M: the scales cost half a bit a weight, as in Q4_0, and buy an offset besides.
+
+use super::Format;
+use crate::{Isa, Kernel, activation, dot};
+
+mod encode;
+mod scalar;
+
+/// Four bits, scales and offsets for 32.
+pub static Q4_K: Format = Format {
+    name: "Q4_K",
+    gguf_id: Some(12),
+    block_len: 256,
+    block_bytes: 144,
+    offset: true,
+    activation: &activation::Q8_K,
+    decode: scalar::decode,
+    encode: encode::encode,
+    kernels: &[Kernel { isa: Isa::Scalar, unpack: scalar::unpack, matmul: dot::scalar::blocks256 }],
+};

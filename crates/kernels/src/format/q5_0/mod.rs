@@ -1,0 +1,30 @@
+//! Q5_0: blocks of 32, five bits, one scale. 5.5 bits a weight.
+//!
+//! | offset | bytes | field |
+//! |---|---|---|
+//! | 0 | 2 | d, f16 |
+//! | 2 | 4 | qh, u32: bit i is the fifth bit of element i |
+//! | 6 | 16 | qs: byte j holds element j in the low nibble, element j + 16 in the high one |
+//!
+//! y = d * (q - 16), q = nibble | fifth bit << 4.
+//!
+//! The fallback of Q4_K where a row is not a multiple of 256.
+
+use super::Format;
+use crate::{Isa, Kernel, activation, dot};
+
+mod encode;
+mod scalar;
+
+/// Five bits, one scale for 32.
+pub static Q5_0: Format = Format {
+    name: "Q5_0",
+    gguf_id: Some(6),
+    block_len: 32,
+    block_bytes: 22,
+    offset: false,
+    activation: &activation::Q8_0,
+    decode: scalar::decode,
+    encode: encode::encode,
+    kernels: &[Kernel { isa: Isa::Scalar, unpack: scalar::unpack, matmul: dot::scalar::blocks32 }],
+};

@@ -1,0 +1,31 @@
+//! Q5_1: blocks of 32, five bits, a scale and an offset. 6 bits a weight.
+//!
+//! | offset | bytes | field |
+//! |---|---|---|
+//! | 0 | 2 | d, f16 |
+//! | 2 | 2 | m, f16 |
+//! | 4 | 4 | qh, u32: bit i is the fifth bit of element i |
+//! | 8 | 16 | qs: byte j holds element j in the low nibble, element j + 16 in the high one |
+//!
+//! y = d * q + m, q = nibble | fifth bit << 4.
+//!
+//! The fallback of Q5_K where a row is not a multiple of 256.
+
+use super::Format;
+use crate::{Isa, Kernel, activation, dot};
+
+mod encode;
+mod scalar;
+
+/// Five bits, a scale and an offset for 32.
+pub static Q5_1: Format = Format {
+    name: "Q5_1",
+    gguf_id: Some(7),
+    block_len: 32,
+    block_bytes: 24,
+    offset: true,
+    activation: &activation::Q8_0,
+    decode: scalar::decode,
+    encode: encode::encode,
+    kernels: &[Kernel { isa: Isa::Scalar, unpack: scalar::unpack, matmul: dot::scalar::blocks32 }],
+};

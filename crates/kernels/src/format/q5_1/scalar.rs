@@ -1,0 +1,23 @@
+//! Q5_1 in portable Rust: the reference.
+
+use crate::format::common::{half_at, nibbles32};
+use crate::tile::{Tile, decode_blocks32};
+
+/// Decodes whole blocks.
+pub fn decode(bytes: &[u8], out: &mut [f32]) {
+    decode_blocks32(unpack, 24, true, bytes, out)
+}
+
+/// Unpacks whole blocks, at most a tile.
+#[inline]
+pub fn unpack(blocks: &[u8], tile: &mut Tile) {
+    for (b, block) in blocks.chunks_exact(24).enumerate() {
+        (tile.d[b], tile.m[b]) = (half_at(block, 0), half_at(block, 2));
+        let high = u32::from_le_bytes([block[4], block[5], block[6], block[7]]);
+        let q = &mut tile.q[32 * b..][..32];
+        nibbles32(&block[8..24], q);
+        for (i, q) in q.iter_mut().enumerate() {
+            *q |= (((high >> i) & 1) << 4) as i8;
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! Q5_K: blocks of 256, five bits; eight sub-blocks of 32 with a six-bit scale and a six-bit offset. 5.5 bits a weight.
+//!
+//! | offset | bytes | field |
+//! |---|---|---|
+//! | 0 | 2 | d, f16 |
+//! | 2 | 2 | dmin, f16 |
+//! | 4 | 12 | scales: eight six-bit scales and eight six-bit mins, packed as `common::scales_mins_k4` says |
+//! | 16 | 32 | qh: bit b of byte l is the fifth bit of element 32b + l |
+//! | 48 | 128 | qs: byte 32c + l holds element 64c + l in the low nibble, element 64c + 32 + l in the high one |
+//!
+//! y = (d * scale) * q - (dmin * min), q = nibble | fifth bit << 4.
+
+use super::Format;
+use crate::{Isa, Kernel, activation, dot};
+
+mod encode;
+mod scalar;
+
+/// Five bits, scales and offsets for 32.
+pub static Q5_K: Format = Format {
+    name: "Q5_K",
+    gguf_id: Some(13),
+    block_len: 256,
+    block_bytes: 176,
+    offset: true,
+    activation: &activation::Q8_K,
+    decode: scalar::decode,
+    encode: encode::encode,
+    kernels: &[Kernel { isa: Isa::Scalar, unpack: scalar::unpack, matmul: dot::scalar::blocks256 }],
+};

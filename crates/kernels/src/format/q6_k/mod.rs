@@ -1,0 +1,31 @@
+//! Q6_K: blocks of 256, six bits; sixteen sub-blocks of 16 with a signed eight-bit scale. 6.5625 bits a weight.
+//!
+//! | offset | bytes | field |
+//! |---|---|---|
+//! | 0 | 128 | ql: in half h (64 bytes), byte l < 64: low nibble element 128h + l, high nibble element 128h + 64 + l |
+//! | 128 | 64 | qh: in half h (32 bytes), bits 2j..2j+1 of byte l are the high bits of element 128h + 32j + l |
+//! | 192 | 16 | scales, i8 |
+//! | 208 | 2 | d, f16 |
+//!
+//! y = (d * scale) * (q - 32), q = low bits | high bits << 4.
+//!
+//! Close to lossless; the output matrix and the more sensitive half of Q4_K_M are stored so.
+
+use super::Format;
+use crate::{Isa, Kernel, activation, dot};
+
+mod encode;
+mod scalar;
+
+/// Six bits, signed scales for 16.
+pub static Q6_K: Format = Format {
+    name: "Q6_K",
+    gguf_id: Some(14),
+    block_len: 256,
+    block_bytes: 210,
+    offset: false,
+    activation: &activation::Q8_K,
+    decode: scalar::decode,
+    encode: encode::encode,
+    kernels: &[Kernel { isa: Isa::Scalar, unpack: scalar::unpack, matmul: dot::scalar::blocks256 }],
+};

@@ -1,0 +1,29 @@
+//! Q8_0: blocks of 32, eight bits, one scale. 8.5 bits a weight.
+//!
+//! | offset | bytes | field |
+//! |---|---|---|
+//! | 0 | 2 | d, f16 |
+//! | 2 | 32 | qs, i8 |
+//!
+//! y = d * q.
+//!
+//! Nearly lossless; the fallback of Q6_K where a row is not a multiple of 256.
+
+use super::Format;
+use crate::{Isa, Kernel, activation, dot};
+
+mod encode;
+mod scalar;
+
+/// Eight bits, one scale for 32.
+pub static Q8_0: Format = Format {
+    name: "Q8_0",
+    gguf_id: Some(8),
+    block_len: 32,
+    block_bytes: 34,
+    offset: false,
+    activation: &activation::Q8_0,
+    decode: scalar::decode,
+    encode: encode::encode,
+    kernels: &[Kernel { isa: Isa::Scalar, unpack: scalar::unpack, matmul: dot::scalar::blocks32 }],
+};

@@ -1,0 +1,145 @@
+//! The bodies of the operations: read these. See the module above for why there is one only.
+
+use super::half::{f16_to_f32, f32_to_f16};
+use crate::dot::reduce;
+
+/// Sum over sixteen lanes of `term(i)` for i in 0..n.
+#[inline(always)]
+fn sum16(n: usize, term: impl Fn(usize) -> f32) -> f32 {
+    let mut lanes = [0f32; 16];
+    for base in (0..n / 16 * 16).step_by(16) {
+        for (l, lane) in lanes.iter_mut().enumerate() {
+            *lane += term(base + l);
+        }
+    }
+    for (lane, i) in lanes.iter_mut().zip(n / 16 * 16..n) {
+        *lane += term(i);
+    }
+    reduce(&lanes)
+}
+
+#[inline(always)]
+pub fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let b = &b[..a.len()];
+    sum16(a.len(), |i| a[i] * b[i])
+}
+
+#[inline(always)]
+pub fn dot_f16(a: &[f32], b: &[u16]) -> f32 {
+    let b = &b[..a.len()];
+    sum16(a.len(), |i| a[i] * f16_to_f32(b[i]))
+}
+
+#[inline(always)]
+pub fn axpy(a: f32, x: &[f32], y: &mut [f32]) {
+    assert_eq!(x.len(), y.len(), "lengths of axpy");
+    for (y, x) in y.iter_mut().zip(x) {
+        *y += a * x;
+    }
+}
+
+#[inline(always)]
+pub fn axpy_f16(a: f32, x: &[u16], y: &mut [f32]) {
+    assert_eq!(x.len(), y.len(), "lengths of axpy_f16");
+    for (y, &x) in y.iter_mut().zip(x) {
+        *y += a * f16_to_f32(x);
+    }
+}
+
+#[inline(always)]
+pub fn add(x: &mut [f32], y: &[f32]) {
+    assert_eq!(x.len(), y.len(), "lengths of add");
+    for (x, y) in x.iter_mut().zip(y) {
+        *x += y;
+    }
+}
+
+#[inline(always)]
+pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+    assert!(x.len() == weight.len() && x.len() == out.len(), "lengths of rms_norm: {} {} {}", x.len(), weight.len(), out.len());
+    let mean = sum16(x.len(), |i| x[i] * x[i]) / x.len() as f32;
+    let scale = 1.0 / (mean + eps).sqrt();
+    for ((out, x), w) in out.iter_mut().zip(x).zip(weight) {
+        *out = x * scale * w;
+    }
+}
+
+/// e^x within 2 ulp; 0 below -104, infinity above 89, NaN for NaN.
+///
+/// x = n ln 2 + r with |r| <= ln 2 / 2; e^r by the polynomial of the Cephes library (Moshier, `expf`); 2^n in two factors, so that a subnormal
+/// result is rounded once.
+#[inline(always)]
+pub fn exp(x: f32) -> f32 {
+    // Comparisons that a NaN fails, so that it passes through.
+    let x = if x > 89.0 { 89.0 } else { x };
+    let x = if x < -104.0 { -104.0 } else { x };
+    let shifted = x * std::f32::consts::LOG2_E + 12_582_912.0;
+    let n = (shifted.to_bits() as i32 & 0x007f_ffff) - 0x0040_0000;
+    let n_float = shifted - 12_582_912.0;
+    // ln 2 in two parts: the first has few enough bits for an exact product.
+    let r = x - n_float * 0.693_359_4 + n_float * 2.121_944_4e-4;
+    let mut p = 1.987_569_1e-4;
+    for c in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
+        p = p * r + c;
+    }
+    let y = p * (r * r) + r + 1.0;
+    // Bounded for NaN's sake: its n is arbitrary.
+    let n = n.clamp(-160, 160);
+    let half = n >> 1;
+    let power = |n: i32| f32::from_bits(((n + 127) as u32) << 23);
+    y * power(half) * power(n - half)
+}
+
+#[inline(always)]
+pub fn softmax(x: &mut [f32]) {
+    let mut max = f32::NEG_INFINITY;
+    for &x in x.iter() {
+        max = if x > max { x } else { max };
+    }
+    for x in x.iter_mut() {
+        *x = exp(*x - max);
+    }
+    let sum = sum16(x.len(), |i| x[i]);
+    for x in x.iter_mut() {
+        *x /= sum;
+    }
+}
+
+#[inline(always)]
+pub fn swiglu(gate: &mut [f32], up: &[f32]) {
+    assert_eq!(gate.len(), up.len(), "lengths of swiglu");
+    for (gate, up) in gate.iter_mut().zip(up) {
+        *gate = *gate / (1.0 + exp(-*gate)) * up;
+    }
+}
+
+#[inline(always)]
+pub fn rope(x: &mut [f32], cos: &[f32], sin: &[f32], interleaved: bool) {
+    assert!(cos.len() == sin.len() && 2 * cos.len() <= x.len(), "lengths of rope: {} {} {}", x.len(), cos.len(), sin.len());
+    if interleaved {
+        for (pair, (c, s)) in x.chunks_exact_mut(2).zip(cos.iter().zip(sin)) {
+            (pair[0], pair[1]) = (pair[0] * c - pair[1] * s, pair[0] * s + pair[1] * c);
+        }
+    } else {
+        let (a, b) = x.split_at_mut(cos.len());
+        for ((a, b), (c, s)) in a.iter_mut().zip(b).zip(cos.iter().zip(sin)) {
+            (*a, *b) = (*a * c - *b * s, *a * s + *b * c);
+        }
+    }
+}
+
+#[inline(always)]
+pub fn slice_from_f16(x: &[u16], out: &mut [f32]) {
+    assert_eq!(x.len(), out.len(), "lengths of slice_from_f16");
+    for (out, &x) in out.iter_mut().zip(x) {
+        *out = f16_to_f32(x);
+    }
+}
+
+#[inline(always)]
+pub fn slice_to_f16(x: &[f32], out: &mut [u16]) {
+    assert_eq!(x.len(), out.len(), "lengths of slice_to_f16");
+    for (out, &x) in out.iter_mut().zip(x) {
+        *out = f32_to_f16(x);
+    }
+}
