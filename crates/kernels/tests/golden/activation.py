@@ -1,17 +1,17 @@
 """Writes activation.bin: rows of floats with the activations that llama.cpp makes of them on x86.
 
-    NIBBLE_PEERS_PYTHON tests/golden/activation.py DIR       (numpy; DIR holds libggml-base.so and libggml-cpu.so, called through ctypes)
+    cargo xtask golden activation       (numpy; NIBBLE_PEERS_LLAMA holds libggml-base.so and libggml-cpu.so, called through ctypes)
 
 Layout: five rows of 512 floats; then the same rows as Q8_0 (34-byte blocks), Q8_1 (36) and Q8_K (292). All little endian.
 """
 import ctypes
+import os
 import pathlib
-import sys
 
 import numpy as np
 
 for name in ["libggml-base.so", "libggml-cpu.so"]:
-    library = ctypes.CDLL(str(pathlib.Path(sys.argv[1]) / name), mode=ctypes.RTLD_GLOBAL)
+    library = ctypes.CDLL(str(pathlib.Path(os.environ["NIBBLE_PEERS_LLAMA"]) / name), mode=ctypes.RTLD_GLOBAL)
 
 
 class Traits(ctypes.Structure):
