@@ -12,6 +12,7 @@ mod cpu;
 pub mod dot;
 pub mod format;
 pub mod ops;
+mod search;
 mod tile;
 
 pub use activation::Activation;

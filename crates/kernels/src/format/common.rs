@@ -34,3 +34,51 @@ pub fn scales_mins_k4(s: &[u8], scale: &mut [i16; 16], min: &mut [i16; 16]) {
 
 /// The values of IQ4_NL and IQ4_XS: denser near zero, as weights are.
 pub const IQ4_VALUES: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+
+/// The inverse of [`nibbles32`].
+#[inline(always)]
+pub fn pack_nibbles32(codes: &[u8], qs: &mut [u8]) {
+    let (low, high) = codes.split_at(16);
+    for ((low, high), byte) in low.iter().zip(high).zip(qs) {
+        *byte = low & 15 | high << 4;
+    }
+}
+
+/// The fifth bits of 32 codes, element 0 in bit 0 of the first byte (Q5_0, Q5_1).
+#[inline(always)]
+pub fn pack_fifth_bits(codes: &[u8], qh: &mut [u8]) {
+    for (byte, codes) in qh.iter_mut().zip(codes.chunks_exact(8)) {
+        *byte = codes.iter().rev().fold(0, |bits, code| bits << 1 | code >> 4);
+    }
+}
+
+/// The low nibbles of 256 codes: byte 32c + l holds elements 64c + l and 64c + 32 + l (Q4_K, Q5_K).
+#[inline(always)]
+pub fn pack_nibbles64(codes: &[u8], qs: &mut [u8]) {
+    for (codes, qs) in codes.chunks_exact(64).zip(qs.chunks_exact_mut(32)) {
+        let (low, high) = codes.split_at(32);
+        for ((low, high), byte) in low.iter().zip(high).zip(qs) {
+            *byte = low & 15 | high << 4;
+        }
+    }
+}
+
+/// The low two bits of 256 codes: byte 32h + l holds elements 128h + l, + 32, + 64, + 96 (Q2_K, Q3_K).
+#[inline(always)]
+pub fn pack_pairs(codes: &[u8], qs: &mut [u8]) {
+    for (codes, qs) in codes.chunks_exact(128).zip(qs.chunks_exact_mut(32)) {
+        for (l, byte) in qs.iter_mut().enumerate() {
+            *byte = codes[l] & 3 | (codes[l + 32] & 3) << 2 | (codes[l + 64] & 3) << 4 | codes[l + 96] << 6;
+        }
+    }
+}
+
+/// The inverse of [`scales_mins_k4`].
+#[inline(always)]
+pub fn pack_scales_mins_k4(scales: &[u8; 8], mins: &[u8; 8], s: &mut [u8]) {
+    for j in 0..4 {
+        s[j] = scales[j] & 63 | scales[j + 4] >> 4 << 6;
+        s[j + 4] = mins[j] & 63 | mins[j + 4] >> 4 << 6;
+        s[j + 8] = scales[j + 4] & 15 | mins[j + 4] << 4;
+    }
+}

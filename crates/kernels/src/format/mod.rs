@@ -5,23 +5,23 @@
 use crate::{Activation, Kernel};
 
 mod bf16;
-mod common;
+pub(crate) mod common;
 mod f16;
 mod f32;
-mod iq4_nl;
-mod iq4_xs;
-mod mxfp4;
+pub(crate) mod iq4_nl;
+pub(crate) mod iq4_xs;
+pub(crate) mod mxfp4;
 pub mod nf4;
-mod q2_k;
-mod q3_k;
-mod q4_0;
-mod q4_1;
-mod q4_k;
-mod q5_0;
-mod q5_1;
-mod q5_k;
-mod q6_k;
-mod q8_0;
+pub(crate) mod q2_k;
+pub(crate) mod q3_k;
+pub(crate) mod q4_0;
+pub(crate) mod q4_1;
+pub(crate) mod q4_k;
+pub(crate) mod q5_0;
+pub(crate) mod q5_1;
+pub(crate) mod q5_k;
+pub(crate) mod q6_k;
+pub(crate) mod q8_0;
 
 pub use bf16::BF16;
 pub use f16::F16;

@@ -1,8 +1,38 @@
-//! IQ4_XS encoder. A placeholder: writes zero blocks.
+//! IQ4_XS encoder.
 
-/// Encodes `x` into `out`.
+use crate::format::common::pack_nibbles32;
+use crate::search::grid::{Iq4, byte};
+use crate::search::{self, Encoder, Lanes, Weighting, lanes::Plain, linear};
+
+const WEIGHTING: Weighting = Weighting { plain: Plain::Square(0.25), spread: true };
+
+/// Encodes whole blocks; see [`crate::search`] for how, and for what a NaN or an infinity becomes.
 pub fn encode(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    assert_eq!(out.len(), x.len() / 256 * 136, "bytes for {} elements of IQ4_XS", x.len());
-    assert!(importance.is_none_or(|w| w.len() == x.len()), "one importance an element");
-    out.fill(0);
+    search::encode::<Search>(x, importance, out)
+}
+
+/// The search and the packing of this format.
+pub struct Search;
+
+impl Encoder for Search {
+    const NAME: &'static str = "IQ4_XS";
+    const LEN: usize = 256;
+    const BYTES: usize = 136;
+
+    #[inline(always)]
+    fn tile(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+        let t = Lanes::<32, 8>::new(x, importance, WEIGHTING, true);
+        let s =
+            linear::super_block::<Iq4, 32, 8>(&t, (0..15).map(|i| -134.0 + i as f32).chain((0..15).map(|i| 106.0 + i as f32)), -32.0, 31.0);
+        let scales = s.scales.map(|s| byte(s + 32.0));
+        let high = (0..8).fold(0u16, |high, j| high | u16::from(scales[j] >> 4) << (2 * j));
+        out[..2].copy_from_slice(&s.d.to_le_bytes());
+        out[2..4].copy_from_slice(&high.to_le_bytes());
+        for j in 0..4 {
+            out[4 + j] = scales[2 * j] & 15 | scales[2 * j + 1] << 4;
+        }
+        for (codes, out) in s.codes.chunks_exact(32).zip(out[8..].chunks_exact_mut(16)) {
+            pack_nibbles32(codes, out);
+        }
+    }
 }

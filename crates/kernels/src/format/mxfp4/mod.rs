@@ -13,7 +13,7 @@
 use super::Format;
 use crate::{Isa, Kernel, activation, dot};
 
-mod encode;
+pub(crate) mod encode;
 mod scalar;
 
 /// Twice the values of E2M1; bit 3 is the sign.

@@ -1,8 +1,66 @@
-//! NF4 encoder. A placeholder: writes zero blocks.
+//! NF4 encoder: bit-equal to bitsandbytes on the CPU, so there is nothing to search: a checkpoint must not depend on the tool that wrote it.
+//!
+//! absmax is the largest magnitude of the block; x * (1 / absmax) is compared with thresholds that lie at the f32 midpoints of the table. (csrc/cpu_ops.cpp and
+//! csrc/kernels.cu of bitsandbytes 0.49.)
 
-/// Encodes `x` into `out`.
+use crate::search::lanes::clean;
+use crate::search::{self, Encoder};
+
+/// Encodes whole blocks; importance has nothing to weigh here. A NaN counts as 0, an infinity as 65504.
 pub fn encode(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    assert_eq!(out.len(), x.len() / 64 * 36, "bytes for {} elements of NF4", x.len());
-    assert!(importance.is_none_or(|w| w.len() == x.len()), "one importance an element");
-    out.fill(0);
+    search::encode::<Search>(x, importance, out)
+}
+
+/// The search and the packing of this format.
+pub struct Search;
+
+/// An element takes the code of the last threshold that it is strictly above, plus one.
+#[allow(clippy::excessive_precision)]
+const THRESHOLDS: [f32; 15] = [
+    -0.8480964004993439,
+    -0.6106329262256622,
+    -0.4599952697753906,
+    -0.33967943489551544,
+    -0.23460740596055984,
+    -0.13791173323988914,
+    -0.045525018125772476,
+    0.03979014977812767,
+    0.1202552504837513,
+    0.2035212516784668,
+    0.2920137718319893,
+    0.3893125355243683,
+    0.5016634166240692,
+    0.6427869200706482,
+    0.8614784181118011,
+];
+
+impl Encoder for Search {
+    const NAME: &'static str = "NF4";
+    const LEN: usize = 64;
+    const BYTES: usize = 36;
+
+    #[inline(always)]
+    fn tile(x: &[f32], _importance: Option<&[f32]>, out: &mut [u8]) {
+        for (x, out) in x.chunks_exact(64).zip(out.chunks_exact_mut(36)) {
+            let mut y = [0f32; 64];
+            let mut lanes = [0f32; 16];
+            for (i, (y, &x)) in y.iter_mut().zip(x).enumerate() {
+                *y = clean(x);
+                lanes[i % 16] = if y.abs() > lanes[i % 16] { y.abs() } else { lanes[i % 16] };
+            }
+            let absmax = lanes.iter().fold(0f32, |m, &a| if a > m { a } else { m });
+            let inv = 1.0 / if absmax > 1e-38 { absmax } else { 1e-38 };
+            let mut codes = [0u32; 64];
+            for (code, y) in codes.iter_mut().zip(y) {
+                let u = y * inv;
+                for threshold in THRESHOLDS {
+                    *code += u32::from(u > threshold);
+                }
+            }
+            out[..4].copy_from_slice(&absmax.to_le_bytes());
+            for (out, codes) in out[4..].iter_mut().zip(codes.chunks_exact(2)) {
+                *out = (codes[0] << 4 | codes[1]) as u8;
+            }
+        }
+    }
 }

@@ -13,7 +13,7 @@
 use super::Format;
 use crate::{Isa, Kernel, activation, dot};
 
-mod encode;
+pub(crate) mod encode;
 mod scalar;
 
 /// The sixteen values, from bitsandbytes: quantiles of the normal distribution, scaled to -1..=1, with an exact zero.

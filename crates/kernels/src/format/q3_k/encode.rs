@@ -1,8 +1,48 @@
-//! Q3_K encoder. A placeholder: writes zero blocks.
+//! Q3_K encoder.
 
-/// Encodes `x` into `out`.
+use crate::format::common::pack_pairs;
+use crate::search::grid::{Integers, byte};
+use crate::search::{self, Encoder, Lanes, Weighting, lanes::Plain, linear};
+
+const WEIGHTING: Weighting = Weighting { plain: Plain::Square(0.25), spread: true };
+
+/// Encodes whole blocks; see [`crate::search`] for how, and for what a NaN or an infinity becomes.
 pub fn encode(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    assert_eq!(out.len(), x.len() / 256 * 110, "bytes for {} elements of Q3_K", x.len());
-    assert!(importance.is_none_or(|w| w.len() == x.len()), "one importance an element");
-    out.fill(0);
+    search::encode::<Search>(x, importance, out)
+}
+
+/// The search and the packing of this format.
+pub struct Search;
+
+impl Encoder for Search {
+    const NAME: &'static str = "Q3_K";
+    const LEN: usize = 256;
+    const BYTES: usize = 110;
+
+    #[inline(always)]
+    fn tile(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+        let t = Lanes::<16, 16>::new(x, importance, WEIGHTING, true);
+        let s = linear::super_block::<Integers<-4, 3, 4>, 16, 16>(
+            &t,
+            (0..12).map(|i| -4.8 + 0.15 * i as f32).chain((0..12).map(|i| 2.2 + 0.15 * i as f32)),
+            -32.0,
+            31.0,
+        );
+        // Codes are stored as two bits, and a third one that is set where nothing is to be subtracted.
+        out[..32].fill(0);
+        for (b, codes) in s.codes.chunks_exact(32).enumerate() {
+            for (out, &code) in out[..32].iter_mut().zip(codes) {
+                *out |= (code >> 2) << b;
+            }
+        }
+        pack_pairs(&s.codes, &mut out[32..96]);
+        let scales = s.scales.map(|s| byte(s + 32.0));
+        for j in 0..8 {
+            out[96 + j] = scales[j] & 15 | scales[j + 8] << 4;
+        }
+        for j in 0..4 {
+            out[104 + j] = scales[j] >> 4 | scales[j + 4] >> 4 << 2 | scales[j + 8] >> 4 << 4 | scales[j + 12] >> 4 << 6;
+        }
+        out[108..110].copy_from_slice(&s.d.to_le_bytes());
+    }
 }

@@ -1,8 +1,34 @@
-//! Q4_0 encoder. A placeholder: writes zero blocks.
+//! Q4_0 encoder.
 
-/// Encodes `x` into `out`.
+use crate::format::common::pack_nibbles32;
+use crate::search::grid::Integers;
+use crate::search::{self, Encoder, Lanes, Weighting, lanes::Plain, linear};
+
+const WEIGHTING: Weighting = Weighting { plain: Plain::One, spread: true };
+
+/// Encodes whole blocks; see [`crate::search`] for how, and for what a NaN or an infinity becomes.
 pub fn encode(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    assert_eq!(out.len(), x.len() / 32 * 18, "bytes for {} elements of Q4_0", x.len());
-    assert!(importance.is_none_or(|w| w.len() == x.len()), "one importance an element");
-    out.fill(0);
+    search::encode::<Search>(x, importance, out)
+}
+
+/// The search and the packing of this format.
+pub struct Search;
+
+impl Encoder for Search {
+    const NAME: &'static str = "Q4_0";
+    const LEN: usize = 32;
+    const BYTES: usize = 18;
+
+    #[inline(always)]
+    fn tile(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+        let t = Lanes::<32, 8>::new(x, importance, WEIGHTING, false);
+        let (d, codes) = linear::blocks::<Integers<-8, 7, 8>, 32, 8>(
+            &t,
+            (0..10).map(|i| -8.6 + 0.2 * i as f32).chain((0..10).map(|i| 6.2 + 0.2 * i as f32)),
+        );
+        for ((out, codes), d) in out.chunks_exact_mut(Self::BYTES).zip(codes.chunks_exact(32)).zip(d) {
+            out[..2].copy_from_slice(&d.to_le_bytes());
+            pack_nibbles32(codes, &mut out[2..18]);
+        }
+    }
 }

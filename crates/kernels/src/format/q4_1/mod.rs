@@ -11,7 +11,7 @@
 use super::Format;
 use crate::{Isa, Kernel, activation, dot};
 
-mod encode;
+pub(crate) mod encode;
 mod scalar;
 
 /// Four bits, a scale and an offset for 32.

@@ -14,7 +14,7 @@
 use super::Format;
 use crate::{Isa, Kernel, activation, dot};
 
-mod encode;
+pub(crate) mod encode;
 mod scalar;
 
 /// Four bits, scales and offsets for 32.

@@ -1,8 +1,35 @@
-//! Q5_0 encoder. A placeholder: writes zero blocks.
+//! Q5_0 encoder.
 
-/// Encodes `x` into `out`.
+use crate::format::common::{pack_fifth_bits, pack_nibbles32};
+use crate::search::grid::Integers;
+use crate::search::{self, Encoder, Lanes, Weighting, lanes::Plain, linear};
+
+const WEIGHTING: Weighting = Weighting { plain: Plain::One, spread: true };
+
+/// Encodes whole blocks; see [`crate::search`] for how, and for what a NaN or an infinity becomes.
 pub fn encode(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    assert_eq!(out.len(), x.len() / 32 * 22, "bytes for {} elements of Q5_0", x.len());
-    assert!(importance.is_none_or(|w| w.len() == x.len()), "one importance an element");
-    out.fill(0);
+    search::encode::<Search>(x, importance, out)
+}
+
+/// The search and the packing of this format.
+pub struct Search;
+
+impl Encoder for Search {
+    const NAME: &'static str = "Q5_0";
+    const LEN: usize = 32;
+    const BYTES: usize = 22;
+
+    #[inline(always)]
+    fn tile(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+        let t = Lanes::<32, 8>::new(x, importance, WEIGHTING, false);
+        let (d, codes) = linear::blocks::<Integers<-16, 15, 16>, 32, 8>(
+            &t,
+            (0..12).map(|i| -17.0 + 0.2 * i as f32).chain((0..12).map(|i| 14.0 + 0.2 * i as f32)),
+        );
+        for ((out, codes), d) in out.chunks_exact_mut(Self::BYTES).zip(codes.chunks_exact(32)).zip(d) {
+            out[..2].copy_from_slice(&d.to_le_bytes());
+            pack_fifth_bits(codes, &mut out[2..6]);
+            pack_nibbles32(codes, &mut out[6..22]);
+        }
+    }
 }

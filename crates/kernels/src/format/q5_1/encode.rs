@@ -1,8 +1,32 @@
-//! Q5_1 encoder. A placeholder: writes zero blocks.
+//! Q5_1 encoder.
 
-/// Encodes `x` into `out`.
+use crate::format::common::{pack_fifth_bits, pack_nibbles32};
+use crate::search::{self, Encoder, Lanes, Weighting, affine, lanes::Plain};
+
+const WEIGHTING: Weighting = Weighting { plain: Plain::One, spread: true };
+
+/// Encodes whole blocks; see [`crate::search`] for how, and for what a NaN or an infinity becomes.
 pub fn encode(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    assert_eq!(out.len(), x.len() / 32 * 24, "bytes for {} elements of Q5_1", x.len());
-    assert!(importance.is_none_or(|w| w.len() == x.len()), "one importance an element");
-    out.fill(0);
+    search::encode::<Search>(x, importance, out)
+}
+
+/// The search and the packing of this format.
+pub struct Search;
+
+impl Encoder for Search {
+    const NAME: &'static str = "Q5_1";
+    const LEN: usize = 32;
+    const BYTES: usize = 24;
+
+    #[inline(always)]
+    fn tile(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+        let t = Lanes::<32, 8>::new(x, importance, WEIGHTING, false);
+        let (scales, codes) = affine::blocks(&t, 31.0, (0..20).map(|i| -1.0 + 0.1 * i as f32));
+        for ((out, codes), (d, m)) in out.chunks_exact_mut(Self::BYTES).zip(codes.chunks_exact(32)).zip(scales) {
+            out[..2].copy_from_slice(&d.to_le_bytes());
+            out[2..4].copy_from_slice(&m.to_le_bytes());
+            pack_fifth_bits(codes, &mut out[4..8]);
+            pack_nibbles32(codes, &mut out[8..24]);
+        }
+    }
 }

@@ -1,8 +1,36 @@
-//! Q6_K encoder. A placeholder: writes zero blocks.
+//! Q6_K encoder.
 
-/// Encodes `x` into `out`.
+use crate::search::grid::{Integers, byte};
+use crate::search::{self, Encoder, Lanes, Weighting, lanes::Plain, linear};
+
+const WEIGHTING: Weighting = Weighting { plain: Plain::Square(0.25), spread: false };
+
+/// Encodes whole blocks; see [`crate::search`] for how, and for what a NaN or an infinity becomes.
 pub fn encode(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    assert_eq!(out.len(), x.len() / 256 * 210, "bytes for {} elements of Q6_K", x.len());
-    assert!(importance.is_none_or(|w| w.len() == x.len()), "one importance an element");
-    out.fill(0);
+    search::encode::<Search>(x, importance, out)
+}
+
+/// The search and the packing of this format.
+pub struct Search;
+
+impl Encoder for Search {
+    const NAME: &'static str = "Q6_K";
+    const LEN: usize = 256;
+    const BYTES: usize = 210;
+
+    #[inline(always)]
+    fn tile(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+        let t = Lanes::<16, 16>::new(x, importance, WEIGHTING, true);
+        let s = linear::super_block::<Integers<-32, 31, 32>, 16, 16>(&t, (0..15).map(|i| -33.4 + 0.2 * i as f32), -128.0, 127.0);
+        for (half, codes) in s.codes.chunks_exact(128).enumerate() {
+            for l in 0..32 {
+                let [a, b, c, d] = [codes[l], codes[l + 32], codes[l + 64], codes[l + 96]];
+                out[64 * half + l] = a & 15 | c << 4;
+                out[64 * half + l + 32] = b & 15 | d << 4;
+                out[128 + 32 * half + l] = a >> 4 | b >> 4 << 2 | c >> 4 << 4 | d >> 4 << 6;
+            }
+        }
+        out[192..208].copy_from_slice(&s.scales.map(byte));
+        out[208..210].copy_from_slice(&s.d.to_le_bytes());
+    }
 }

@@ -12,7 +12,7 @@
 use super::Format;
 use crate::{Isa, Kernel, activation, dot};
 
-mod encode;
+pub(crate) mod encode;
 mod scalar;
 
 /// Eight bits, one scale for 32.
