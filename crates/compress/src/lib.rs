@@ -2,4 +2,5 @@
 
 pub mod naming;
 pub mod nf4;
+pub mod stream;
 pub mod synth;
