@@ -2,5 +2,6 @@
 
 pub mod naming;
 pub mod nf4;
+pub mod recipe;
 pub mod stream;
 pub mod synth;

@@ -337,5 +337,5 @@ fn fit(wanted: &'static Format, cols: u64) -> &'static Format {
 }
 
 fn divides(format: &Format, cols: u64) -> bool {
-    cols % format.block_len as u64 == 0
+    cols.is_multiple_of(format.block_len as u64)
 }
