@@ -22,7 +22,11 @@
 use crate::tile::Tile;
 use crate::{Format, Isa};
 
-pub mod scalar;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2;
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon;
+pub(crate) mod scalar;
 
 /// Tokens that share one unpacked tile: 32 accumulators of 16 lanes are 2 KiB of stack.
 pub const TOKENS: usize = 32;

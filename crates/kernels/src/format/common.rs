@@ -1,4 +1,4 @@
-//! What several formats share: reading a half, nibble order, the packed scales of Q4_K and Q5_K, the IQ4 code table.
+//! What several formats share: reading a half, nibble order, packed scales, the IQ4 code table.
 
 use crate::ops::f16_to_f32;
 
@@ -29,6 +29,29 @@ pub fn scales_mins_k4(s: &[u8], scale: &mut [i16; 16], min: &mut [i16; 16]) {
             if j < 4 { (s[j] & 63, s[j + 4] & 63) } else { ((s[j + 4] & 15) | (s[j - 4] >> 6) << 4, (s[j + 4] >> 4) | (s[j] >> 6) << 4) };
         (scale[2 * j], scale[2 * j + 1]) = (i16::from(sc), i16::from(sc));
         (min[2 * j], min[2 * j + 1]) = (i16::from(m), i16::from(m));
+    }
+}
+
+/// The sixteen signed six-bit scales of Q3_K from twelve bytes s, minus 32.
+///
+/// Bytes 0..8 hold the low four bits of scales 0..7 (low nibble) and 8..15 (high nibble); byte 8 + j % 4, bits 2(j / 4).., the high two of scale j.
+#[inline(always)]
+pub fn scales_q3(s: &[u8], scale: &mut [i16; 16]) {
+    for (j, scale) in scale.iter_mut().enumerate() {
+        let low = (s[j % 8] >> (4 * (j / 8))) & 15;
+        let high = (s[8 + j % 4] >> (2 * (j / 4))) & 3;
+        *scale = i16::from(low | high << 4) - 32;
+    }
+}
+
+/// The eight signed six-bit scales of an IQ4_XS block, minus 32; each belongs to 32 elements, so to two of a tile's sub-blocks.
+#[inline(always)]
+pub fn scales_iq4_xs(block: &[u8], scale: &mut [i16; 16]) {
+    let high = u16::from_le_bytes([block[2], block[3]]);
+    for b in 0..8 {
+        let low = (block[4 + b / 2] >> (4 * (b % 2))) & 15;
+        let value = i16::from(low | ((high >> (2 * b)) as u8 & 3) << 4) - 32;
+        (scale[2 * b], scale[2 * b + 1]) = (value, value);
     }
 }
 

@@ -8,7 +8,7 @@ pub fn decode(bytes: &[u8], out: &mut [f32]) {
 }
 
 /// Unpacks whole blocks, at most a tile.
-#[inline]
+#[inline(always)]
 pub fn unpack(blocks: &[u8], tile: &mut Tile) {
     for (y, b) in tile.f.iter_mut().zip(blocks.chunks_exact(2)) {
         *y = f32::from_bits(u32::from(u16::from_le_bytes([b[0], b[1]])) << 16);

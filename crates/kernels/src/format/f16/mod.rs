@@ -10,6 +10,8 @@
 use super::Format;
 use crate::{Isa, Kernel, activation, dot};
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 mod encode;
 mod scalar;
 
@@ -23,5 +25,11 @@ pub static F16: Format = Format {
     activation: &activation::F32,
     decode: scalar::decode,
     encode: encode::encode,
-    kernels: &[Kernel { isa: Isa::Scalar, unpack: scalar::unpack, matmul: dot::scalar::floats }],
+    kernels: &[
+        #[cfg(target_arch = "x86_64")]
+        Kernel { isa: Isa::Avx2, unpack: avx2::unpack, matmul: dot::avx2::floats },
+        #[cfg(target_arch = "aarch64")]
+        Kernel { isa: Isa::Neon, unpack: scalar::unpack, matmul: dot::neon::floats },
+        Kernel { isa: Isa::Scalar, unpack: scalar::unpack, matmul: dot::scalar::floats },
+    ],
 };

@@ -10,7 +10,7 @@ pub fn decode(bytes: &[u8], out: &mut [f32]) {
 }
 
 /// Unpacks whole blocks, at most a tile.
-#[inline]
+#[inline(always)]
 pub fn unpack(blocks: &[u8], tile: &mut Tile) {
     for (b, block) in blocks.chunks_exact(17).enumerate() {
         tile.d[b] = scale(block[0]);

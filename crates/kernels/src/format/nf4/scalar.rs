@@ -10,7 +10,7 @@ pub fn decode(bytes: &[u8], out: &mut [f32]) {
 }
 
 /// Unpacks whole blocks, at most a tile.
-#[inline]
+#[inline(always)]
 pub fn unpack(blocks: &[u8], tile: &mut Tile) {
     for (y, block) in tile.f.chunks_exact_mut(64).zip(blocks.chunks_exact(36)) {
         let absmax = f32_at(block, 0);

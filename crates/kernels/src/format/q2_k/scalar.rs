@@ -9,7 +9,7 @@ pub fn decode(bytes: &[u8], out: &mut [f32]) {
 }
 
 /// Unpacks one block.
-#[inline]
+#[inline(always)]
 pub fn unpack(block: &[u8], tile: &mut Tile) {
     (tile.d[0], tile.m[0]) = (half_at(block, 80), half_at(block, 82));
     for (s, &byte) in block[..16].iter().enumerate() {

@@ -12,6 +12,8 @@
 use super::Format;
 use crate::{Isa, Kernel, activation, dot};
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 pub(crate) mod encode;
 mod scalar;
 
@@ -25,5 +27,11 @@ pub static Q4_0: Format = Format {
     activation: &activation::Q8_0,
     decode: scalar::decode,
     encode: encode::encode,
-    kernels: &[Kernel { isa: Isa::Scalar, unpack: scalar::unpack, matmul: dot::scalar::blocks32 }],
+    kernels: &[
+        #[cfg(target_arch = "x86_64")]
+        Kernel { isa: Isa::Avx2, unpack: avx2::unpack, matmul: dot::avx2::blocks32 },
+        #[cfg(target_arch = "aarch64")]
+        Kernel { isa: Isa::Neon, unpack: scalar::unpack, matmul: dot::neon::blocks32 },
+        Kernel { isa: Isa::Scalar, unpack: scalar::unpack, matmul: dot::scalar::blocks32 },
+    ],
 };

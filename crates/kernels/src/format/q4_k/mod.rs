@@ -14,6 +14,8 @@
 use super::Format;
 use crate::{Isa, Kernel, activation, dot};
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 pub(crate) mod encode;
 mod scalar;
 
@@ -27,5 +29,11 @@ pub static Q4_K: Format = Format {
     activation: &activation::Q8_K,
     decode: scalar::decode,
     encode: encode::encode,
-    kernels: &[Kernel { isa: Isa::Scalar, unpack: scalar::unpack, matmul: dot::scalar::blocks256 }],
+    kernels: &[
+        #[cfg(target_arch = "x86_64")]
+        Kernel { isa: Isa::Avx2, unpack: avx2::unpack, matmul: dot::avx2::blocks256 },
+        #[cfg(target_arch = "aarch64")]
+        Kernel { isa: Isa::Neon, unpack: scalar::unpack, matmul: dot::neon::blocks256 },
+        Kernel { isa: Isa::Scalar, unpack: scalar::unpack, matmul: dot::scalar::blocks256 },
+    ],
 };

@@ -9,7 +9,7 @@ pub fn decode(bytes: &[u8], out: &mut [f32]) {
 }
 
 /// Unpacks one block.
-#[inline]
+#[inline(always)]
 pub fn unpack(block: &[u8], tile: &mut Tile) {
     (tile.d[0], tile.m[0]) = (half_at(block, 0), half_at(block, 2));
     scales_mins_k4(&block[4..16], &mut tile.scale, &mut tile.min);

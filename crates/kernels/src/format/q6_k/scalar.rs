@@ -9,7 +9,7 @@ pub fn decode(bytes: &[u8], out: &mut [f32]) {
 }
 
 /// Unpacks one block.
-#[inline]
+#[inline(always)]
 pub fn unpack(block: &[u8], tile: &mut Tile) {
     tile.d[0] = half_at(block, 208);
     for (scale, &byte) in tile.scale.iter_mut().zip(&block[192..208]) {

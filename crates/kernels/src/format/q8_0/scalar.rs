@@ -9,7 +9,7 @@ pub fn decode(bytes: &[u8], out: &mut [f32]) {
 }
 
 /// Unpacks whole blocks, at most a tile.
-#[inline]
+#[inline(always)]
 pub fn unpack(blocks: &[u8], tile: &mut Tile) {
     for (b, block) in blocks.chunks_exact(34).enumerate() {
         tile.d[b] = half_at(block, 0);

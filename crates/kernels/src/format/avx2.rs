@@ -1,0 +1,98 @@
+//! What the AVX2 unpack functions share.
+
+use std::arch::x86_64::*;
+
+/// Sixteen bytes at an offset.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn load16(block: &[u8], at: usize) -> __m128i {
+    let from = &block[at..at + 16];
+    // SAFETY: the slice holds 16 bytes; the load has no alignment.
+    unsafe { _mm_loadu_si128(from.as_ptr().cast()) }
+}
+
+/// 32 bytes at an offset.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn load32(block: &[u8], at: usize) -> __m256i {
+    let from = &block[at..at + 32];
+    // SAFETY: the slice holds 32 bytes; the load has no alignment.
+    unsafe { _mm256_loadu_si256(from.as_ptr().cast()) }
+}
+
+/// 32 codes to an offset.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn store32(codes: &mut [i8], at: usize, x: __m256i) {
+    let to = &mut codes[at..at + 32];
+    // SAFETY: the slice holds 32 bytes; the store has no alignment.
+    unsafe { _mm256_storeu_si256(to.as_mut_ptr().cast(), x) }
+}
+
+/// Sixteen scales.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn store16(scales: &mut [i16; 16], x: __m256i) {
+    // SAFETY: the array holds 32 bytes; the store has no alignment.
+    unsafe { _mm256_storeu_si256(scales.as_mut_ptr().cast(), x) }
+}
+
+/// Eight floats to an offset.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn store_f32(values: &mut [f32], at: usize, x: __m256) {
+    let to = &mut values[at..at + 8];
+    // SAFETY: the slice holds 32 bytes; the store has no alignment.
+    unsafe { _mm256_storeu_ps(to.as_mut_ptr(), x) }
+}
+
+/// The half at an offset. The instruction gives the bits of `f16_to_f32`.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+pub fn half_at(block: &[u8], at: usize) -> f32 {
+    let bits = i32::from(u16::from_le_bytes([block[at], block[at + 1]]));
+    _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(bits)))
+}
+
+/// Low nibbles of 32 bytes.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn low4(x: __m256i) -> __m256i {
+    _mm256_and_si256(x, _mm256_set1_epi8(15))
+}
+
+/// High nibbles of 32 bytes.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn high4(x: __m256i) -> __m256i {
+    low4(_mm256_srli_epi16::<4>(x))
+}
+
+/// The 32 codes of sixteen bytes: element j in the low nibble of byte j, element j + 16 in the high one.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn nibbles32(block: &[u8], at: usize) -> __m256i {
+    let bytes = load16(block, at);
+    low4(_mm256_set_m128i(_mm_srli_epi16::<4>(bytes), bytes))
+}
+
+/// A table of sixteen bytes, looked up by 32 codes below 16.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn look_up(table: &[i8; 16], codes: __m256i) -> __m256i {
+    // SAFETY: the array holds 16 bytes; the load has no alignment.
+    let table = unsafe { _mm_loadu_si128(table.as_ptr().cast()) };
+    _mm256_shuffle_epi8(_mm256_set_m128i(table, table), codes)
+}
+
+/// `value` in byte i where bit i of `bits` is set, else zero.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn bits32(bits: u32, value: i8) -> __m256i {
+    // Byte i / 8 of the word to byte i, then bit i % 8 of it.
+    let low = _mm_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
+    let spread = _mm256_set_m128i(_mm_add_epi8(low, _mm_set1_epi8(2)), low);
+    let bit = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64 as i64);
+    let bytes = _mm256_shuffle_epi8(_mm256_set1_epi32(bits as i32), spread);
+    _mm256_and_si256(_mm256_cmpeq_epi8(_mm256_and_si256(bytes, bit), bit), _mm256_set1_epi8(value))
+}

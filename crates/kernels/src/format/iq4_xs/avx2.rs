@@ -1,0 +1,15 @@
+//! IQ4_XS with AVX2. The table is one shuffle.
+
+use crate::format::avx2::{half_at, look_up, nibbles32, store32};
+use crate::format::common::{IQ4_VALUES, scales_iq4_xs};
+use crate::tile::Tile;
+
+/// Unpacks one block.
+#[target_feature(enable = "avx2,f16c")]
+pub fn unpack(block: &[u8], tile: &mut Tile) {
+    tile.d[0] = half_at(block, 0);
+    scales_iq4_xs(block, &mut tile.scale);
+    for b in 0..8 {
+        store32(&mut tile.q, 32 * b, look_up(&IQ4_VALUES, nibbles32(block, 8 + 16 * b)));
+    }
+}

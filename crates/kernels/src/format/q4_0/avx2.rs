@@ -1,0 +1,15 @@
+//! Q4_0 with AVX2.
+
+use std::arch::x86_64::*;
+
+use crate::format::avx2::{half_at, nibbles32, store32};
+use crate::tile::Tile;
+
+/// Unpacks whole blocks, at most a tile.
+#[target_feature(enable = "avx2,f16c")]
+pub fn unpack(blocks: &[u8], tile: &mut Tile) {
+    for (b, block) in blocks.chunks_exact(18).enumerate() {
+        tile.d[b] = half_at(block, 0);
+        store32(&mut tile.q, 32 * b, _mm256_sub_epi8(nibbles32(block, 2), _mm256_set1_epi8(8)));
+    }
+}

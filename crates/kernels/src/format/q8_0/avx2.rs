@@ -1,0 +1,13 @@
+//! Q8_0 with AVX2.
+
+use crate::format::avx2::{half_at, load32, store32};
+use crate::tile::Tile;
+
+/// Unpacks whole blocks, at most a tile.
+#[target_feature(enable = "avx2,f16c")]
+pub fn unpack(blocks: &[u8], tile: &mut Tile) {
+    for (b, block) in blocks.chunks_exact(34).enumerate() {
+        tile.d[b] = half_at(block, 0);
+        store32(&mut tile.q, 32 * b, load32(block, 2));
+    }
+}

@@ -1,0 +1,122 @@
+//! Inputs of the tests: reproducible, and chosen by the bug they catch.
+#![allow(dead_code)]
+
+use nibble_kernels::{Chosen, Format, Isa};
+
+/// xorshift64*: the same numbers everywhere.
+pub struct Rng(pub u64);
+
+impl Rng {
+    pub fn bits(&mut self) -> u32 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) as u32
+    }
+    /// Uniform in -1..1, on a grid that f32 holds exactly.
+    pub fn float(&mut self) -> f32 {
+        (self.bits() >> 8) as f32 / (1 << 23) as f32 - 1.0
+    }
+    pub fn below(&mut self, n: usize) -> usize {
+        self.bits() as usize % n
+    }
+}
+
+/// Whether tests run under emulation, where they take fewer cases.
+pub fn emulated() -> bool {
+    std::env::var_os("NIBBLE_EMULATED").is_some()
+}
+
+/// Weights of a row.
+#[derive(Clone, Copy, Debug)]
+pub enum Weights {
+    /// Any bytes.
+    Random,
+    /// Only the bytes at the ends of ranges: codes whose products are as large as can be, where 16-bit sums would saturate.
+    Extreme,
+}
+
+/// Random blocks: those whose values are numbers of a size from which a product does not overflow. No block needs a special case: bytes that
+/// decode to something else are drawn again.
+pub fn blocks(format: &Format, count: usize, kind: Weights, rng: &mut Rng) -> Vec<u8> {
+    let mut out = Vec::with_capacity(count * format.block_bytes);
+    let mut values = vec![0f32; format.block_len];
+    while out.len() < count * format.block_bytes {
+        let block: Vec<u8> = (0..format.block_bytes)
+            .map(|_| match kind {
+                Weights::Random => rng.bits() as u8,
+                Weights::Extreme => [0x00, 0x7f, 0x80, 0xff, 0x3c][rng.below(5)],
+            })
+            .collect();
+        (format.decode)(&block, &mut values);
+        if values.iter().all(|v| v.abs() < 1e9) {
+            out.extend(block);
+        }
+    }
+    out
+}
+
+/// Activations of a row.
+#[derive(Clone, Copy, Debug)]
+pub enum Acts {
+    /// Uniform.
+    Uniform,
+    /// Every code is 127 or -127: the largest integer sums.
+    Full,
+    /// One large element a block hides the rest.
+    Spike,
+}
+
+pub fn acts(cols: usize, kind: Acts, rng: &mut Rng) -> Vec<f32> {
+    (0..cols)
+        .map(|i| match kind {
+            Acts::Uniform => rng.float(),
+            Acts::Full => [3.0, -3.0][rng.below(2)],
+            Acts::Spike => rng.float() * if i % 32 == 7 { 1000.0 } else { 0.1 },
+        })
+        .collect()
+}
+
+/// Row lengths for a format: one block; a tile less a block, a tile, a tile and a block; past sixteen lanes.
+pub fn lengths(format: &Format) -> Vec<usize> {
+    match format.block_len {
+        1 => vec![1, 15, 16, 17, 255, 256, 257, 529],
+        256 if emulated() => vec![256, 512],
+        256 => vec![256, 512, 17 * 256],
+        n => vec![n, 256 - n, 256, 256 + n, 5 * 256 + n],
+    }
+}
+
+/// Quantizes rows of activations, one after the other.
+pub fn quantize(chosen: Chosen, rows: &[Vec<f32>]) -> Vec<u8> {
+    let cols = rows[0].len();
+    let mut out = vec![0u8; chosen.activation_bytes(cols) * rows.len()];
+    for (row, out) in rows.iter().zip(out.chunks_exact_mut(chosen.activation_bytes(cols))) {
+        chosen.quantize(row, out);
+    }
+    out
+}
+
+/// The format's kernels that this CPU runs, but the scalar one. A missing one is printed; if `NIBBLE_REQUIRE_ISA` names it, the test fails.
+pub fn rows_of(format: &'static Format) -> Vec<Chosen> {
+    let required = std::env::var("NIBBLE_REQUIRE_ISA").unwrap_or_default();
+    let mut out = Vec::new();
+    for &isa in Isa::ALL.iter().filter(|&&isa| isa != Isa::Scalar) {
+        match Chosen::with(format, isa) {
+            Some(chosen) => out.push(chosen),
+            None => {
+                assert!(!required.split(',').any(|r| r == isa.name()), "{}: {} is required and cannot run here", format.name, isa.name());
+                println!("skipped: {} with {}: not on this CPU", format.name, isa.name());
+            }
+        }
+    }
+    out
+}
+
+/// FNV-1a of the bits: equal on every CPU or something is wrong.
+pub fn fnv(values: &[f32]) -> u64 {
+    values
+        .iter()
+        .flat_map(|v| v.to_bits().to_le_bytes())
+        .fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
+}

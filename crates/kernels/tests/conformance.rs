@@ -1,0 +1,184 @@
+//! Levels two and three of the truth, for every row of FORMATS: the scalar product against decoding and an f64 dot, and every instruction set
+//! against the scalar product, bit for bit. A new format or kernel needs no new test here.
+
+mod common;
+
+use common::{Acts, Rng, Weights, acts, blocks, emulated, fnv, lengths, quantize, rows_of};
+use nibble_kernels::{Chosen, FORMATS, Format, Isa, Tile};
+
+fn scalar(format: &'static Format) -> Chosen {
+    Chosen::with(format, Isa::Scalar).unwrap()
+}
+
+fn matmul(chosen: Chosen, w: &[u8], cols: usize, acts: &[u8], tokens: usize) -> Vec<f32> {
+    let rows = w.len() / chosen.format().row_bytes(cols).unwrap();
+    let mut out = vec![f32::NAN; rows * tokens];
+    chosen.matmul(w, cols, acts, tokens, &mut out);
+    out
+}
+
+/// Bits, with any NaN equal to any other: which operand's payload survives is not specified.
+fn same(a: &[f32], b: &[f32]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan())
+}
+
+/// For each element: |scale * code| + |offset|, to which rounding errors are relative, and what the activation's stored sums are wrong by.
+///
+/// A cancelled weight (offset against scale * code) is small, its rounding errors are not: they are relative to its parts.
+fn magnitude(format: &Format, w: &[u8], act: &[u8], decoded: &[f32]) -> f64 {
+    let tile_bytes = 256 / format.block_len * format.block_bytes;
+    let mut tile = Tile::ZERO;
+    let mut total = 0.0;
+    let abs = |x: f32| f64::from(x.abs());
+    for (t, w) in w.chunks(tile_bytes).enumerate() {
+        tile = Tile { m: [0.0; 8], ..tile };
+        // SAFETY: the last kernel of a format is the scalar one, which every CPU runs.
+        unsafe { (format.kernels.last().unwrap().unpack)(w, &mut tile) };
+        for (i, a) in decoded.iter().skip(256 * t).take(w.len() / format.block_bytes * format.block_len).enumerate() {
+            let q = f64::from(tile.q[i].unsigned_abs());
+            total += abs(*a)
+                * match format.activation.name {
+                    "F32" => abs(tile.f[i]),
+                    "Q8_0" => abs(tile.d[i / 32]) * q + abs(tile.m[i / 32]),
+                    "Q8_K" => abs(tile.d[0]) * f64::from(tile.scale[i / 16].abs()) * q + abs(tile.m[0]) * f64::from(tile.min[i / 16]),
+                    other => panic!("no rule for {other}"),
+                };
+        }
+        if format.activation.name == "Q8_0" && format.offset {
+            // The sum s of a block is stored as a half: m is multiplied by s, and not by what the codes sum up to. Undo the relative factor.
+            for b in 0..w.len() / format.block_bytes {
+                let act = &act[320 * t..][..320];
+                let at = |i: usize| f32::from_le_bytes(act[4 * i..4 * i + 4].try_into().unwrap());
+                let sum: i32 = act[64 + 32 * b..][..32].iter().map(|&q| i32::from(q as i8)).sum();
+                let wrong = (f64::from(at(8 + b)) - f64::from(at(b)) * f64::from(sum)).abs();
+                total += abs(tile.m[b]) * wrong / gamma(format, 256);
+            }
+        }
+    }
+    total
+}
+
+/// gamma_k = k u / (1 - k u) for the k roundings in a row on the way of one term to the result (Higham, Accuracy and Stability, 3.1), u = 2^-24.
+///
+/// Decoding: d * scale, * q, dmin * min, - (3). Activation: d * q (1). Term: dw * da, the integer to f32, *, - (4). Lane: a sixteenth of the terms,
+/// rounded up. Tree: 4. F32 formats have fewer; the same count is an upper bound.
+fn gamma(format: &Format, cols: usize) -> f64 {
+    let terms = if format.activation.name == "F32" { cols } else { cols.div_ceil(format.block_len) };
+    let k = (12 + terms.div_ceil(16)) as f64 * 2f64.powi(-24);
+    k / (1.0 - k)
+}
+
+#[test]
+fn scalar_products_are_within_the_derived_bound() {
+    let mut rng = Rng(1);
+    for format in FORMATS {
+        let chosen = scalar(format);
+        for cols in lengths(format) {
+            for (weights, kind) in [(Weights::Random, Acts::Uniform), (Weights::Extreme, Acts::Full), (Weights::Random, Acts::Spike)] {
+                let w = blocks(format, cols / format.block_len, weights, &mut rng);
+                let row = acts(cols, kind, &mut rng);
+                let act = quantize(chosen, &[row]);
+                let got = matmul(chosen, &w, cols, &act, 1)[0];
+
+                let (mut values, mut decoded) = (vec![0f32; cols], vec![0f32; cols]);
+                (format.decode)(&w, &mut values);
+                (format.activation.decode)(&act, &mut decoded);
+                let want: f64 = values.iter().zip(&decoded).map(|(w, a)| f64::from(*w) * f64::from(*a)).sum();
+                // A product below the smallest normal number loses up to 2^-150 before it is multiplied by an integer below 2^31.
+                let underflow = cols as f64 * 2f64.powi(-119);
+                let bound = gamma(format, cols) * magnitude(format, &w, &act, &decoded) + underflow;
+                let error = (f64::from(got) - want).abs();
+                assert!(error <= bound, "{} {cols} {weights:?} {kind:?}: {got} and not {want}: {error:e} above {bound:e}", format.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_instruction_set_gives_the_bits_of_the_scalar_product() {
+    let mut rng = Rng(2);
+    // One token; a few; a full group; one more than a group. Alignments: even the odd ones.
+    let tokens: &[usize] = if emulated() { &[1, 3] } else { &[1, 2, 5, 32, 33] };
+    for format in FORMATS {
+        let others = rows_of(format);
+        for cols in lengths(format) {
+            for (i, &tokens) in tokens.iter().enumerate() {
+                let (weights, kind) =
+                    [(Weights::Random, Acts::Uniform), (Weights::Extreme, Acts::Full), (Weights::Extreme, Acts::Spike)][(i + cols) % 3];
+                let rows = 1 + i % 3;
+                let w = blocks(format, rows * cols / format.block_len, weights, &mut rng);
+                let xs: Vec<_> = (0..tokens).map(|_| acts(cols, kind, &mut rng)).collect();
+                let act = quantize(scalar(format), &xs);
+                let want = matmul(scalar(format), &w, cols, &act, tokens);
+                assert!(want.iter().all(|y| y.is_finite()), "{} {cols}", format.name);
+                // A result depends on its row and its token alone.
+                let row_bytes = w.len() / rows;
+                let alone = matmul(scalar(format), &w[w.len() - row_bytes..], cols, &act[act.len() / tokens * (tokens - 1)..], 1);
+                assert!(same(&alone, &want[want.len() - 1..]), "{} {cols}: neighbours matter", format.name);
+                for &other in &others {
+                    for shift in 0..if emulated() { 2 } else { 4 } {
+                        let mut shifted_w = vec![0xaa; shift];
+                        shifted_w.extend(&w);
+                        let mut shifted_act = vec![0xaa; 3 * shift];
+                        shifted_act.extend(&act);
+                        let got = matmul(other, &shifted_w[shift..], cols, &shifted_act[3 * shift..], tokens);
+                        assert!(same(&got, &want), "{} {:?} {cols} columns, {tokens} tokens, shift {shift}", format.name, other.isa());
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_bad_activation_poisons_its_token_and_no_other() {
+    let mut rng = Rng(3);
+    for format in FORMATS {
+        let cols = 256;
+        let w = blocks(format, 2 * cols / format.block_len, Weights::Random, &mut rng);
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut rows: Vec<_> = (0..3).map(|_| acts(cols, Acts::Uniform, &mut rng)).collect();
+            rows[1][77] = bad;
+            let act = quantize(Chosen::best(format), &rows);
+            for chosen in [scalar(format), Chosen::best(format)] {
+                let out = matmul(chosen, &w, cols, &act, 3);
+                for (i, y) in out.iter().enumerate() {
+                    // Floats: an infinity stays one, unless its weight is zero.
+                    assert_eq!(!y.is_finite(), i % 3 == 1, "{} {bad}: product {i} is {y}", format.name);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn bad_weights_do_not_panic() {
+    let mut rng = Rng(4);
+    for format in FORMATS {
+        let cols = 512;
+        for fill in [None, Some(0xff), Some(0x7c), Some(0)] {
+            let w: Vec<u8> = (0..format.row_bytes(cols).unwrap()).map(|_| fill.unwrap_or_else(|| rng.bits() as u8)).collect();
+            let act = quantize(scalar(format), &[acts(cols, Acts::Full, &mut rng)]);
+            let want = matmul(scalar(format), &w, cols, &act, 1);
+            for other in rows_of(format) {
+                assert!(same(&matmul(other, &w, cols, &act, 1), &want), "{} {fill:?}", format.name);
+            }
+            (format.decode)(&w, &mut vec![0f32; cols]);
+        }
+    }
+}
+
+#[test]
+fn every_cpu_gives_these_bits() {
+    // Made on x86-64; a machine that gives others would give other logits too.
+    let mut rng = Rng(5);
+    let mut all = Vec::new();
+    for format in FORMATS {
+        let cols = 512 + format.block_len.max(32);
+        let cols = cols / format.block_len * format.block_len;
+        let w = blocks(format, 2 * cols / format.block_len, Weights::Random, &mut rng);
+        let rows: Vec<_> = (0..2).map(|_| acts(cols, Acts::Uniform, &mut rng)).collect();
+        all.extend(matmul(Chosen::best(format), &w, cols, &quantize(Chosen::best(format), &rows), 2));
+    }
+    assert_eq!(fnv(&all), 0x921b_8735_6c0c_3e5e, "{:#018x}", fnv(&all));
+}
