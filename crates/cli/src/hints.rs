@@ -28,8 +28,14 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
         if let Some(hint) = cause.downcast_ref::<Problem>().and_then(Problem::hint_text) {
             return Some(hint.to_string());
         }
-        if let Some(io) = cause.downcast_ref::<std::io::Error>() {
-            match io.kind() {
+        let container = cause.downcast_ref::<nibble_container::Error>().map(|error| &error.fault);
+        let kind = match (cause.downcast_ref::<std::io::Error>(), container) {
+            (Some(io), _) => Some(io.kind()),
+            (_, Some(nibble_container::Fault::Io { kind, .. })) => Some(*kind),
+            _ => None,
+        };
+        if let Some(kind) = kind {
+            match kind {
                 ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
                     return Some("free some space or write elsewhere with -o; `--dry-run` prints the size of the output".into());
                 }
@@ -43,6 +49,21 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
         }
     }
     None
+}
+
+/// As [`check_model_path`], for commands that need the configuration too.
+pub fn check_checkpoint(path: &Path) -> Result<(), Problem> {
+    check_model_path(path)?;
+    let gguf = std::fs::File::open(path).is_ok_and(|mut file| {
+        let mut magic = [0; 4];
+        std::io::Read::read_exact(&mut file, &mut magic).is_ok() && &magic == b"GGUF"
+    });
+    let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
+    match gguf || folder.join("config.json").exists() {
+        true => Ok(()),
+        false => Err(Problem::failure(format!("{} has no config.json beside its weights", path.display()))
+            .hint("download config.json and the tokenizer's files from the same repository")),
+    }
 }
 
 /// Says early, and better than a parser could, what is wrong with a path that a model is expected at.
@@ -88,7 +109,7 @@ fn check_directory(path: &Path) -> Result<(), Problem> {
     if !safetensors && let Some(pickle) = names.iter().find(|n| is_pickle(Path::new(n.as_str()))) {
         return Err(Problem::failure(format!("{shown} holds the PyTorch pickle {pickle} but no safetensors")).hint(SAFETENSORS_HINT));
     }
-    if !names.iter().any(|n| n == "config.json") {
+    if !safetensors && !names.iter().any(|n| n == "config.json") {
         return Err(Problem::failure(format!("{shown} has no config.json, so it is no Hugging Face checkpoint"))
             .hint("the directory that holds config.json and model.safetensors, or a .gguf file"));
     }

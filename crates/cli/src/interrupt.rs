@@ -12,6 +12,8 @@ use signal_hook::iterator::Signals;
 static ANSWERING: AtomicBool = AtomicBool::new(false);
 /// Ctrl-C was pressed while answering.
 static STOP: AtomicBool = AtomicBool::new(false);
+/// The program is being ended by a signal or a panic.
+static ENDING: AtomicBool = AtomicBool::new(false);
 
 /// Starts the thread that waits for signals. Without it (no threads left) the default action of the signals stays in force.
 pub fn install() {
@@ -29,8 +31,18 @@ pub fn install() {
 
 /// Removes what is half written, puts the cursor back and ends the program.
 pub fn abandon_and_exit(code: u8) -> ! {
+    ENDING.store(true, Ordering::SeqCst);
+    nibble_container::whole::abandon_all();
     crate::progress::show_cursor();
     std::process::exit(i32::from(code))
+}
+
+/// Called where the program would end by itself. If a signal is ending it, that one has the last word: what the main thread runs into once its files
+/// are gone is no error to report.
+pub fn let_signals_end() {
+    while ENDING.load(Ordering::SeqCst) {
+        std::thread::park();
+    }
 }
 
 /// While this lives, the first Ctrl-C only sets a flag.
@@ -44,9 +56,9 @@ impl Answering {
         Answering(())
     }
 
-    /// Whether Ctrl-C was pressed since the start.
-    pub fn stopped(&self) -> bool {
-        STOP.load(Ordering::SeqCst)
+    /// Up since Ctrl-C was pressed.
+    pub fn flag(&self) -> &'static AtomicBool {
+        &STOP
     }
 }
 

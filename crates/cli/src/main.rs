@@ -2,7 +2,7 @@
 //!
 //! This crate is the only one that prints and that reads the environment. Results go to stdout; progress, notes and warnings to stderr.
 
-#![expect(dead_code, reason = "the commands that need them land with the libraries")]
+#![expect(dead_code, reason = "the commands that need them land with the engine")]
 
 mod commands;
 mod exit;
@@ -19,7 +19,9 @@ fn main() -> ExitCode {
     interrupt::install();
     let matches = commands::program().get_matches();
     let console = terminal::Console::new(matches.get_flag("quiet"));
-    match commands::dispatch(&matches, &console) {
+    let outcome = commands::dispatch(&matches, &console);
+    interrupt::let_signals_end();
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => exit::report(&error),
     }

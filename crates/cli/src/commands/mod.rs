@@ -3,6 +3,7 @@
 //! To add a command: a file here with `ROW`, and its name in COMMANDS.
 
 mod completions;
+mod inspect;
 mod man;
 
 use anyhow::Result;
@@ -28,7 +29,7 @@ pub struct Row {
 }
 
 /// Every command, in the order of the help.
-pub static COMMANDS: &[&Row] = &[&completions::ROW, &man::ROW];
+pub static COMMANDS: &[&Row] = &[&inspect::ROW, &completions::ROW, &man::ROW];
 
 const ABOUT: &str = "Makes language models small and runs them: checkpoint in, GGUF or NF4 out, answers on this device";
 
@@ -124,7 +125,8 @@ mod tests {
 
     #[test]
     fn help_completions_and_man_show_every_command() {
-        let help = program().render_long_help().to_string();
+        // Without its line breaks: a long about is wrapped.
+        let help = program().render_long_help().to_string().split_whitespace().collect::<Vec<_>>().join(" ");
         let mut bash = vec![];
         completions::write(clap_complete::Shell::Bash, &mut bash);
         let bash = String::from_utf8(bash).unwrap();
