@@ -14,6 +14,8 @@ pub const SCRIPTS: &[&str] = &[
     "crates/compress/tests/golden/recipes.py",
     "crates/compress/tests/golden/convert_tiny.py",
     "crates/compress/tests/golden/nf4.py",
+    "crates/engine/tests/golden/engine_logits.py",
+    "crates/engine/tests/golden/nf4.py",
 ];
 
 pub fn run(args: &[String]) -> Result<()> {

@@ -1,6 +1,8 @@
 //! What can go wrong between a checkpoint and its text. Every message names the file, field or tensor, what was found and what was expected.
 
 use crate::arch::fields::Fault;
+use crate::sampler::SampleError;
+use crate::source::TensorFault;
 use std::path::PathBuf;
 
 /// An error of the engine.
@@ -30,6 +32,63 @@ pub enum Error {
         /// The longest context that would fit; `None` when the weights alone do not.
         fits: Option<u64>,
     },
+    /// A context that the model was not made for.
+    #[error("a context of {asked} tokens was asked for; the model was made for 1 to {most}")]
+    ContextRange {
+        /// Tokens asked for.
+        asked: usize,
+        /// The model's own.
+        most: usize,
+    },
+    /// A prompt that the context does not hold. It is never cut.
+    #[error("the prompt has {tokens} tokens, the context holds {context}: ask for a longer context or shorten the prompt")]
+    PromptTooLong {
+        /// Tokens of the prompt.
+        tokens: usize,
+        /// Tokens of the context.
+        context: usize,
+    },
+    /// Tokens that the rest of the context does not hold.
+    #[error("{tokens} tokens do not fit: {held} of the context's {context} are taken")]
+    ContextFull {
+        /// Tokens to feed.
+        tokens: usize,
+        /// Tokens held.
+        held: usize,
+        /// Tokens of the context.
+        context: usize,
+    },
+    /// A token that is not in the vocabulary.
+    #[error("token {id} is not below the vocabulary's size, {vocab}: the tokenizer is not this model's")]
+    Token {
+        /// The token.
+        id: u32,
+        /// The vocabulary's size.
+        vocab: usize,
+    },
+    /// Nothing to feed.
+    #[error("there are no tokens to read: the prompt is empty")]
+    NoTokens,
+    /// The checkpoint's tensors do not fit its configuration; all faults.
+    #[error("{}: the tensors do not fit the configuration:{}", .path.display(), lines(.faults))]
+    Tensors {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Every fault.
+        faults: Vec<TensorFault>,
+    },
+    /// An architecture's layers use a tensor that its list does not have: a mistake in this program.
+    #[error("{tensor}: the architecture does not list this tensor")]
+    Unlisted {
+        /// The tensor.
+        tensor: String,
+    },
+    /// Sampling failed.
+    #[error(transparent)]
+    Sample(#[from] SampleError),
+    /// The container could not be read.
+    #[error(transparent)]
+    Container(#[from] nibble_container::Error),
     /// A file could not be read.
     #[error("{}: {error}", .path.display())]
     Io {

@@ -1,10 +1,24 @@
 //! Tensors to logits to text: architectures, the forward pass, KV cache, sampler, tokenizers, templates, thread pool.
+//!
+//! Read in this order: [`arch`] (what a model is: names, shapes, layers as data), [`source`] (a model on disk), `layer` (the forward pass), [`Session`]
+//! (tokens in, logits out), [`generate()`] (the loop). Nothing here prints, reads the environment or uses the network.
 
 pub mod arch;
+mod cache;
 mod error;
+mod generate;
+mod layer;
 pub mod memory;
+mod model;
 pub mod pool;
 mod rng;
 pub mod sampler;
+mod session;
+pub mod source;
+mod weights;
 
+pub use cache::KvType;
 pub use error::Error;
+pub use generate::{Event, Finish, Report, Stop, generate};
+pub use model::{DEFAULT_CONTEXT, Model, Options};
+pub use session::Session;

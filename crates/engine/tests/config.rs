@@ -1,12 +1,14 @@
 //! Configurations: both spellings, defaults, real files, and damaged ones, each of whose faults must be named.
 
+mod common;
+
+use common::shared;
 use nibble_engine::Error;
 use nibble_engine::arch::fields::Scalar;
 use nibble_engine::arch::rope::RopeScaling;
 use nibble_engine::arch::{Config, Meta, permuted_row};
 use serde_json::{Value, json};
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
 
 /// The smallest configuration that is whole.
 fn plain() -> Value {
@@ -34,15 +36,6 @@ fn faults(v: &Value) -> Vec<String> {
         Err(other) => panic!("{other}"),
         Ok(_) => Vec::new(),
     }
-}
-
-fn shared() -> Option<PathBuf> {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared");
-    let found = std::env::var_os("NIBBLE_SHARED").map(PathBuf::from).into_iter().chain([own, "/work/shared".into()]).find(|p| p.is_dir());
-    if found.is_none() {
-        eprintln!("skipped: no shared test material");
-    }
-    found
 }
 
 #[test]

@@ -18,6 +18,8 @@ pub enum Scalar {
     Text(String),
     /// A list of values.
     List(Vec<Scalar>),
+    /// A list of which only the length matters.
+    Counted(usize),
     /// Something that no field of ours consists of, described.
     Other(&'static str),
 }
@@ -53,6 +55,7 @@ impl fmt::Display for Scalar {
                 }
                 f.write_str("]")
             }
+            Scalar::Counted(n) => write!(f, "a list of {n} values"),
             Scalar::Other(what) => f.write_str(what),
         }
     }

@@ -147,7 +147,7 @@ fn from_gguf(arch: &'static Arch, f: &mut Fields, has_tensor: &dyn Fn(&str) -> b
     let kv_heads = per_layer(f, &key("attention.head_count_kv"), limit::HEADS, Some(heads));
     let ffn = per_layer(f, &key("feed_forward_length"), limit::FFN, None);
     let tokens = match f.get("tokenizer.ggml.tokens") {
-        Some(Scalar::List(l)) if !l.is_empty() => Some(l.len()),
+        Some(Scalar::Counted(n)) if n > 0 => Some(n),
         _ => None,
     };
     let vocab = f.count(&key("vocab_size"), 1..=limit::VOCAB, tokens);

@@ -136,6 +136,18 @@ impl Pool {
             body(i, chunk);
         });
     }
+
+    /// As [`Pool::chunks`] with chunks of any lengths: chunk i ends before `ends[i]`. Panics when the ends go down or past the data.
+    pub fn parts<T: Send>(&self, data: &mut [T], ends: &[usize], body: impl Fn(usize, &mut [T]) + Sync) {
+        assert!(ends.is_sorted() && ends.last().is_none_or(|&e| e <= data.len()), "ends {ends:?} of {} elements", data.len());
+        let start = Start(data.as_mut_ptr());
+        self.run(ends.len(), &|i| {
+            let from = if i == 0 { 0 } else { ends[i - 1] };
+            // SAFETY: the ends are sorted and within `data` (asserted), so parts of different i do not overlap; `data` stays borrowed.
+            let part = unsafe { std::slice::from_raw_parts_mut(start.at(from), ends[i] - from) };
+            body(i, part);
+        });
+    }
 }
 
 impl Drop for Pool {
@@ -244,6 +256,16 @@ mod tests {
             pool.chunks(&mut data, len, |i, chunk| chunk.iter_mut().enumerate().for_each(|(j, x)| *x += 1 + i * len.max(1) + j));
             assert_eq!(data, (1..=n).collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn parts_may_be_uneven_and_empty() {
+        let pool = Pool::new(2, &[]);
+        let mut data = vec![9; 10];
+        pool.parts(&mut data, &[0, 3, 3, 9], |i, part| part.fill(i));
+        assert_eq!(data, [1, 1, 1, 3, 3, 3, 3, 3, 3, 9]);
+        assert!(catch_unwind(AssertUnwindSafe(|| pool.parts(&mut [0; 4], &[3, 2], |_, _| ()))).is_err());
+        assert!(catch_unwind(AssertUnwindSafe(|| pool.parts(&mut [0; 4], &[5], |_, _| ()))).is_err());
     }
 
     #[test]

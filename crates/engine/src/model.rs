@@ -1,0 +1,146 @@
+//! A model ready to run: its weights bound and checked, its threads started.
+
+use crate::arch::{Config, LayerSpec};
+use crate::cache::KvType;
+use crate::memory::{self, Need};
+use crate::pool::{Pool, cores::Cores};
+use crate::source::Source;
+use crate::weights::{LayerWeights, Matrix, Weights};
+use crate::{Error, Session};
+use nibble_kernels::Isa;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The longest context that is taken without being asked for: what a cache costs is a surprise on a phone.
+pub const DEFAULT_CONTEXT: usize = 4096;
+
+/// How to run a model.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Threads; `None`: one for each physical fast core.
+    pub threads: Option<usize>,
+    /// Tokens that a session is to hold; `None`: the model's own context, at most [`DEFAULT_CONTEXT`].
+    pub context: Option<usize>,
+    /// Precision of the KV cache.
+    pub kv: KvType,
+    /// Tokens of a prompt that go through the layers together.
+    pub batch: usize,
+    /// Bytes that may be used; `None`: what the system says is available.
+    pub memory: Option<u64>,
+    /// Run these kernels instead of the best; formats without them run their scalar ones. Results do not depend on it.
+    pub isa: Option<Isa>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { threads: None, context: None, kv: KvType::F16, batch: 64, memory: None, isa: None }
+    }
+}
+
+/// A model in memory. Sessions borrow it.
+pub struct Model {
+    source: Arc<Source>,
+    options: Options,
+    context: usize,
+    need: Need,
+    weights: Weights,
+    layers: Vec<LayerSpec>,
+    frequencies: Vec<f32>,
+    pool: Pool,
+}
+
+impl Model {
+    /// Opens a GGUF file or a Hugging Face directory.
+    pub fn open(path: &Path, options: Options) -> Result<Model, Error> {
+        Model::load(Arc::new(Source::open(path)?), options)
+    }
+
+    /// Binds an opened source. The context is checked against the model's and against the memory before anything is read.
+    pub fn load(source: Arc<Source>, options: Options) -> Result<Model, Error> {
+        let config = source.config();
+        let context = options.context.unwrap_or(config.context.min(DEFAULT_CONTEXT));
+        if context == 0 || context > config.context {
+            return Err(Error::ContextRange { asked: context, most: config.context });
+        }
+        let need = need(&source, &options);
+        if let Some(available) = options.memory.or_else(memory::available) {
+            need.check(context, available)?;
+        }
+        let layers = (0..config.layers).map(|i| config.layer(i)).collect();
+        let frequencies = config.rope.frequencies(source.rope_factors()?.as_deref());
+        let weights = Weights::bind(&source, options.isa)?;
+        let cores = Cores::detect();
+        let threads = options.threads.unwrap_or(cores.fast.len());
+        // Threads asked for beyond the fast cores have to run somewhere.
+        let pool = Pool::new(threads, if cores.mixed && threads <= cores.fast.len() { &cores.fast } else { &[] });
+        Ok(Model { source, options, context, need, weights, layers, frequencies, pool })
+    }
+
+    /// An empty session with the context of the options.
+    pub fn session(&self) -> Result<Session<'_>, Error> {
+        Session::new(self, self.context)
+    }
+
+    /// The model on disk: its files, names and shapes.
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// Its shape.
+    pub fn config(&self) -> &Config {
+        self.source.config()
+    }
+
+    /// The options it was opened with.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// Tokens that [`Model::session`] holds.
+    pub fn context(&self) -> usize {
+        self.context
+    }
+
+    /// The memory it takes.
+    pub fn need(&self) -> Need {
+        self.need
+    }
+
+    /// Threads that compute.
+    pub fn threads(&self) -> usize {
+        self.pool.threads()
+    }
+
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    pub(crate) fn frequencies(&self) -> &[f32] {
+        &self.frequencies
+    }
+
+    pub(crate) fn layer(&self, i: usize) -> (&LayerSpec, &LayerWeights) {
+        (&self.layers[i], &self.weights.layers[i])
+    }
+
+    /// The embedding of a token.
+    pub(crate) fn embed(&self, id: u32, out: &mut [f32]) {
+        self.weights.embedding.row(id as usize, out);
+    }
+
+    /// The last norm and the output matrix, which is the embedding where they are tied.
+    pub(crate) fn output(&self) -> (&[f32], &Matrix) {
+        (&self.weights.output_norm, self.weights.output.as_ref().unwrap_or(&self.weights.embedding))
+    }
+}
+
+/// Bytes that a model needs to run.
+fn need(source: &Source, options: &Options) -> Need {
+    let c = source.config();
+    let weights = source.tensors().iter().map(|t| source.stored_bytes(t)).sum();
+    let token = (2 * c.layers * c.kv_dim() * options.kv.bytes()) as u64;
+    // A batch's buffers: some dozen floats for each element of its widest rows.
+    let rows = 6 * c.dim + 4 * c.heads * c.head_dim + 4 * c.ffn;
+    let fixed = (4 * options.batch * rows + 8 * c.vocab) as u64;
+    Need { weights, fixed, token }
+}

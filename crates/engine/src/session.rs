@@ -1,0 +1,161 @@
+//! A conversation's state: the tokens seen and their keys and values. Tokens go in, logits come out.
+
+use crate::cache::{LayerCache, Store};
+use crate::layer::{self, Rotation, Scratch};
+use crate::model::Model;
+use crate::{Error, memory};
+
+/// Tokens seen, their KV cache, and the buffers to go on.
+pub struct Session<'m> {
+    model: &'m Model,
+    caches: Vec<LayerCache>,
+    tokens: Vec<u32>,
+    context: usize,
+    scratch: Scratch,
+    /// The residual stream of a batch, [tokens, dim].
+    x: Vec<f32>,
+    normed: Vec<f32>,
+    logits: Vec<f32>,
+}
+
+impl<'m> Session<'m> {
+    /// An empty session with room for `context` tokens. Refused when the model was not made for as many or the memory is not there.
+    pub fn new(model: &'m Model, context: usize) -> Result<Session<'m>, Error> {
+        let config = model.config();
+        if context == 0 || context > config.context {
+            return Err(Error::ContextRange { asked: context, most: config.context });
+        }
+        if let Some(available) = model.options().memory.or_else(memory::available) {
+            memory::Need { weights: 0, ..model.need() }.check(context, available)?;
+        }
+        let per_layer = context * config.kv_dim();
+        let store = || Store::new(model.options().kv, per_layer);
+        let caches = (0..config.layers).map(|_| LayerCache { keys: store(), values: store(), context }).collect();
+        Ok(Session {
+            model,
+            caches,
+            tokens: Vec::new(),
+            context,
+            scratch: Scratch::default(),
+            x: Vec::new(),
+            normed: Vec::new(),
+            logits: Vec::new(),
+        })
+    }
+
+    /// The model.
+    pub fn model(&self) -> &'m Model {
+        self.model
+    }
+
+    /// Tokens that there is room for in all.
+    pub fn context(&self) -> usize {
+        self.context
+    }
+
+    /// The tokens seen.
+    pub fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    /// Forgets all tokens after the first `len`.
+    pub fn truncate(&mut self, len: usize) {
+        // Positions past the end are overwritten before they are read.
+        self.tokens.truncate(len);
+    }
+
+    /// Keeps what the session has in common with `prompt` and forgets the rest. Returns how many tokens of the prompt need not be fed again: at
+    /// least its last is left to feed, as logits are wanted.
+    pub fn reuse(&mut self, prompt: &[u32]) -> usize {
+        let common = self.tokens.iter().zip(prompt).take_while(|(a, b)| a == b).count();
+        let kept = common.min(prompt.len().saturating_sub(1));
+        self.truncate(kept);
+        kept
+    }
+
+    /// Feeds tokens and returns the logits after the last, one a token of the vocabulary.
+    pub fn feed(&mut self, ids: &[u32]) -> Result<&[f32], Error> {
+        self.feed_while(ids, &mut |_| true)?;
+        Ok(&self.logits)
+    }
+
+    /// As [`Session::feed`], in batches, and `go_on` is asked after each with the number of tokens fed. Returns false when it stopped: the tokens fed
+    /// so far stay, and there are no logits.
+    pub fn feed_while(&mut self, ids: &[u32], go_on: &mut dyn FnMut(usize) -> bool) -> Result<bool, Error> {
+        self.check(ids)?;
+        self.logits.clear();
+        let mut done = 0;
+        for batch in ids.chunks(self.model.options().batch.max(1)) {
+            self.layers(batch);
+            done += batch.len();
+            if !go_on(done) {
+                return Ok(false);
+            }
+        }
+        let dim = self.model.config().dim;
+        self.output(self.x.len() / dim - 1, 1);
+        Ok(true)
+    }
+
+    /// Feeds tokens and calls `each` with every position and the logits after it.
+    pub fn feed_each(&mut self, ids: &[u32], each: &mut dyn FnMut(usize, &[f32])) -> Result<(), Error> {
+        self.check(ids)?;
+        let vocab = self.model.config().vocab;
+        for batch in ids.chunks(self.model.options().batch.max(1)) {
+            let pos = self.tokens.len();
+            self.layers(batch);
+            self.output(0, batch.len());
+            self.logits.chunks_exact(vocab).enumerate().for_each(|(t, logits)| each(pos + t, logits));
+        }
+        Ok(())
+    }
+
+    /// The logits after the last token fed; empty before the first.
+    pub fn logits(&self) -> &[f32] {
+        &self.logits
+    }
+
+    fn check(&self, ids: &[u32]) -> Result<(), Error> {
+        if ids.is_empty() {
+            return Err(Error::NoTokens);
+        }
+        let vocab = self.model.config().vocab;
+        if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocab) {
+            return Err(Error::Token { id, vocab });
+        }
+        if ids.len() > self.context - self.tokens.len() {
+            return Err(Error::ContextFull { tokens: ids.len(), held: self.tokens.len(), context: self.context });
+        }
+        Ok(())
+    }
+
+    /// Takes a batch through all layers: leaves the residual stream in `x`, the keys and values in the caches.
+    fn layers(&mut self, ids: &[u32]) {
+        let (model, pos, tokens) = (self.model, self.tokens.len(), ids.len());
+        let (dim, pool) = (model.config().dim, model.pool());
+        self.x.resize(tokens * dim, 0.0);
+        pool.chunks(&mut self.x, dim, |t, row| model.embed(ids[t], row));
+        let rotation = Rotation::new(model.frequencies(), pos, tokens);
+        for (i, cache) in self.caches.iter_mut().enumerate() {
+            let (spec, weights) = model.layer(i);
+            layer::forward(spec, weights, pool, &mut self.x, cache, &rotation, pos, tokens, &mut self.scratch);
+        }
+        self.tokens.extend_from_slice(ids);
+    }
+
+    /// Logits of `count` tokens of the batch in `x` from `first` on, [count, vocab].
+    fn output(&mut self, first: usize, count: usize) {
+        let (model, config) = (self.model, self.model.config());
+        let (dim, vocab) = (config.dim, config.vocab);
+        self.normed.resize(count * dim, 0.0);
+        let (weight, matrix) = model.output();
+        layer::norm(model.pool(), &self.x[first * dim..][..count * dim], weight, config.eps, dim, &mut self.normed);
+        let wide = self.scratch.multiply(model.pool(), matrix, &self.normed, count);
+        self.logits.resize(count * vocab, 0.0);
+        if count == 1 {
+            self.logits.copy_from_slice(wide);
+        } else {
+            model.pool().chunks(&mut self.logits, vocab, |t, row| row.iter_mut().enumerate().for_each(|(r, o)| *o = wide[r * count + t]));
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! The weights of a model, bound to their kernels. Matrices stay in the mapped file; only NF4's parts are put side by side, and vectors are copied.
+
+use crate::Error;
+use crate::source::{Source, Tensor};
+use nibble_container::Span;
+use nibble_kernels::{Chosen, Format, Isa};
+
+/// A matrix [rows, cols] of a format's blocks, with the kernel that multiplies it.
+pub(crate) struct Matrix {
+    pub rows: usize,
+    pub cols: usize,
+    pub chosen: Chosen,
+    pub row_bytes: usize,
+    place: Place,
+}
+
+/// Where a matrix's bytes are.
+enum Place {
+    Mapped(Span),
+    Own(Vec<u8>),
+}
+
+impl Matrix {
+    /// All bytes: `rows` times `row_bytes`.
+    pub fn bytes(&self) -> &[u8] {
+        match &self.place {
+            Place::Mapped(span) => span,
+            Place::Own(bytes) => bytes,
+        }
+    }
+
+    /// One row as floats.
+    pub fn row(&self, row: usize, out: &mut [f32]) {
+        (self.chosen.format().decode)(&self.bytes()[row * self.row_bytes..][..self.row_bytes], out);
+    }
+}
+
+/// One layer's weights, in the paper's names.
+pub(crate) struct LayerWeights {
+    pub attn_norm: Vec<f32>,
+    pub q: Matrix,
+    pub k: Matrix,
+    pub v: Matrix,
+    pub o: Matrix,
+    pub q_bias: Option<Vec<f32>>,
+    pub k_bias: Option<Vec<f32>>,
+    pub v_bias: Option<Vec<f32>>,
+    pub o_bias: Option<Vec<f32>>,
+    pub ffn_norm: Vec<f32>,
+    pub gate: Matrix,
+    pub up: Matrix,
+    pub down: Matrix,
+    pub gate_bias: Option<Vec<f32>>,
+    pub up_bias: Option<Vec<f32>>,
+    pub down_bias: Option<Vec<f32>>,
+}
+
+/// All weights.
+pub(crate) struct Weights {
+    pub embedding: Matrix,
+    pub layers: Vec<LayerWeights>,
+    pub output_norm: Vec<f32>,
+    /// `None`: the embedding.
+    pub output: Option<Matrix>,
+}
+
+impl Weights {
+    /// Binds every tensor. Shapes have been checked by the source.
+    pub fn bind(source: &Source, isa: Option<Isa>) -> Result<Weights, Error> {
+        let b = Binder { source, isa };
+        let layers = (0..source.config().layers).map(|i| b.layer(i)).collect::<Result<_, _>>()?;
+        Ok(Weights {
+            embedding: b.matrix("token_embd.weight")?,
+            layers,
+            output_norm: b.vector("output_norm.weight")?,
+            output: if source.config().tied { None } else { Some(b.matrix("output.weight")?) },
+        })
+    }
+}
+
+struct Binder<'a> {
+    source: &'a Source,
+    isa: Option<Isa>,
+}
+
+impl Binder<'_> {
+    fn layer(&self, i: usize) -> Result<LayerWeights, Error> {
+        let m = |name: &str| self.matrix(&format!("blk.{i}.{name}.weight"));
+        let v = |name: &str| self.vector(&format!("blk.{i}.{name}.weight"));
+        let bias = |name: &str| self.optional(&format!("blk.{i}.{name}.bias"));
+        Ok(LayerWeights {
+            attn_norm: v("attn_norm")?,
+            q: m("attn_q")?,
+            k: m("attn_k")?,
+            v: m("attn_v")?,
+            o: m("attn_output")?,
+            q_bias: bias("attn_q"),
+            k_bias: bias("attn_k"),
+            v_bias: bias("attn_v"),
+            o_bias: bias("attn_output"),
+            ffn_norm: v("ffn_norm")?,
+            gate: m("ffn_gate")?,
+            up: m("ffn_up")?,
+            down: m("ffn_down")?,
+            gate_bias: bias("ffn_gate"),
+            up_bias: bias("ffn_up"),
+            down_bias: bias("ffn_down"),
+        })
+    }
+
+    fn tensor(&self, name: &str) -> Result<&Tensor, Error> {
+        // An architecture whose names are not in its own list would be a mistake in this program.
+        self.source.get(name).ok_or_else(|| Error::Unlisted { tensor: name.into() })
+    }
+
+    fn matrix(&self, name: &str) -> Result<Matrix, Error> {
+        let tensor = self.tensor(name)?;
+        let (rows, cols) = (tensor.rows(), tensor.cols());
+        let unlisted = || Error::Unlisted { tensor: name.into() };
+        let (format, place) = match self.source.repacked(tensor) {
+            Some((format, own)) => (format, Place::Own(own)),
+            None => self.source.span(tensor).map(|(format, span)| (format, Place::Mapped(span))).ok_or_else(unlisted)?,
+        };
+        let row_bytes = format.row_bytes(cols).ok_or_else(unlisted)?;
+        Ok(Matrix { rows, cols, chosen: choose(format, self.isa), row_bytes, place })
+    }
+
+    /// A norm or a bias, in the order in which the matrices' rows are stored.
+    fn vector(&self, name: &str) -> Result<Vec<f32>, Error> {
+        let tensor = self.tensor(name)?;
+        let mut out = vec![0.0; tensor.rows()];
+        self.source.read_stored(tensor, 0..tensor.rows(), &mut out);
+        Ok(out)
+    }
+
+    fn optional(&self, name: &str) -> Option<Vec<f32>> {
+        self.source.get(name)?;
+        self.vector(name).ok()
+    }
+}
+
+fn choose(format: &'static Format, isa: Option<Isa>) -> Chosen {
+    match isa {
+        None => Chosen::best(format),
+        Some(isa) => Chosen::with(format, isa).or_else(|| Chosen::with(format, Isa::Scalar)).unwrap_or_else(|| Chosen::best(format)),
+    }
+}
