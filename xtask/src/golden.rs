@@ -11,6 +11,8 @@ use std::process::Command;
 pub const SCRIPTS: &[&str] = &[
     "crates/kernels/tests/golden/decode.py",
     "crates/kernels/tests/golden/activation.py",
+    "crates/engine/tests/golden/unicode_classes.py",
+    "crates/engine/tests/golden/text_tokens.py",
     "crates/compress/tests/golden/recipes.py",
     "crates/compress/tests/golden/convert_tiny.py",
     "crates/compress/tests/golden/nf4.py",

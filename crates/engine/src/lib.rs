@@ -15,6 +15,7 @@ mod rng;
 pub mod sampler;
 mod session;
 pub mod source;
+pub mod text;
 mod weights;
 
 pub use cache::KvType;

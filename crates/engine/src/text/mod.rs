@@ -1,0 +1,45 @@
+//! Text to tokens and back: vocabularies, tokenizers, chat templates, and the stream that prints what a model says.
+//!
+//! A [`Vocab`] is plain data, read from any of the files in which models carry their vocabulary, and written as GGUF metadata. A [`Tokenizer`]
+//! is a vocabulary with the indices that make it quick. A [`Template`] turns a conversation into a [`Prompt`], which remembers what a person
+//! typed, so that typing `<|eot_id|>` does not end a turn. A [`Stream`] gives a model's bytes as whole characters.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `vocab.rs` | the vocabulary as data, special tokens, tokens that end a generation |
+//! | `read_*.rs`, `write_gguf.rs` | vocabulary from tokenizer.json, tokenizer.model, vocab.json + merges.txt, GGUF; and to GGUF |
+//! | `pretokenize.rs` | `PRE_TOKENIZERS`, the table of ways in which text is cut into words |
+//! | `bpe.rs` | the merge loops |
+//! | `special.rs` | special tokens in text |
+//! | `tokenizer.rs` | encoding and decoding |
+//! | `template.rs` | chat templates |
+//! | `stream.rs` | whole characters and stop strings |
+
+mod bpe;
+mod directory;
+mod error;
+mod nfc;
+mod pieces;
+mod pretokenize;
+mod prompt;
+mod read_gguf;
+mod read_json;
+mod read_slow;
+mod read_spm;
+mod special;
+mod stream;
+mod template;
+mod tokenizer;
+mod unicode;
+mod vocab;
+mod write_gguf;
+
+pub use error::TextError;
+pub use minijinja::Value;
+pub use pretokenize::{Cut, PRE_TOKENIZERS, PreTokenizer, Step};
+pub use prompt::Prompt;
+pub use read_gguf::{Meta, Metadata};
+pub use stream::{Chunk, Stream};
+pub use template::{Clock, Render, Template};
+pub use tokenizer::Tokenizer;
+pub use vocab::{Added, Algorithm, Merge, Prefix, SpecialIds, TokenType, Vocab};
