@@ -6,7 +6,7 @@
 
 use std::arch::x86_64::*;
 
-use super::scalar::{combine256, product_floats};
+use super::scalar::combine256;
 use super::{Job, walk};
 use crate::activation::{HEADER, TILE_BYTES, f32_at};
 use crate::tile::{TILE, Tile};
@@ -51,6 +51,14 @@ fn load_f32(from: &[f32; 8]) -> __m256 {
     unsafe { _mm256_loadu_ps(from.as_ptr()) }
 }
 
+/// Eight floats back.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn store_f32(to: &mut [f32; 8], x: __m256) {
+    // SAFETY: the array holds 32 bytes; the store has no alignment.
+    unsafe { _mm256_storeu_ps(to.as_mut_ptr(), x) }
+}
+
 /// Sums of neighbouring products of 32 codes and 32 activations, in 16 bits.
 #[inline]
 #[target_feature(enable = "avx2")]
@@ -75,9 +83,7 @@ fn product32(offset: bool, tile: &Tile, act: &[u8], i: usize, lanes: &mut [f32; 
         product = _mm256_add_ps(product, _mm256_mul_ps(load_f32(&tile.m), _mm256_castsi256_ps(load(act, 32))));
     }
     let lanes: &mut [f32; 8] = (&mut lanes[i % 2 * 8..][..8]).try_into().expect("eight of sixteen lanes");
-    let sum = _mm256_add_ps(load_f32(lanes), product);
-    // SAFETY: the array holds 32 bytes; the store has no alignment.
-    unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), sum) };
+    store_f32(lanes, _mm256_add_ps(load_f32(lanes), product));
 }
 
 #[inline]
@@ -100,6 +106,20 @@ fn product256(offset: bool, tile: &Tile, act: &[u8], i: usize, lanes: &mut [f32;
     let isum = sum_i32(isum);
     let msum = if offset { sum_i32(_mm256_madd_epi16(load(&tile.min, 0), load(act, 32))) } else { 0 };
     lanes[i % 16] += combine256(offset, tile, f32_at(act, 0), isum, msum);
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn product_floats(tile: &Tile, act: &[u8], lanes: &mut [f32; 16]) {
+    let (low, high) = lanes.split_at_mut(8);
+    let (low, high): (&mut [f32; 8], &mut [f32; 8]) = (low.try_into().expect("eight"), high.try_into().expect("eight"));
+    let (mut a, mut b) = (load_f32(low), load_f32(high));
+    for (w, act) in tile.f.chunks_exact(16).zip(act.chunks_exact(64)) {
+        a = _mm256_add_ps(a, _mm256_mul_ps(_mm256_castsi256_ps(load(w, 0)), _mm256_castsi256_ps(load(act, 0))));
+        b = _mm256_add_ps(b, _mm256_mul_ps(_mm256_castsi256_ps(load(w, 8)), _mm256_castsi256_ps(load(act, 32))));
+    }
+    store_f32(low, a);
+    store_f32(high, b);
 }
 
 /// Sum of eight integers.

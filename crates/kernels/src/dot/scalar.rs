@@ -54,13 +54,11 @@ pub fn combine256(offset: bool, tile: &Tile, da: f32, isum: i32, msum: i32) -> f
     if offset { product - (tile.m[0] * da) * msum as f32 } else { product }
 }
 
-/// Also the body of the AVX2 and NEON drivers: sixteen independent lanes are what a compiler vectorises by itself.
-#[inline(always)]
-pub fn product_floats(tile: &Tile, act: &[u8], lanes: &mut [f32; 16]) {
+fn product_floats(tile: &Tile, act: &[u8], lanes: &mut [f32; 16]) {
     let mut sums = *lanes;
     for (w, a) in tile.f.chunks_exact(16).zip(act.chunks_exact(64)) {
-        for (l, sum) in sums.iter_mut().enumerate() {
-            *sum += w[l] * f32::from_le_bytes([a[4 * l], a[4 * l + 1], a[4 * l + 2], a[4 * l + 3]]);
+        for ((sum, w), a) in sums.iter_mut().zip(w).zip(a.chunks_exact(4)) {
+            *sum += w * f32_at(a, 0);
         }
     }
     *lanes = sums;

@@ -2,6 +2,9 @@
 
 use std::arch::x86_64::*;
 
+use super::common::{words_k4, words_q3};
+use crate::tile::Tile;
+
 /// Sixteen bytes at an offset.
 #[inline]
 #[target_feature(enable = "avx2")]
@@ -95,4 +98,42 @@ pub fn bits32(bits: u32, value: i8) -> __m256i {
     let bit = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64 as i64);
     let bytes = _mm256_shuffle_epi8(_mm256_set1_epi32(bits as i32), spread);
     _mm256_and_si256(_mm256_cmpeq_epi8(_mm256_and_si256(bytes, bit), bit), _mm256_set1_epi8(value))
+}
+
+/// The scales and mins of Q4_K and Q5_K to a tile.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn scales_mins_k4(packed: &[u8], tile: &mut Tile) {
+    let (scales, mins) = words_k4(packed);
+    let twice = |word: u64| {
+        let bytes = _mm_cvtsi64_si128(word as i64);
+        _mm256_cvtepu8_epi16(_mm_unpacklo_epi8(bytes, bytes))
+    };
+    store16(&mut tile.scale, twice(scales));
+    store16(&mut tile.min, twice(mins));
+}
+
+/// The scales of Q3_K to a tile.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn scales_q3(packed: &[u8], scale: &mut [i16; 16]) {
+    let [a, b, c, d] = words_q3(packed).map(|word| word as i32);
+    store16(scale, _mm256_sub_epi16(_mm256_cvtepu8_epi16(_mm_setr_epi32(a, b, c, d)), _mm256_set1_epi16(32)));
+}
+
+/// The scales of IQ4_XS to a tile.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn scales_iq4_xs(block: &[u8], scale: &mut [i16; 16]) {
+    let high = i16::from_le_bytes([block[2], block[3]]);
+    let packed = _mm_cvtsi32_si128(i32::from_le_bytes([block[4], block[5], block[6], block[7]]));
+    let nibble = _mm_set1_epi8(15);
+    let low = _mm_unpacklo_epi8(_mm_and_si128(packed, nibble), _mm_and_si128(_mm_srli_epi16::<4>(packed), nibble));
+    let low = _mm256_cvtepu8_epi16(_mm_unpacklo_epi8(low, low));
+    // Bits 2b and 2b + 1 to the top by a multiplication, the others fall off; then down to bits 4 and 5.
+    let up = |b: i32| 1i16.wrapping_shl((14 - 2 * b) as u32);
+    let up =
+        _mm256_setr_epi16(up(0), up(0), up(1), up(1), up(2), up(2), up(3), up(3), up(4), up(4), up(5), up(5), up(6), up(6), up(7), up(7));
+    let top = _mm256_slli_epi16::<4>(_mm256_srli_epi16::<14>(_mm256_mullo_epi16(_mm256_set1_epi16(high), up)));
+    store16(scale, _mm256_sub_epi16(_mm256_or_si256(low, top), _mm256_set1_epi16(32)));
 }

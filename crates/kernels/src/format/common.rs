@@ -18,29 +18,46 @@ pub fn nibbles32(qs: &[u8], out: &mut [i8]) {
     }
 }
 
-/// The eight six-bit scales and eight six-bit mins of Q4_K and Q5_K from twelve bytes s.
+/// The eight six-bit scales and eight six-bit mins of Q4_K and Q5_K from twelve bytes s, one byte each.
 ///
 /// j < 4: scale = s[j] & 63, min = s[j+4] & 63. j >= 4: scale = (s[j+4] & 15) | (s[j-4] >> 6) << 4, min = (s[j+4] >> 4) | (s[j] >> 6) << 4.
-/// Each belongs to 32 elements, so to two of a tile's sub-blocks.
+/// Four bytes at a time.
+#[inline(always)]
+pub fn words_k4(s: &[u8]) -> (u64, u64) {
+    let [a, b, c] = [0, 4, 8].map(|i| u32::from_le_bytes([s[i], s[i + 1], s[i + 2], s[i + 3]]));
+    let high = |x: u32| ((x >> 6) & 0x0303_0303) << 4;
+    let pack = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+    (pack(a & 0x3f3f_3f3f, c & 0x0f0f_0f0f | high(a)), pack(b & 0x3f3f_3f3f, (c >> 4) & 0x0f0f_0f0f | high(b)))
+}
+
+/// [`words_k4`] as a tile has them: each belongs to 32 elements, so to two sub-blocks.
 #[inline(always)]
 pub fn scales_mins_k4(s: &[u8], scale: &mut [i16; 16], min: &mut [i16; 16]) {
+    let (scales, mins) = words_k4(s);
     for j in 0..8 {
-        let (sc, m) =
-            if j < 4 { (s[j] & 63, s[j + 4] & 63) } else { ((s[j + 4] & 15) | (s[j - 4] >> 6) << 4, (s[j + 4] >> 4) | (s[j] >> 6) << 4) };
-        (scale[2 * j], scale[2 * j + 1]) = (i16::from(sc), i16::from(sc));
-        (min[2 * j], min[2 * j + 1]) = (i16::from(m), i16::from(m));
+        let (sc, m) = ((scales >> (8 * j)) as i16 & 63, (mins >> (8 * j)) as i16 & 63);
+        (scale[2 * j], scale[2 * j + 1]) = (sc, sc);
+        (min[2 * j], min[2 * j + 1]) = (m, m);
     }
 }
 
-/// The sixteen signed six-bit scales of Q3_K from twelve bytes s, minus 32.
+/// The sixteen six-bit scales of Q3_K from twelve bytes s, one byte each, 32 too large.
 ///
 /// Bytes 0..8 hold the low four bits of scales 0..7 (low nibble) and 8..15 (high nibble); byte 8 + j % 4, bits 2(j / 4).., the high two of scale j.
+/// Four bytes at a time.
+#[inline(always)]
+pub fn words_q3(s: &[u8]) -> [u32; 4] {
+    let [a, b, high] = [0, 4, 8].map(|i| u32::from_le_bytes([s[i], s[i + 1], s[i + 2], s[i + 3]]));
+    let word = |low: u32, k: u32| low & 0x0f0f_0f0f | ((high >> (2 * k)) & 0x0303_0303) << 4;
+    [word(a, 0), word(b, 1), word(a >> 4, 2), word(b >> 4, 3)]
+}
+
+/// [`words_q3`] as a tile has them.
 #[inline(always)]
 pub fn scales_q3(s: &[u8], scale: &mut [i16; 16]) {
+    let words = words_q3(s);
     for (j, scale) in scale.iter_mut().enumerate() {
-        let low = (s[j % 8] >> (4 * (j / 8))) & 15;
-        let high = (s[8 + j % 4] >> (2 * (j / 4))) & 3;
-        *scale = i16::from(low | high << 4) - 32;
+        *scale = ((words[j / 4] >> (8 * (j % 4))) as i16 & 63) - 32;
     }
 }
 

@@ -1,7 +1,7 @@
 //! IQ4_XS with AVX2. The table is one shuffle.
 
-use crate::format::avx2::{half_at, look_up, nibbles32, store32};
-use crate::format::common::{IQ4_VALUES, scales_iq4_xs};
+use crate::format::avx2::{half_at, look_up, nibbles32, scales_iq4_xs, store32};
+use crate::format::common::IQ4_VALUES;
 use crate::tile::Tile;
 
 /// Unpacks one block.

@@ -2,8 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use crate::format::avx2::{half_at, load32, store32};
-use crate::format::common::scales_q3;
+use crate::format::avx2::{half_at, load32, scales_q3, store32};
 use crate::tile::Tile;
 
 /// Unpacks one block.
