@@ -33,7 +33,9 @@ pub enum Error {
         names: Vec<String>,
     },
     /// A tensor has been quantized before.
-    #[error("{tensor} is {found} already: quantizing it again to {wanted} adds a second loss. Start from the original checkpoint, or allow it with --allow-requantize")]
+    #[error(
+        "{tensor} is {found} already: quantizing it again to {wanted} adds a second loss. Start from the original checkpoint, or allow it with --allow-requantize"
+    )]
     Requantize {
         /// The tensor.
         tensor: String,

@@ -1,7 +1,20 @@
 //! Checkpoint to smaller checkpoint: recipes, plan, streaming run, NF4, synthetic checkpoints.
+//!
+//! Read in this order: [`recipe`] (which format each tensor gets), [`plan`](mod@plan) (a checkpoint and a recipe as data), [`run`](mod@run) (the
+//! plan carried out, a piece at a time), [`nf4`] (the other kind of output). Nothing here prints or reads the environment.
 
+mod error;
+mod metadata;
 pub mod naming;
 pub mod nf4;
+pub mod plan;
 pub mod recipe;
+pub mod run;
+mod space;
 pub mod stream;
 pub mod synth;
+
+pub use error::Error;
+pub use metadata::metadata;
+pub use plan::{Options, Plan, plan};
+pub use run::{Control, Progress, Report, run};

@@ -37,7 +37,9 @@ fn from_directory(all: &mut Metadata, source: &Source, plan: &Plan, files: &File
     sampling(all, files);
     let naming = Naming::of(&folder_name(&files.folder), plan.weights());
     all.set("general.name", text(&naming.name));
-    for (key, value) in [("version", &naming.version), ("finetune", &naming.finetune), ("basename", &naming.basename), ("size_label", &naming.size_label)] {
+    for (key, value) in
+        [("version", &naming.version), ("finetune", &naming.finetune), ("basename", &naming.basename), ("size_label", &naming.size_label)]
+    {
         if let Some(value) = value {
             all.set(&format!("general.{key}"), text(value));
         }

@@ -268,6 +268,15 @@ impl Checkpoint {
         }
     }
 
+    /// [`release`](Self::release) for a part of a tensor's bytes.
+    pub fn release_part(&self, name: &str, part: Range<usize>) {
+        if let Some(&place) = self.by_name.get(name) {
+            let entry = &self.tensors[place];
+            let at = |offset: usize| entry.range.start.saturating_add(offset).min(entry.range.end);
+            self.maps[entry.map].release(at(part.start)..at(part.end));
+        }
+    }
+
     fn view<'a>(&'a self, entry: &'a Entry) -> TensorView<'a> {
         TensorView { name: &entry.name, shape: &entry.shape, dtype: entry.dtype, bytes: &self.maps[entry.map][entry.range.clone()] }
     }

@@ -180,6 +180,31 @@ pub fn same_file(a: impl AsRef<Path>, b: impl AsRef<Path>) -> bool {
     }
 }
 
+/// Bytes that this process may still write on the disk of `path`, which need not exist yet; `None` where the system does not say.
+pub fn free_space(path: impl AsRef<Path>) -> Option<u64> {
+    #[cfg(unix)]
+    {
+        let parent = path.as_ref().parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let name = CString::new(parent.as_os_str().as_encoded_bytes()).ok()?;
+        // SAFETY: the structure is plain data, for which zeros are a value; the call gets a C string and a pointer that are good for its time.
+        let found = unsafe {
+            let mut found: libc::statvfs = std::mem::zeroed();
+            if libc::statvfs(name.as_ptr(), &mut found) != 0 {
+                return None;
+            }
+            found
+        };
+        // The fields have other widths on other systems.
+        #[allow(clippy::unnecessary_cast)]
+        (found.f_bavail as u64).checked_mul(found.f_frsize as u64)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        None
+    }
+}
+
 /// A file or directory that is removed when this is dropped, unless it is forgotten first.
 #[derive(Debug)]
 struct Temporary {
