@@ -30,7 +30,7 @@ fn tensors_and_states_are_bitsandbytes() {
             if double_quant {
                 assert_eq!(part(".nested_absmax"), row[2], "{name}.nested_absmax");
                 assert_eq!(part(".nested_quant_map"), golden["maps"][1]);
-                assert!(state.ends_with(&format!("\"nested_offset\": {}}}", row[3])), "{name}: {state}, {}", row[3]);
+                assert!(state.ends_with(&format!("\"nested_offset\": {}}}", row[3].as_str().unwrap())), "{name}: {state}, {}", row[3]);
             }
             let state: Value = serde_json::from_str(state).unwrap();
             for (key, value) in golden["state"].as_object().unwrap() {
@@ -66,8 +66,8 @@ fn ours_is_read_back() {
         before.read_rows(tensor, 0..tensor.rows(), &mut a);
         after.read_rows(again, 0..tensor.rows(), &mut b);
         for (a, b) in a.chunks(64).zip(b.chunks(64)) {
-            // Half the widest gap between codes, and the rounding of scales and of bfloat16.
-            let bound = a.iter().fold(0f32, |m, v| m.max(v.abs())) * 0.165;
+            // Half the widest gap between codes is 0.152; the rest is for the rounding of scales and of bfloat16.
+            let bound = a.iter().fold(0f32, |m, v| m.max(v.abs())) * 0.2;
             assert!(a.iter().zip(b).all(|(a, b)| (a - b).abs() <= bound), "{}", tensor.spec.gguf);
         }
     }

@@ -46,7 +46,7 @@ def digests(folder):
             state = json.loads(bytes(f.get_tensor(name).numpy()))
             row = [crc(f.get_tensor(weight)), crc(f.get_tensor(weight + ".absmax"))]
             if "nested_offset" in state:
-                row += [crc(f.get_tensor(weight + ".nested_absmax")), state["nested_offset"]]
+                row += [crc(f.get_tensor(weight + ".nested_absmax")), repr(state["nested_offset"])]
                 maps = [crc(f.get_tensor(weight + ".quant_map")), crc(f.get_tensor(weight + ".nested_quant_map"))]
             else:
                 maps = [crc(f.get_tensor(weight + ".quant_map"))]
@@ -88,7 +88,7 @@ def fixture(out):
         LlamaForCausalLM(c).to(torch.bfloat16).save_pretrained(plain)
         quantize(plain, True, out)
     os.chmod(os.path.join(out, "model.safetensors"), 0o644)
-    # What bitsandbytes itself makes of its weights, as float32.
+    # What bitsandbytes itself makes of its weights, in the type that they had, as float32.
     import bitsandbytes.functional as F
     values = {}
     with safe_open(os.path.join(out, "model.safetensors"), "pt") as f:
@@ -97,8 +97,7 @@ def fixture(out):
                 weight = name.removesuffix(".quant_state.bitsandbytes__nf4")
                 parts = {k.removeprefix(weight + "."): f.get_tensor(k) for k in f.keys() if k.startswith(weight + ".")}
                 state = F.QuantState.from_dict(parts, device="cpu")
-                state.dtype = torch.float32
-                values[weight] = crc(F.dequantize_4bit(f.get_tensor(weight), state))
+                values[weight] = crc(F.dequantize_4bit(f.get_tensor(weight), state).float())
     return values
 
 

@@ -54,15 +54,16 @@ impl Rope {
     /// The divisors of the frequencies that `llama3` scaling means, as GGUF's `rope_freqs.weight` stores them; `None` for other scalings.
     pub fn factors(&self) -> Option<Vec<f32>> {
         let RopeScaling::Llama3 { factor, low, high, original_context } = self.scaling else { return None };
+        // In single precision throughout, as llama.cpp's converter computes the tensor, so that the files are the same byte for byte.
         let divide = |freq: f32| {
-            let wavelength = 2.0 * std::f64::consts::PI / freq as f64;
-            if wavelength < (original_context / high) as f64 {
+            let wavelength = 2.0 * std::f32::consts::PI / freq;
+            if wavelength < original_context / high {
                 1.0
-            } else if wavelength > (original_context / low) as f64 {
+            } else if wavelength > original_context / low {
                 factor
             } else {
-                let smooth = (original_context as f64 / wavelength - low as f64) / (high - low) as f64;
-                (1.0 / ((1.0 - smooth) / factor as f64 + smooth)) as f32
+                let smooth = (original_context / wavelength - low) / (high - low);
+                1.0 / ((1.0 - smooth) / factor + smooth)
             }
         };
         Some(self.base().into_iter().map(divide).collect())
