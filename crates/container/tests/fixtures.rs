@@ -73,7 +73,7 @@ fn safetensors_of_the_hugging_face_libraries() {
     let checkpoint = Checkpoint::open(&folder).unwrap();
     assert_eq!((checkpoint.kind(), checkpoint.directory()), (Kind::Safetensors, folder.as_path()));
     assert!(checkpoint.notes().contains(&("format".to_string(), "pt".to_string())));
-    let embedding = checkpoint.get("model.embed_tokens.weight").unwrap();
+    let embedding = checkpoint.get("lm_head.weight").unwrap();
     assert_eq!(embedding.bytes.len() as u64, embedding.elements() * 4);
     let total: usize = checkpoint.tensors().map(|tensor| tensor.bytes.len()).sum();
     assert!(total > 0 && total < checkpoint.files().next().unwrap().len());

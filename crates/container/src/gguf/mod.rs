@@ -34,9 +34,9 @@ pub const MAX_ALIGNMENT: u64 = 1 << 24;
 /// The most metadata pairs.
 pub const MAX_PAIRS: u64 = 1 << 16;
 /// The most tensors in a file.
-pub const MAX_TENSORS: u64 = 1 << 20;
+pub const MAX_TENSORS: u64 = 1 << 19;
 /// The most elements in one array, and in all arrays of a file together. The largest vocabularies have fewer than 2^19 tokens.
-pub const MAX_ELEMENTS: u64 = 1 << 26;
+pub const MAX_ELEMENTS: u64 = 1 << 24;
 /// The longest key, in bytes, by the specification.
 pub const MAX_KEY: u64 = (1 << 16) - 1;
 /// The longest name of a tensor that is read, in bytes.

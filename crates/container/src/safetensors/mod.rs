@@ -22,7 +22,7 @@ pub use write::{Shard, Writer, index_json, layout, official_order, shard_name, s
 /// The longest header, in bytes, as in the reference implementation.
 pub const MAX_HEADER: u64 = 100_000_000;
 /// The most tensors in a file, and in an index.
-pub const MAX_TENSORS: u64 = 1 << 20;
+pub const MAX_TENSORS: u64 = 1 << 19;
 /// The most dimensions.
 pub const MAX_DIMENSIONS: u64 = 64;
 /// The file name of an index.
