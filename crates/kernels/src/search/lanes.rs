@@ -23,8 +23,8 @@ pub struct Weighting {
 pub enum Plain {
     /// 1.
     One,
-    /// Root mean square of the sub-block, plus |x|.
-    Magnitude,
+    /// This many times the root mean square of the sub-block, plus |x|.
+    Magnitude(f32),
     /// This many times the mean square of the sub-block, plus x^2.
     Square(f32),
 }
@@ -128,11 +128,11 @@ fn plain<const N: usize, const L: usize>(x: &Matrix<N, L>, plain: Plain) -> Matr
     let mut w = [[1f32; L]; N];
     match plain {
         Plain::One => {}
-        Plain::Magnitude => {
-            let rms = mean_square(x).map(f32::sqrt);
+        Plain::Magnitude(share) => {
+            let floor = mean_square(x).map(|m| m.sqrt() * share);
             for i in 0..N {
                 for l in 0..L {
-                    w[i][l] = rms[l] + x[i][l].abs();
+                    w[i][l] = floor[l] + x[i][l].abs();
                 }
             }
         }

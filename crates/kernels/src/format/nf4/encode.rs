@@ -1,8 +1,9 @@
 //! NF4 encoder: bit-equal to bitsandbytes on the CPU, so there is nothing to search: a checkpoint must not depend on the tool that wrote it.
 //!
-//! absmax is the largest magnitude of the block; x * (1 / absmax) is compared with thresholds that lie at the f32 midpoints of the table. (csrc/cpu_ops.cpp and
-//! csrc/kernels.cu of bitsandbytes 0.49.)
+//! absmax is the largest magnitude of the block; x * (1 / absmax) is compared with thresholds that lie at the f32 midpoints of the table
+//! (backends/default/ops.py of bitsandbytes 0.50.)
 
+use super::CODES;
 use crate::search::lanes::clean;
 use crate::search::{self, Encoder};
 
@@ -14,25 +15,17 @@ pub fn encode(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
 /// The search and the packing of this format.
 pub struct Search;
 
-/// An element takes the code of the last threshold that it is strictly above, plus one.
-#[allow(clippy::excessive_precision)]
-const THRESHOLDS: [f32; 15] = [
-    -0.8480964004993439,
-    -0.6106329262256622,
-    -0.4599952697753906,
-    -0.33967943489551544,
-    -0.23460740596055984,
-    -0.13791173323988914,
-    -0.045525018125772476,
-    0.03979014977812767,
-    0.1202552504837513,
-    0.2035212516784668,
-    0.2920137718319893,
-    0.3893125355243683,
-    0.5016634166240692,
-    0.6427869200706482,
-    0.8614784181118011,
-];
+/// An element takes the code of the last threshold that it is strictly above, plus one. The midpoints are rounded to f32 as bitsandbytes rounds them: the decimal
+/// numbers that its sources show lie on ties, and read as f32 some come out one bit away.
+const THRESHOLDS: [f32; 15] = {
+    let mut thresholds = [0.0; 15];
+    let mut i = 0;
+    while i < 15 {
+        thresholds[i] = (CODES[i] + CODES[i + 1]) / 2.0;
+        i += 1;
+    }
+    thresholds
+};
 
 impl Encoder for Search {
     const NAME: &'static str = "NF4";

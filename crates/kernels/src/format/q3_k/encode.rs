@@ -4,7 +4,7 @@ use crate::format::common::pack_pairs;
 use crate::search::grid::{Integers, byte};
 use crate::search::{self, Encoder, Lanes, Weighting, lanes::Plain, linear};
 
-const WEIGHTING: Weighting = Weighting { plain: Plain::Square(0.25), spread: true };
+const WEIGHTING: Weighting = Weighting { plain: Plain::Square(0.7), spread: true };
 
 /// Encodes whole blocks; see [`crate::search`] for how, and for what a NaN or an infinity becomes.
 pub fn encode(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {

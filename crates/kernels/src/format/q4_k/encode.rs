@@ -3,7 +3,7 @@
 use crate::format::common::{pack_nibbles64, pack_scales_mins_k4};
 use crate::search::{self, Encoder, Lanes, Weighting, affine, grid::byte, lanes::Plain};
 
-const WEIGHTING: Weighting = Weighting { plain: Plain::Magnitude, spread: true };
+const WEIGHTING: Weighting = Weighting { plain: Plain::Magnitude(1.0), spread: true };
 
 /// Encodes whole blocks; see [`crate::search`] for how, and for what a NaN or an infinity becomes.
 pub fn encode(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {

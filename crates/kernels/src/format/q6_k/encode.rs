@@ -3,7 +3,7 @@
 use crate::search::grid::{Integers, byte};
 use crate::search::{self, Encoder, Lanes, Weighting, lanes::Plain, linear};
 
-const WEIGHTING: Weighting = Weighting { plain: Plain::Square(0.25), spread: false };
+const WEIGHTING: Weighting = Weighting { plain: Plain::Square(0.5), spread: false };
 
 /// Encodes whole blocks; see [`crate::search`] for how, and for what a NaN or an infinity becomes.
 pub fn encode(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
