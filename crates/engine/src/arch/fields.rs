@@ -161,7 +161,8 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Token ids: one, a list, or nothing. An id at or past `vocab` is a fault; negative ones mean "none" in old checkpoints and are dropped.
+    /// Token ids: one, a list, or nothing. An id at or past `vocab` is a fault; negative ones mean "none" in old checkpoints and are dropped, as
+    /// is the unsigned form of -1 that some writers of GGUF put.
     pub fn ids(&mut self, field: &str, vocab: usize) -> Vec<u32> {
         let found = match self.get(field) {
             None => return Vec::new(),
@@ -171,7 +172,7 @@ impl<'a> Fields<'a> {
         let mut ids = Vec::new();
         for v in found {
             match v {
-                Scalar::Int(i) if i < 0 => {}
+                Scalar::Int(i) if i < 0 || i == i128::from(u32::MAX) => {}
                 Scalar::Int(i) if (i as u128) < vocab as u128 => {
                     if !ids.contains(&(i as u32)) {
                         ids.push(i as u32);

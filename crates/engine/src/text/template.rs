@@ -86,7 +86,7 @@ impl Template {
         ];
         variables.extend(render.extra.iter().cloned());
         let template = self.environment.get_template("chat").map_err(|e| fault(&e))?;
-        let context: Value = variables.into_iter().collect();
+        let context = Value::from_pairs(variables);
         let text = template.render(context).map_err(|e| fault(&e))?;
         Ok(match marker.and_then(|m| m.sign) {
             Some(sign) => unmark(&text, sign),
@@ -166,7 +166,7 @@ impl Marker<'_> {
                 Err(_) => value.clone(),
             },
             ValueKind::Map => match value.try_iter() {
-                Ok(keys) => keys.map(|key| (self.mark(&key), self.mark(&value.get_item(&key).unwrap_or_default()))).collect(),
+                Ok(keys) => Value::from_pairs(keys.map(|key| (self.mark(&key), self.mark(&value.get_item(&key).unwrap_or_default())))),
                 Err(_) => value.clone(),
             },
             _ => value.clone(),
@@ -257,6 +257,16 @@ mod tests {
         let p = unmark("ab<\u{fdd0}x\u{fdd0}>c", '\u{fdd0}');
         assert_eq!((p.text.as_str(), p.literal.len(), p.literal[0].clone()), ("ab<x>c", 1, 2..5));
         assert_eq!(unmark("plain", '\u{fdd0}'), Prompt::special("plain"));
+    }
+
+    #[test]
+    fn a_conversation_reaches_the_template() {
+        let template =
+            Template::new("{{ bos_token }}{% for m in messages %}[{{ m.role }}: {{ m['content'] | trim }}]{% endfor %}", "<s>", "")
+                .unwrap();
+        let turn = |role: &str, text: &str| Value::from_pairs([("role", role), ("content", text)]);
+        let render = Render { messages: [turn("user", " hi "), turn("assistant", "ho")].into_iter().collect(), ..Render::default() };
+        assert_eq!(template.render(&render, None).unwrap().text, "<s>[user: hi][assistant: ho]");
     }
 
     #[test]
