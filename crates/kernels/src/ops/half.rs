@@ -11,8 +11,17 @@ pub fn f16_to_f32(h: u16) -> f32 {
     f32::from_bits(sign | if magnitude >= 0x0f80_0000 { special } else { value })
 }
 
-/// To nearest, ties to even; what is too large becomes an infinity.
-#[inline]
+/// To nearest, ties to even; what is too large becomes an infinity. A NaN becomes quiet and keeps the upper bits of its payload.
+#[inline(always)]
 pub fn f32_to_f16(x: f32) -> u16 {
-    ::half::f16::from_f32_const(x).to_bits()
+    let bits = x.to_bits();
+    let sign = (bits >> 16) & 0x8000;
+    let abs = bits & 0x7fff_ffff;
+    // Normal: the exponent falls by 112; half an ulp less one, and one more where the last bit kept is odd, carry upwards.
+    let normal = abs.wrapping_add(0xc800_0fff).wrapping_add((abs >> 13) & 1) >> 13;
+    // Subnormal: adding 0.5 lets the adder round at 2^-24, the smallest half.
+    let subnormal = (f32::from_bits(abs) + 0.5).to_bits().wrapping_sub(0x3f00_0000);
+    let special = 0x7c00 | if abs > 0x7f80_0000 { 0x0200 | (abs >> 13) & 0x03ff } else { 0 };
+    let half = if abs < 0x3880_0000 { subnormal } else { normal };
+    (sign | if abs >= 0x4780_0000 { special } else { half }) as u16
 }

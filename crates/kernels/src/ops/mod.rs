@@ -9,6 +9,8 @@
 
 mod half;
 mod portable;
+#[cfg(test)]
+mod tests;
 
 pub use half::{f16_to_f32, f32_to_f16};
 pub use portable::exp;

@@ -3,31 +3,32 @@
 use super::half::{f16_to_f32, f32_to_f16};
 use crate::dot::reduce;
 
-/// Sum over sixteen lanes of `term(i)` for i in 0..n.
+/// Sum of `term(a[i], b[i])` over sixteen lanes: element i in lane i mod 16.
 #[inline(always)]
-fn sum16(n: usize, term: impl Fn(usize) -> f32) -> f32 {
+fn sum16<A: Copy, B: Copy>(a: &[A], b: &[B], term: impl Fn(A, B) -> f32) -> f32 {
+    assert_eq!(a.len(), b.len(), "lengths of a dot product");
     let mut lanes = [0f32; 16];
-    for base in (0..n / 16 * 16).step_by(16) {
-        for (l, lane) in lanes.iter_mut().enumerate() {
-            *lane += term(base + l);
+    let (a16, b16) = (a.chunks_exact(16), b.chunks_exact(16));
+    let ends = a16.remainder().iter().zip(b16.remainder());
+    for (a, b) in a16.zip(b16) {
+        for l in 0..16 {
+            lanes[l] += term(a[l], b[l]);
         }
     }
-    for (lane, i) in lanes.iter_mut().zip(n / 16 * 16..n) {
-        *lane += term(i);
+    for (lane, (&a, &b)) in lanes.iter_mut().zip(ends) {
+        *lane += term(a, b);
     }
     reduce(&lanes)
 }
 
 #[inline(always)]
 pub fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let b = &b[..a.len()];
-    sum16(a.len(), |i| a[i] * b[i])
+    sum16(a, b, |a, b| a * b)
 }
 
 #[inline(always)]
 pub fn dot_f16(a: &[f32], b: &[u16]) -> f32 {
-    let b = &b[..a.len()];
-    sum16(a.len(), |i| a[i] * f16_to_f32(b[i]))
+    sum16(a, b, |a, b| a * f16_to_f32(b))
 }
 
 #[inline(always)]
@@ -57,7 +58,7 @@ pub fn add(x: &mut [f32], y: &[f32]) {
 #[inline(always)]
 pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
     assert!(x.len() == weight.len() && x.len() == out.len(), "lengths of rms_norm: {} {} {}", x.len(), weight.len(), out.len());
-    let mean = sum16(x.len(), |i| x[i] * x[i]) / x.len() as f32;
+    let mean = sum16(x, x, |a, b| a * b) / x.len() as f32;
     let scale = 1.0 / (mean + eps).sqrt();
     for ((out, x), w) in out.iter_mut().zip(x).zip(weight) {
         *out = x * scale * w;
@@ -92,14 +93,18 @@ pub fn exp(x: f32) -> f32 {
 
 #[inline(always)]
 pub fn softmax(x: &mut [f32]) {
-    let mut max = f32::NEG_INFINITY;
-    for &x in x.iter() {
-        max = if x > max { x } else { max };
+    // A maximum does not round, so its lanes are for speed alone. It passes over a NaN; the exponential does not.
+    let mut lanes = [f32::NEG_INFINITY; 16];
+    for x in x.chunks(16) {
+        for (lane, &x) in lanes.iter_mut().zip(x) {
+            *lane = if x > *lane { x } else { *lane };
+        }
     }
+    let max = lanes.iter().fold(f32::NEG_INFINITY, |m, &x| if x > m { x } else { m });
     for x in x.iter_mut() {
         *x = exp(*x - max);
     }
-    let sum = sum16(x.len(), |i| x[i]);
+    let sum = sum16(x, x, |x, _| x);
     for x in x.iter_mut() {
         *x /= sum;
     }
