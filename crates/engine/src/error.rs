@@ -97,6 +97,9 @@ pub enum Error {
         /// The system's answer.
         error: std::io::Error,
     },
+    /// The vocabulary or the chat template.
+    #[error(transparent)]
+    Text(#[from] crate::text::TextError),
     /// A file is not JSON.
     #[error("{}: not valid JSON: {error}", .path.display())]
     Json {

@@ -1,6 +1,7 @@
 //! Tokenizers against values of the reference libraries: the committed ones for models/tiny, and the shared vectors where they are there.
 
-use nibble_engine::text::{Algorithm, Meta, Prompt, TextError, TokenType, Tokenizer, Vocab};
+use nibble_container::gguf::{Array, Gguf, Metadata, Value as Meta};
+use nibble_engine::text::{Algorithm, Prompt, TextError, TokenType, Tokenizer, Vocab};
 use proptest::prelude::*;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -74,10 +75,27 @@ fn literal_text_has_no_special_tokens() {
     assert_eq!(ids, plain);
 }
 
+fn metadata(vocab: &Vocab) -> Metadata {
+    let mut metadata = Metadata::new();
+    vocab.write_gguf(&mut metadata);
+    metadata
+}
+
+fn strings(list: impl IntoIterator<Item = impl Into<String>>) -> Meta {
+    Meta::Array(Array::String(list.into_iter().map(Into::into).collect()))
+}
+
+fn floats(list: Vec<f32>) -> Meta {
+    Meta::Array(Array::F32(list))
+}
+
+fn integers(list: Vec<i32>) -> Meta {
+    Meta::Array(Array::I32(list))
+}
+
 /// A vocabulary read back from its own GGUF metadata gives the same ids.
 fn through_gguf(vocab: &Vocab) -> Tokenizer {
-    let entries: Vec<(String, Meta<'_>)> = vocab.to_gguf();
-    Tokenizer::new(Vocab::from_gguf("test", &entries).unwrap())
+    Tokenizer::new(Vocab::from_gguf("test", &metadata(vocab)).unwrap())
 }
 
 #[test]
@@ -88,7 +106,7 @@ fn gguf_metadata_round_trip() {
     assert_eq!(again.vocab().merges, tiny().vocab().merges);
     assert_eq!((again.vocab().ids, again.ends()), (tiny().vocab().ids, tiny().ends()));
     assert_eq!(again.vocab().chat_template, tiny().vocab().chat_template);
-    let entries = tiny().vocab().to_gguf();
+    let entries = metadata(tiny().vocab());
     let keys: Vec<&str> = entries.iter().map(|(k, _)| k.trim_start_matches("tokenizer.")).collect();
     assert_eq!(
         keys,
@@ -105,17 +123,17 @@ fn gguf_metadata_round_trip() {
             "chat_template"
         ]
     );
-    assert_eq!((&entries[0].1, &entries[1].1), (&Meta::Str("gpt2".into()), &Meta::Str("llama-bpe".into())));
+    assert_eq!((entries.get("tokenizer.ggml.model"), entries.get("tokenizer.ggml.pre")), (Ok("gpt2"), Ok("llama-bpe")));
 }
 
 #[test]
 fn unknown_pre_tokenizers_are_named() {
-    let mut entries = tiny().vocab().to_gguf();
-    entries[1].1 = Meta::Str("tekken".into());
+    let mut entries = metadata(tiny().vocab());
+    entries.set("tokenizer.ggml.pre", "tekken".into());
     let error = Vocab::from_gguf("m.gguf", &entries).unwrap_err();
     assert!(matches!(&error, TextError::PreTokenizer { found, .. } if found == "\"tekken\""));
     assert!(error.to_string().contains("llama-bpe, ") && error.to_string().starts_with("m.gguf: "), "{error}");
-    entries.remove(1);
+    entries.remove("tokenizer.ggml.pre");
     assert!(Vocab::from_gguf("m.gguf", &entries).unwrap_err().to_string().contains("tokenizer.ggml.pre is missing"));
 
     let json = r#"{"pre_tokenizer": {"type": "Split", "pattern": {"Regex": "\\w+"}, "behavior": "Isolated"}, "model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}"#;
@@ -140,20 +158,20 @@ fn faults_are_typed_and_name_their_place() {
     assert!(bpe(r#"{"a": 0}"#, r#"["a"]"#).contains("merges[0]"));
     assert!(bpe(r#"{"a": 0}"#, r#"[["a", "b", "c"]]"#).contains("two tokens"));
 
-    let gguf = |entries: Vec<(&str, Meta<'static>)>| {
-        let entries: Vec<(String, Meta<'_>)> = entries.into_iter().map(|(k, v)| (format!("tokenizer.ggml.{k}"), v)).collect();
-        Vocab::from_gguf("m.gguf", &entries).unwrap_err().to_string()
+    let gguf = |entries: Vec<(&str, Meta)>| {
+        let mut metadata = Metadata::new();
+        entries.into_iter().for_each(|(k, v)| metadata.set(&format!("tokenizer.ggml.{k}"), v));
+        Vocab::from_gguf("m.gguf", &metadata).unwrap_err().to_string()
     };
-    let strings = |list: &[&'static str]| Meta::Strs(list.iter().map(|s| (*s).into()).collect());
-    let llama = || ("model", Meta::Str("llama".into()));
+    let llama = || ("model", "llama".into());
     assert!(gguf(vec![]).contains("tokenizer.ggml.model: missing"));
     assert!(gguf(vec![llama()]).contains("tokenizer.ggml.tokens: missing"));
-    assert!(gguf(vec![("model", Meta::Str("t5".into())), ("tokens", strings(&["a"]))]).contains("\"t5\""));
-    assert!(gguf(vec![llama(), ("tokens", Meta::Bool(true))]).contains("a truth value; expected an array of strings"));
-    assert!(gguf(vec![llama(), ("tokens", strings(&["a", "b"])), ("token_type", Meta::I32s(vec![1]))]).contains("each of the 2 tokens"));
-    assert!(gguf(vec![llama(), ("tokens", strings(&["a", "b"]))]).contains("scores: missing"));
-    assert!(gguf(vec![llama(), ("tokens", strings(&["a", "b"])), ("scores", Meta::F32s(vec![0.0]))]).contains("scores: 1"));
-    assert!(gguf(vec![llama(), ("tokens", strings(&["a"])), ("scores", Meta::F32s(vec![f32::NAN]))]).contains("not a number"));
+    assert!(gguf(vec![("model", "t5".into()), ("tokens", strings(["a"]))]).contains("\"t5\""));
+    assert!(gguf(vec![llama(), ("tokens", Meta::Bool(true))]).contains("expected an array of strings"));
+    assert!(gguf(vec![llama(), ("tokens", strings(["a", "b"])), ("token_type", integers(vec![1]))]).contains("each of the 2 tokens"));
+    assert!(gguf(vec![llama(), ("tokens", strings(["a", "b"]))]).contains("scores: missing"));
+    assert!(gguf(vec![llama(), ("tokens", strings(["a", "b"])), ("scores", floats(vec![0.0]))]).contains("scores: 1"));
+    assert!(gguf(vec![llama(), ("tokens", strings(["a"])), ("scores", floats(vec![f32::NAN]))]).contains("not a number"));
 
     let spm = |bytes: &[u8]| Vocab::from_sentencepiece("t.model", bytes).unwrap_err().to_string();
     assert!(spm(b"").contains("unigram"), "{}", spm(b""));
@@ -184,13 +202,12 @@ fn small() -> Vocab {
         ("abab".into(), TokenType::Normal, -4.0),
     ];
     tokens.extend((0..256).map(|b| (format!("<0x{b:02X}>"), TokenType::Byte, 0.0)));
-    let entries = vec![
-        ("tokenizer.ggml.model".to_string(), Meta::Str("llama".into())),
-        ("tokenizer.ggml.tokens".to_string(), Meta::Strs(tokens.iter().map(|t| t.0.clone().into()).collect())),
-        ("tokenizer.ggml.token_type".to_string(), Meta::I32s(tokens.iter().map(|t| t.1 as i32).collect())),
-        ("tokenizer.ggml.scores".to_string(), Meta::F32s(tokens.iter().map(|t| t.2).collect())),
-    ];
-    Vocab::from_gguf("small", &entries).unwrap()
+    let mut metadata = Metadata::new();
+    metadata.set("tokenizer.ggml.model", "llama".into());
+    metadata.set("tokenizer.ggml.tokens", strings(tokens.iter().map(|t| t.0.clone())));
+    metadata.set("tokenizer.ggml.token_type", integers(tokens.iter().map(|t| t.1 as i32).collect()));
+    metadata.set("tokenizer.ggml.scores", floats(tokens.iter().map(|t| t.2).collect()));
+    Vocab::from_gguf("small", &metadata).unwrap()
 }
 
 #[test]
@@ -270,6 +287,18 @@ fn vectors_of_gpt2() {
     let vocab = Vocab::from_tokenizer_json("gpt2", &std::fs::read_to_string(path).unwrap()).unwrap();
     check_vectors("gpt-2", &through_gguf(&vocab));
     check_vectors("gpt-2", &Tokenizer::new(vocab));
+}
+
+/// The vocabulary of a shared GGUF file, and its own vectors.
+#[test]
+fn vectors_of_gguf_files() {
+    for name in ["gpt-2", "llama-spm", "phi-3"] {
+        let Some(path) = shared(&format!("data/tokenizers/vectors/ggml-vocab-{name}.gguf")) else { continue };
+        let file = Gguf::parse(&std::fs::read(path).unwrap()).unwrap();
+        let vocab = Vocab::from_gguf(name, &file.metadata).unwrap();
+        check_vectors(name, &through_gguf(&vocab));
+        check_vectors(name, &Tokenizer::new(vocab));
+    }
 }
 
 #[test]

@@ -12,10 +12,20 @@
 //! | chat_template.jinja, chat_template.json | chat template |
 
 use super::{Added, Algorithm, TextError, TokenType, Vocab};
+use crate::source::{Kind, Source};
 use serde_json::Value;
 use std::path::Path;
 
 impl Vocab {
+    /// Reads the vocabulary of an opened model: from its GGUF, or from the files beside its weights.
+    pub fn of(source: &Source) -> Result<Vocab, TextError> {
+        match (source.kind(), source.checkpoint().metadata()) {
+            (Kind::HuggingFace(files), _) => Vocab::open(&files.folder),
+            (Kind::Gguf, Some(metadata)) => Vocab::from_gguf(&source.path().display().to_string(), metadata),
+            (Kind::Gguf, None) => Err(TextError::None { path: source.path().to_path_buf() }),
+        }
+    }
+
     /// Reads the tokenizer of a checkpoint directory.
     pub fn open(dir: &Path) -> Result<Vocab, TextError> {
         let config = json(dir, "tokenizer_config.json")?;

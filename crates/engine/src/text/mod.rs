@@ -38,7 +38,6 @@ pub use error::TextError;
 pub use minijinja::Value;
 pub use pretokenize::{Cut, PRE_TOKENIZERS, PreTokenizer, Step};
 pub use prompt::Prompt;
-pub use read_gguf::{Meta, Metadata};
 pub use stream::{Chunk, Stream};
 pub use template::{Clock, Render, Template};
 pub use tokenizer::Tokenizer;

@@ -1,54 +1,11 @@
 //! Vocabulary from the metadata of a GGUF file.
 
 use super::{Algorithm, Merge, Prefix, SpecialIds, TextError, TokenType, Vocab, pieces::Pieces, pretokenize};
-use std::borrow::Cow;
-
-/// A metadata value, as far as vocabularies use them.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Meta<'a> {
-    /// A truth value.
-    Bool(bool),
-    /// An unsigned 32-bit integer (the file may hold any integer that fits).
-    U32(u32),
-    /// A string.
-    Str(Cow<'a, str>),
-    /// An array of strings.
-    Strs(Vec<Cow<'a, str>>),
-    /// An array of 32-bit integers.
-    I32s(Vec<i32>),
-    /// An array of 32-bit floats.
-    F32s(Vec<f32>),
-}
-
-impl Meta<'_> {
-    /// The kind, for messages.
-    fn kind(&self) -> &'static str {
-        match self {
-            Meta::Bool(_) => "a truth value",
-            Meta::U32(_) => "an integer",
-            Meta::Str(_) => "a string",
-            Meta::Strs(_) => "an array of strings",
-            Meta::I32s(_) => "an array of integers",
-            Meta::F32s(_) => "an array of floats",
-        }
-    }
-}
-
-/// Something with metadata by key.
-pub trait Metadata {
-    /// The value of a key; `None` where there is none, or one of another kind than [`Meta`] knows.
-    fn meta(&self, key: &str) -> Option<Meta<'_>>;
-}
-
-impl Metadata for Vec<(String, Meta<'_>)> {
-    fn meta(&self, key: &str) -> Option<Meta<'_>> {
-        self.iter().find(|(k, _)| k == key).map(|(_, v)| v.clone())
-    }
-}
+use nibble_container::gguf::{FromValue, Metadata, Value};
 
 struct Reader<'a> {
     file: &'a str,
-    metadata: &'a dyn Metadata,
+    metadata: &'a Metadata,
 }
 
 impl<'a> Reader<'a> {
@@ -61,59 +18,32 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn get(&self, key: &str) -> Option<Meta<'a>> {
-        self.metadata.meta(&format!("tokenizer.ggml.{key}"))
+    /// The value of a key; a value of another type is a fault.
+    fn get<T: FromValue<'a>>(&self, key: &str) -> Result<Option<T>, TextError> {
+        let Some(value) = self.metadata.value(&format!("tokenizer.ggml.{key}")) else { return Ok(None) };
+        T::from_value(value).map(Some).ok_or_else(|| self.wrong(key, value.describe(), T::EXPECTED))
     }
 
-    fn string(&self, key: &str) -> Result<Option<Cow<'a, str>>, TextError> {
-        match self.get(key) {
-            None => Ok(None),
-            Some(Meta::Str(s)) => Ok(Some(s)),
-            Some(other) => Err(self.wrong(key, other.kind(), "a string")),
-        }
-    }
-
-    fn strings(&self, key: &str) -> Result<Option<Vec<Cow<'a, str>>>, TextError> {
-        match self.get(key) {
-            None => Ok(None),
-            Some(Meta::Strs(s)) => Ok(Some(s)),
-            Some(other) => Err(self.wrong(key, other.kind(), "an array of strings")),
-        }
-    }
-
-    fn flag(&self, key: &str) -> Result<Option<bool>, TextError> {
-        match self.get(key) {
-            None => Ok(None),
-            Some(Meta::Bool(b)) => Ok(Some(b)),
-            Some(other) => Err(self.wrong(key, other.kind(), "a truth value")),
-        }
+    fn need<T: FromValue<'a>>(&self, key: &str) -> Result<T, TextError> {
+        self.get(key)?.ok_or_else(|| self.wrong(key, "missing", T::EXPECTED))
     }
 
     /// An id. Some writers put 4294967295 for "none", and llama.cpp ignores ids past the vocabulary: so does this.
     fn id(&self, key: &str, n: usize) -> Result<Option<u32>, TextError> {
-        match self.get(key) {
-            None => Ok(None),
-            Some(Meta::U32(id)) => Ok(Some(id).filter(|id| (*id as usize) < n)),
-            Some(other) => Err(self.wrong(key, other.kind(), "an integer")),
-        }
+        Ok(self.get::<u32>(key)?.filter(|id| (*id as usize) < n))
     }
 }
 
 impl Vocab {
     /// Reads the vocabulary of a GGUF file. `file` names it in errors.
-    pub fn from_gguf(file: &str, metadata: &dyn Metadata) -> Result<Vocab, TextError> {
+    pub fn from_gguf(file: &str, metadata: &Metadata) -> Result<Vocab, TextError> {
         let read = Reader { file, metadata };
-        let model = read.string("model")?.ok_or_else(|| read.wrong("model", "missing", "gpt2 or llama"))?;
-        let tokens = read.strings("tokens")?.ok_or_else(|| read.wrong("tokens", "missing", "an array of strings"))?;
+        let model: &str = read.need("model")?;
+        let tokens: &[String] = read.need("tokens")?;
         let n = tokens.len();
-        let types = match read.get("token_type") {
-            None => None,
-            Some(Meta::I32s(types)) => Some(types),
-            Some(other) => return Err(read.wrong("token_type", other.kind(), "an array of integers")),
-        };
-        let types: Vec<TokenType> = match types {
+        let types: Vec<TokenType> = match read.get::<Vec<i64>>("token_type")? {
             None => vec![TokenType::Normal; n],
-            Some(types) => types.iter().map(|t| TokenType::from_number(i64::from(*t))).collect(),
+            Some(types) => types.into_iter().map(TokenType::from_number).collect(),
         };
         let ids = SpecialIds {
             bos: read.id("bos_token_id", n)?,
@@ -125,14 +55,13 @@ impl Vocab {
             pad: read.id("padding_token_id", n)?,
             mask: read.id("mask_token_id", n)?,
         };
-        let tokens: Vec<String> = tokens.into_iter().map(Cow::into_owned).collect();
-        let chat_template = match metadata.meta("tokenizer.chat_template") {
-            Some(Meta::Str(s)) => Some(s.into_owned()),
+        let chat_template = match metadata.value("tokenizer.chat_template") {
+            Some(Value::String(template)) => Some(template.clone()),
             _ => None,
         };
         let vocab = Vocab {
             algorithm: Algorithm::SentencePiece { prefix: Prefix::EACH, collapse: false, split: false, quiet_user_defined: false },
-            tokens,
+            tokens: tokens.to_vec(),
             types,
             scores: Vec::new(),
             scores_from_merges: false,
@@ -140,14 +69,14 @@ impl Vocab {
             added: Vec::new(),
             ids,
             more_ends: Vec::new(),
-            add_bos: read.flag("add_bos_token")?,
-            add_eos: read.flag("add_eos_token")?,
-            add_space_prefix: read.flag("add_space_prefix")?,
+            add_bos: read.get("add_bos_token")?,
+            add_eos: read.get("add_eos_token")?,
+            add_space_prefix: read.get("add_space_prefix")?,
             chat_template,
         };
         // The tables below index by token: lengths must agree first.
         let vocab = vocab.check(file)?;
-        match model.as_ref() {
+        match model {
             "gpt2" => byte_level(&read, vocab),
             "llama" => sentence_piece(&read, vocab),
             other => Err(TextError::Kind { file: file.to_string(), kind: other.to_string() }),
@@ -157,25 +86,27 @@ impl Vocab {
 
 fn byte_level(read: &Reader<'_>, mut vocab: Vocab) -> Result<Vocab, TextError> {
     let unknown = |found: String| TextError::PreTokenizer { file: read.file.to_string(), found, known: pretokenize::names() };
-    let pre = read.string("pre")?.ok_or_else(|| unknown("(tokenizer.ggml.pre is missing; convert the model again)".to_string()))?;
-    let pre = pretokenize::by_name(&pre).ok_or_else(|| unknown(format!("{pre:?}")))?;
-    let merges = read.strings("merges")?.ok_or_else(|| read.wrong("merges", "missing", "an array of strings"))?;
+    let pre: &str = read.get("pre")?.ok_or_else(|| unknown("(tokenizer.ggml.pre is missing; convert the model again)".to_string()))?;
+    let pre = pretokenize::by_name(pre).ok_or_else(|| unknown(format!("{pre:?}")))?;
+    let merges: &[String] = read.need("merges")?;
     vocab.merges =
-        parse_merges(&vocab, &merges).map_err(|(i, what)| read.wrong(&format!("merges[{i}]"), what, "two tokens that join to a third"))?;
+        parse_merges(&vocab, merges).map_err(|(i, what)| read.wrong(&format!("merges[{i}]"), what, "two tokens that join to a third"))?;
     vocab.algorithm = Algorithm::ByteLevel { pre, ignore_merges: pre.ignore_merges };
     vocab.check(read.file)
 }
 
 fn sentence_piece(read: &Reader<'_>, mut vocab: Vocab) -> Result<Vocab, TextError> {
-    vocab.scores = match read.get("scores") {
-        None => return Err(read.wrong("scores", "missing", "an array of floats")),
-        Some(Meta::F32s(scores)) => scores,
-        Some(Meta::I32s(scores)) => scores.into_iter().map(|s| s as f32).collect(),
-        Some(other) => return Err(read.wrong("scores", other.kind(), "an array of floats")),
+    vocab.scores = match read.get::<&[f32]>("scores") {
+        Ok(Some(scores)) => scores.to_vec(),
+        // Some writers have whole numbers.
+        other => match read.get::<Vec<i32>>("scores") {
+            Ok(Some(scores)) => scores.into_iter().map(|s| s as f32).collect(),
+            _ => return Err(other.err().unwrap_or_else(|| read.wrong("scores", "missing", "an array of f32"))),
+        },
     };
     // Written by this program where the scores were only ever a likeness of merges by rank.
-    if let Some(merges) = read.strings("merges")? {
-        vocab.merges = parse_merges(&vocab, &merges)
+    if let Some(merges) = read.get::<&[String]>("merges")? {
+        vocab.merges = parse_merges(&vocab, merges)
             .map_err(|(i, what)| read.wrong(&format!("merges[{i}]"), what, "two tokens that join to a third"))?;
         vocab.scores_from_merges = !vocab.merges.is_empty();
     }
@@ -185,7 +116,7 @@ fn sentence_piece(read: &Reader<'_>, mut vocab: Vocab) -> Result<Vocab, TextErro
     vocab.ids.eos = vocab.ids.eos.or(default(2, TokenType::Control));
     vocab.ids.unk = vocab.ids.unk.or(default(0, TokenType::Unknown)).filter(|id| (*id as usize) < n);
     let prefix = if vocab.add_space_prefix == Some(false) { Prefix::NONE } else { Prefix::EACH };
-    let collapse = read.flag("remove_extra_whitespaces")?.unwrap_or(false);
+    let collapse = read.get("remove_extra_whitespaces")?.unwrap_or(false);
     vocab.algorithm = Algorithm::SentencePiece { prefix, collapse, split: false, quiet_user_defined: false };
     vocab.check(read.file)
 }

@@ -1,40 +1,40 @@
 //! Vocabulary to the metadata of a GGUF file, with the keys and values that llama.cpp's converter writes.
 
-use super::{Algorithm, Meta, Prefix, Vocab};
+use super::{Algorithm, Prefix, Vocab};
+use nibble_container::gguf::{Array, Metadata, Value};
 use std::borrow::Cow;
 
 impl Vocab {
-    /// The `tokenizer.*` entries of a GGUF file, in their usual order.
+    /// Puts the `tokenizer.*` entries of a GGUF file into its metadata, in their usual order.
     ///
     /// A SentencePiece vocabulary that is known only by merges gets scores that fall with the rank of the merge, and the merges as well, which
     /// llama.cpp passes over: the converter would write the same score for all, with which no merge is better than another.
-    pub fn to_gguf(&self) -> Vec<(String, Meta<'_>)> {
-        let mut out: Vec<(String, Meta<'_>)> = Vec::new();
-        let mut put = |key: &str, value: Meta<'static>| out.push((format!("tokenizer.ggml.{key}"), value));
-        let spaced =
-            |a: u32, b: u32| Cow::Owned(format!("{} {}", merge_part(&self.tokens[a as usize]), merge_part(&self.tokens[b as usize])));
-        let merges = || Meta::Strs(self.merges.iter().map(|m| spaced(m.left, m.right)).collect());
-        let types = Meta::I32s(self.types.iter().map(|t| *t as i32).collect());
-        let tokens = Meta::Strs(self.tokens.iter().map(|t| Cow::Owned(t.clone())).collect());
+    pub fn write_gguf(&self, metadata: &mut Metadata) {
+        let mut put = |key: &str, value: Value| metadata.set(&format!("tokenizer.ggml.{key}"), value);
+        let strings = |list: Vec<String>| Value::Array(Array::String(list));
+        let spaced = |a: u32, b: u32| format!("{} {}", merge_part(&self.tokens[a as usize]), merge_part(&self.tokens[b as usize]));
+        let merges = || strings(self.merges.iter().map(|m| spaced(m.left, m.right)).collect());
+        let types = Value::Array(Array::I32(self.types.iter().map(|t| *t as i32).collect()));
+        let tokens = strings(self.tokens.clone());
         match self.algorithm {
             Algorithm::ByteLevel { pre, .. } => {
-                put("model", Meta::Str("gpt2".into()));
-                put("pre", Meta::Str(pre.name.into()));
+                put("model", "gpt2".into());
+                put("pre", pre.name.into());
                 put("tokens", tokens);
                 put("token_type", types);
                 put("merges", merges());
             }
             Algorithm::SentencePiece { prefix, collapse, .. } => {
                 if let Some(add) = self.add_space_prefix.or((prefix == Prefix::NONE).then_some(false)) {
-                    put("add_space_prefix", Meta::Bool(add));
+                    put("add_space_prefix", Value::Bool(add));
                 }
                 if collapse {
-                    put("remove_extra_whitespaces", Meta::Bool(true));
+                    put("remove_extra_whitespaces", Value::Bool(true));
                 }
-                put("model", Meta::Str("llama".into()));
-                put("pre", Meta::Str("default".into()));
+                put("model", "llama".into());
+                put("pre", "default".into());
                 put("tokens", tokens);
-                put("scores", Meta::F32s(self.scores.clone()));
+                put("scores", Value::Array(Array::F32(self.scores.clone())));
                 put("token_type", types);
                 if self.scores_from_merges {
                     put("merges", merges());
@@ -61,18 +61,17 @@ impl Vocab {
         ];
         for (key, id) in roles {
             if let Some(id) = id {
-                put(key, Meta::U32(id));
+                put(key, Value::U32(id));
             }
         }
         for (key, add) in [("add_bos_token", self.add_bos), ("add_eos_token", self.add_eos)] {
             if let Some(add) = add {
-                put(key, Meta::Bool(add));
+                put(key, Value::Bool(add));
             }
         }
         if let Some(template) = &self.chat_template {
-            out.push(("tokenizer.chat_template".to_string(), Meta::Str(Cow::Borrowed(template))));
+            metadata.set("tokenizer.chat_template", Value::String(template.clone()));
         }
-        out
     }
 }
 
