@@ -3,10 +3,10 @@
 use crate::Error;
 use crate::naming::Naming;
 use crate::plan::Plan;
-use nibble_container::gguf::{Array, Metadata, Value};
+use nibble_container::gguf::{Metadata, Value};
 use nibble_engine::arch::Meta;
 use nibble_engine::source::{Files, Kind, Source};
-use nibble_engine::text::{self, Vocab};
+use nibble_engine::text::Vocab;
 use std::path::Path;
 
 /// `general.quantization_version`: the layout of the quantized blocks, the same since 2023.
@@ -62,9 +62,7 @@ fn from_directory(all: &mut Metadata, source: &Source, plan: &Plan, files: &File
         all.set("general.file_type", file_type);
     }
     all.set("general.quantization_version", Value::U32(QUANTIZATION_VERSION));
-    for (key, value) in Vocab::open(&files.folder)?.to_gguf() {
-        all.set(&key, tokenizer_value(value));
-    }
+    Vocab::open(&files.folder)?.write_gguf(all);
     Ok(())
 }
 
@@ -115,17 +113,6 @@ fn architecture_value(value: Meta) -> Value {
         Meta::U32(n) => Value::U32(n),
         Meta::F32(x) => Value::F32(x),
         Meta::Text(s) => Value::String(s),
-    }
-}
-
-fn tokenizer_value(value: text::Meta<'_>) -> Value {
-    match value {
-        text::Meta::Str(s) => Value::String(s.into_owned()),
-        text::Meta::Bool(b) => Value::Bool(b),
-        text::Meta::U32(n) => Value::U32(n),
-        text::Meta::Strs(list) => Value::Array(Array::String(list.into_iter().map(|s| s.into_owned()).collect())),
-        text::Meta::I32s(list) => Value::Array(Array::I32(list)),
-        text::Meta::F32s(list) => Value::Array(Array::F32(list)),
     }
 }
 
