@@ -1,5 +1,7 @@
 //! Level one of the truth: values made by independent implementations (gguf-py, bitsandbytes, llama.cpp), compared bit for bit.
 
+mod common;
+
 use nibble_kernels::{Chosen, FORMATS, Isa, format};
 
 /// Splits `n` bytes off.
@@ -81,6 +83,34 @@ fn activations_are_those_of_llama_cpp() {
         }
     }
     assert!(file.is_empty());
+}
+
+#[test]
+fn products_are_those_of_llama_cpp() {
+    const N: usize = 512;
+    let activations: &[u8] = include_bytes!("golden/activation.bin");
+    let row = floats(&activations[..4 * N]);
+    let mut file: &[u8] = include_bytes!("golden/product.bin");
+    let mut seen = 0;
+    while !file.is_empty() {
+        let len = take(&mut file, 1)[0];
+        let format = format::by_name(std::str::from_utf8(take(&mut file, usize::from(len))).unwrap()).unwrap();
+        let w = take(&mut file, format.row_bytes(N).unwrap());
+        let want = floats(take(&mut file, 4))[0];
+        let chosen = Chosen::best(format);
+        let act = common::quantize(chosen, std::slice::from_ref(&row));
+        let mut got = [0f32];
+        chosen.matmul(w, N, &act, 1, &mut got);
+        // Both multiply the same integers and differ in the order of their sums, so by no more than twice the bound of one. What the bound holds for a
+        // rounded block sum is in both alike; it does no harm here.
+        let mut decoded = vec![0f32; N];
+        (format.activation.decode)(&act, &mut decoded);
+        let bound = 2.0 * common::gamma(format, N) * common::magnitude(format, w, &act, &decoded);
+        let error = f64::from((got[0] - want).abs());
+        assert!(error <= bound, "{}: {} and not {want}: {error:e} above {bound:e}", format.name, got[0]);
+        seen += 1;
+    }
+    assert_eq!(seen, 13);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Inputs of the tests: reproducible, and chosen by the bug they catch.
 #![allow(dead_code)]
 
-use nibble_kernels::{Chosen, Format, Isa};
+use nibble_kernels::{Chosen, Format, Isa, Tile};
 
 /// xorshift64*: the same numbers everywhere.
 pub struct Rng(pub u64);
@@ -119,4 +119,50 @@ pub fn fnv(values: &[f32]) -> u64 {
         .iter()
         .flat_map(|v| v.to_bits().to_le_bytes())
         .fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// For each element: |scale * code| + |offset|, to which rounding errors are relative, and what the activation's stored sums are wrong by.
+///
+/// A cancelled weight (offset against scale * code) is small, its rounding errors are not: they are relative to its parts.
+pub fn magnitude(format: &Format, w: &[u8], act: &[u8], decoded: &[f32]) -> f64 {
+    let tile_bytes = 256 / format.block_len * format.block_bytes;
+    let mut tile = Tile::ZERO;
+    let mut total = 0.0;
+    let abs = |x: f32| f64::from(x.abs());
+    for (t, w) in w.chunks(tile_bytes).enumerate() {
+        tile = Tile { m: [0.0; 8], ..tile };
+        // SAFETY: the last kernel of a format is the scalar one, which every CPU runs.
+        unsafe { (format.kernels.last().unwrap().unpack)(w, &mut tile) };
+        for (i, a) in decoded.iter().skip(256 * t).take(w.len() / format.block_bytes * format.block_len).enumerate() {
+            let q = f64::from(tile.q[i].unsigned_abs());
+            total += abs(*a)
+                * match format.activation.name {
+                    "F32" => abs(tile.f[i]),
+                    "Q8_0" => abs(tile.d[i / 32]) * q + abs(tile.m[i / 32]),
+                    "Q8_K" => abs(tile.d[0]) * f64::from(tile.scale[i / 16].abs()) * q + abs(tile.m[0]) * f64::from(tile.min[i / 16]),
+                    other => panic!("no rule for {other}"),
+                };
+        }
+        if format.activation.name == "Q8_0" && format.offset {
+            // The sum s of a block is stored as a half: m is multiplied by s, and not by what the codes sum up to. Undo the relative factor.
+            for b in 0..w.len() / format.block_bytes {
+                let act = &act[320 * t..][..320];
+                let at = |i: usize| f32::from_le_bytes(act[4 * i..4 * i + 4].try_into().unwrap());
+                let sum: i32 = act[64 + 32 * b..][..32].iter().map(|&q| i32::from(q as i8)).sum();
+                let wrong = (f64::from(at(8 + b)) - f64::from(at(b)) * f64::from(sum)).abs();
+                total += abs(tile.m[b]) * wrong / gamma(format, 256);
+            }
+        }
+    }
+    total
+}
+
+/// gamma_k = k u / (1 - k u) for the k roundings in a row on the way of one term to the result (Higham, Accuracy and Stability, 3.1), u = 2^-24.
+///
+/// Decoding: d * scale, * q, dmin * min, - (3). Activation: d * q (1). Term: dw * da, the integer to f32, *, - (4). Lane: a sixteenth of the terms,
+/// rounded up. Tree: 4. F32 formats have fewer; the same count is an upper bound.
+pub fn gamma(format: &Format, cols: usize) -> f64 {
+    let terms = if format.activation.name == "F32" { cols } else { cols.div_ceil(format.block_len) };
+    let k = (12 + terms.div_ceil(16)) as f64 * 2f64.powi(-24);
+    k / (1.0 - k)
 }
