@@ -1,0 +1,14 @@
+//! Any bytes as a GGUF file: its vocabulary is read without a panic, and one that is accepted can encode and decode.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use nibble_container::gguf::Gguf;
+use nibble_engine::text::{Tokenizer, Vocab};
+
+fuzz_target!(|file: &[u8]| {
+    let Ok(gguf) = Gguf::parse(file) else { return };
+    let Ok(vocab) = Vocab::from_gguf("model.gguf", &gguf.metadata) else { return };
+    let tokenizer = Tokenizer::new(vocab);
+    let ids = tokenizer.encode_special("Once upon a time, 12345 aab\u{e9}\u{1f600}\n\n  <s>");
+    let _ = tokenizer.decode(&ids);
+});
