@@ -13,6 +13,8 @@ mod f32;
 pub(crate) mod iq4_nl;
 pub(crate) mod iq4_xs;
 pub(crate) mod mxfp4;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 pub mod nf4;
 pub(crate) mod q2_k;
 pub(crate) mod q3_k;

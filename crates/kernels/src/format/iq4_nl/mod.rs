@@ -15,6 +15,8 @@ use crate::{Isa, Kernel, activation, dot};
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 pub(crate) mod encode;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod scalar;
 
 /// Four bits through a table, one scale for 32.
@@ -31,7 +33,7 @@ pub static IQ4_NL: Format = Format {
         #[cfg(target_arch = "x86_64")]
         Kernel { isa: Isa::Avx2, unpack: avx2::unpack, matmul: dot::avx2::blocks32 },
         #[cfg(target_arch = "aarch64")]
-        Kernel { isa: Isa::Neon, unpack: scalar::unpack, matmul: dot::neon::blocks32 },
+        Kernel { isa: Isa::Neon, unpack: neon::unpack, matmul: dot::neon::blocks32 },
         Kernel { isa: Isa::Scalar, unpack: scalar::unpack, matmul: dot::scalar::blocks32 },
     ],
 };

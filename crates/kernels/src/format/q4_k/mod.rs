@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | 0 | 2 | d, f16 |
 //! | 2 | 2 | dmin, f16 |
-//! | 4 | 12 | scales: eight six-bit scales and eight six-bit mins, packed as `common::scales_mins_k4` says |
+//! | 4 | 12 | scales: eight six-bit scales and eight six-bit mins, packed as `common::words_k4` says |
 //! | 16 | 128 | qs: byte 32c + l holds element 64c + l in the low nibble, element 64c + 32 + l in the high one |
 //!
 //! y = (d * scale) * q - (dmin * min).
@@ -17,6 +17,8 @@ use crate::{Isa, Kernel, activation, dot};
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 pub(crate) mod encode;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod scalar;
 
 /// Four bits, scales and offsets for 32.
@@ -33,7 +35,7 @@ pub static Q4_K: Format = Format {
         #[cfg(target_arch = "x86_64")]
         Kernel { isa: Isa::Avx2, unpack: avx2::unpack, matmul: dot::avx2::blocks256 },
         #[cfg(target_arch = "aarch64")]
-        Kernel { isa: Isa::Neon, unpack: scalar::unpack, matmul: dot::neon::blocks256 },
+        Kernel { isa: Isa::Neon, unpack: neon::unpack, matmul: dot::neon::blocks256 },
         Kernel { isa: Isa::Scalar, unpack: scalar::unpack, matmul: dot::scalar::blocks256 },
     ],
 };

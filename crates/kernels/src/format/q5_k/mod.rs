@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | 0 | 2 | d, f16 |
 //! | 2 | 2 | dmin, f16 |
-//! | 4 | 12 | scales: eight six-bit scales and eight six-bit mins, packed as `common::scales_mins_k4` says |
+//! | 4 | 12 | scales: eight six-bit scales and eight six-bit mins, packed as `common::words_k4` says |
 //! | 16 | 32 | qh: bit b of byte l is the fifth bit of element 32b + l |
 //! | 48 | 128 | qs: byte 32c + l holds element 64c + l in the low nibble, element 64c + 32 + l in the high one |
 //!
@@ -16,6 +16,8 @@ use crate::{Isa, Kernel, activation, dot};
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 pub(crate) mod encode;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod scalar;
 
 /// Five bits, scales and offsets for 32.
@@ -32,7 +34,7 @@ pub static Q5_K: Format = Format {
         #[cfg(target_arch = "x86_64")]
         Kernel { isa: Isa::Avx2, unpack: avx2::unpack, matmul: dot::avx2::blocks256 },
         #[cfg(target_arch = "aarch64")]
-        Kernel { isa: Isa::Neon, unpack: scalar::unpack, matmul: dot::neon::blocks256 },
+        Kernel { isa: Isa::Neon, unpack: neon::unpack, matmul: dot::neon::blocks256 },
         Kernel { isa: Isa::Scalar, unpack: scalar::unpack, matmul: dot::scalar::blocks256 },
     ],
 };

@@ -17,6 +17,8 @@ use crate::{Isa, Kernel, activation, dot};
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 pub(crate) mod encode;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod scalar;
 
 /// Six bits, signed scales for 16.
@@ -33,7 +35,7 @@ pub static Q6_K: Format = Format {
         #[cfg(target_arch = "x86_64")]
         Kernel { isa: Isa::Avx2, unpack: avx2::unpack, matmul: dot::avx2::blocks256 },
         #[cfg(target_arch = "aarch64")]
-        Kernel { isa: Isa::Neon, unpack: scalar::unpack, matmul: dot::neon::blocks256 },
+        Kernel { isa: Isa::Neon, unpack: neon::unpack, matmul: dot::neon::blocks256 },
         Kernel { isa: Isa::Scalar, unpack: scalar::unpack, matmul: dot::scalar::blocks256 },
     ],
 };
