@@ -3,6 +3,8 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
+use nibble_engine::text::TextError;
+
 use crate::exit::Problem;
 use crate::units;
 
@@ -28,12 +30,10 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
         if let Some(hint) = cause.downcast_ref::<Problem>().and_then(Problem::hint_text) {
             return Some(hint.to_string());
         }
-        let container = cause.downcast_ref::<nibble_container::Error>().map(|error| &error.fault);
-        let kind = match (cause.downcast_ref::<std::io::Error>(), container) {
-            (Some(io), _) => Some(io.kind()),
-            (_, Some(nibble_container::Fault::Io { kind, .. })) => Some(*kind),
-            _ => None,
-        };
+        if let Some(hint) = of_libraries(cause) {
+            return Some(hint);
+        }
+        let kind = io_kind(cause);
         if let Some(kind) = kind {
             match kind {
                 ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
@@ -49,6 +49,47 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
         }
     }
     None
+}
+
+/// The kind of a failed system call, in whichever library's error it is.
+fn io_kind(cause: &(dyn std::error::Error + 'static)) -> Option<ErrorKind> {
+    if let Some(io) = cause.downcast_ref::<std::io::Error>() {
+        return Some(io.kind());
+    }
+    if let Some(container) = cause.downcast_ref::<nibble_container::Error>() {
+        return match &container.fault {
+            nibble_container::Fault::Io { kind, .. } => Some(*kind),
+            _ => None,
+        };
+    }
+    match (cause.downcast_ref::<nibble_engine::Error>(), cause.downcast_ref::<TextError>()) {
+        (Some(nibble_engine::Error::Io { error, .. }), _) => Some(error.kind()),
+        (Some(nibble_engine::Error::Container(container)), _) => io_kind(container),
+        (_, Some(TextError::Io { error, .. })) => Some(error.kind()),
+        _ => None,
+    }
+}
+
+/// What to try after an error of the libraries that does not say so itself.
+fn of_libraries(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
+    use nibble_engine::Error as Engine;
+    if let Some(text) = cause.downcast_ref::<TextError>() {
+        return match text {
+            TextError::None { .. } => Some("download the tokenizer's files from the same repository as the weights".into()),
+            TextError::Refused { .. } | TextError::Template { .. } => Some("--raw, which goes without the chat template".into()),
+            _ => None,
+        };
+    }
+    match cause.downcast_ref::<Engine>()? {
+        Engine::Memory { fits: Some(fits), .. } => Some(format!("--ctx {fits}, or a smaller type")),
+        Engine::Memory { fits: None, .. } => Some("a smaller type, made with nibble quantize".into()),
+        Engine::ContextRange { most, .. } => Some(format!("--ctx {most} or less")),
+        Engine::PromptTooLong { tokens, .. } => {
+            Some(format!("--ctx {} or more, which leaves room for an answer, or a shorter prompt", tokens + 256))
+        }
+        Engine::NoTokens => Some("a prompt with some text".into()),
+        _ => None,
+    }
 }
 
 /// As [`check_model_path`], for commands that need the configuration too.

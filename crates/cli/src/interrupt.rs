@@ -1,16 +1,16 @@
 //! Ctrl-C and its relatives. One thread waits for the signals, so that what they do is ordinary code.
 //!
-//! Outside a chat, a signal removes every file that is only half written and ends the program with 128 + its number (130 for Ctrl-C). While a chat
-//! answers, the first Ctrl-C only asks the answer to stop; a second one before it has stopped ends the program.
+//! Outside a chat, a signal removes every file that is only half written and ends the program with 128 + its number (130 for Ctrl-C). In a chat the
+//! first Ctrl-C only asks the answer to stop; a second one before it has stopped ends the program.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-/// An answer is being written that Ctrl-C should stop without ending the program.
-static ANSWERING: AtomicBool = AtomicBool::new(false);
-/// Ctrl-C was pressed while answering.
+/// There is a chat, in which Ctrl-C stops the answer and not the program.
+static CHATTING: AtomicBool = AtomicBool::new(false);
+/// Ctrl-C was pressed in a chat since the last answer.
 static STOP: AtomicBool = AtomicBool::new(false);
 /// The program is being ended by a signal or a panic.
 static ENDING: AtomicBool = AtomicBool::new(false);
@@ -20,7 +20,7 @@ pub fn install() {
     let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP]) else { return };
     let waiting = std::thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in signals.forever() {
-            if signal == SIGINT && ANSWERING.load(Ordering::SeqCst) && !STOP.swap(true, Ordering::SeqCst) {
+            if signal == SIGINT && CHATTING.load(Ordering::SeqCst) && !STOP.swap(true, Ordering::SeqCst) {
                 continue;
             }
             abandon_and_exit(128u8.saturating_add(u8::try_from(signal).unwrap_or(0)));
@@ -46,14 +46,19 @@ pub fn let_signals_end() {
 }
 
 /// While this lives, the first Ctrl-C only sets a flag.
-pub struct Answering(());
+pub struct Chatting(());
 
-impl Answering {
+impl Chatting {
     /// Starts listening, with the flag down.
-    pub fn start() -> Answering {
+    pub fn start() -> Chatting {
         STOP.store(false, Ordering::SeqCst);
-        ANSWERING.store(true, Ordering::SeqCst);
-        Answering(())
+        CHATTING.store(true, Ordering::SeqCst);
+        Chatting(())
+    }
+
+    /// Puts the flag down for the next turn.
+    pub fn rearm(&self) {
+        STOP.store(false, Ordering::SeqCst);
     }
 
     /// Up since Ctrl-C was pressed.
@@ -62,8 +67,8 @@ impl Answering {
     }
 }
 
-impl Drop for Answering {
+impl Drop for Chatting {
     fn drop(&mut self) {
-        ANSWERING.store(false, Ordering::SeqCst);
+        CHATTING.store(false, Ordering::SeqCst);
     }
 }

@@ -5,6 +5,7 @@
 mod completions;
 mod inspect;
 mod man;
+pub mod run;
 
 use anyhow::Result;
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -29,7 +30,7 @@ pub struct Row {
 }
 
 /// Every command, in the order of the help.
-pub static COMMANDS: &[&Row] = &[&inspect::ROW, &completions::ROW, &man::ROW];
+pub static COMMANDS: &[&Row] = &[&inspect::ROW, &run::ROW, &completions::ROW, &man::ROW];
 
 const ABOUT: &str = "Makes language models small and runs them: checkpoint in, GGUF or NF4 out, answers on this device";
 
@@ -79,7 +80,7 @@ pub fn dispatch(matches: &ArgMatches, console: &Console) -> Result<()> {
 mod tests {
     use super::*;
 
-    /// Splits as a shell does, as far as the examples need it: blanks, and double quotes that hold them together. Stops at `|`.
+    /// Splits as a shell does, as far as the examples need it: blanks, and double quotes that hold them together. Stops at `|`, `<` and `>`.
     fn words(line: &str) -> Vec<String> {
         let mut words = vec![];
         for (i, part) in line.split('"').enumerate() {
@@ -88,7 +89,7 @@ mod tests {
                 _ => words.push(part.to_string()),
             }
         }
-        let end = words.iter().position(|w| matches!(w.as_str(), "|" | ">")).unwrap_or(words.len());
+        let end = words.iter().position(|w| matches!(w.as_str(), "|" | ">" | "<")).unwrap_or(words.len());
         words.truncate(end);
         words
     }

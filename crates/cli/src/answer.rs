@@ -1,0 +1,302 @@
+//! From a prompt to an answer on stdout: opens the model, encodes what the person wrote, runs the engine's loop and prints whole characters.
+
+use std::hash::{BuildHasher, Hasher};
+use std::io::Write;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::Result;
+use nibble_engine::sampler::{Sampler, Sampling};
+use nibble_engine::text::{Clock, Prompt, Render, Stream, Template, Tokenizer, Value, Vocab};
+use nibble_engine::{Event, Finish, Model, Report, Session, Stop, generate};
+use serde::Serialize;
+
+use crate::commands::run::Options;
+use crate::settings;
+use crate::terminal::{self, Console};
+use crate::units;
+
+/// One turn of a conversation.
+#[derive(Debug, Clone)]
+pub struct Message {
+    role: &'static str,
+    content: String,
+}
+
+impl Message {
+    /// What frames the conversation.
+    pub fn system(text: &str) -> Message {
+        Message { role: "system", content: text.to_string() }
+    }
+
+    /// What the person says.
+    pub fn user(text: &str) -> Message {
+        Message { role: "user", content: text.to_string() }
+    }
+
+    /// As the template sees it.
+    fn to_value(&self) -> Value {
+        Value::from_pairs([("role", self.role), ("content", self.content.as_str())])
+    }
+
+    /// What the model said.
+    pub fn assistant(text: &str) -> Message {
+        Message { role: "assistant", content: text.to_string() }
+    }
+}
+
+/// A model with all that is needed to talk with it.
+pub struct Speaker {
+    pub model: Model,
+    pub template: Option<Template>,
+    tokenizer: Tokenizer,
+    sampling: Sampling,
+    stops: Vec<String>,
+    most: Option<usize>,
+    console: Console,
+    loading: Duration,
+}
+
+/// One answer and what it took.
+pub struct Answer {
+    pub text: String,
+    pub report: Report,
+    /// One of the texts of `--stop` ended it.
+    pub stopped: bool,
+}
+
+impl Speaker {
+    /// Opens the model. The context is checked against the model's and the memory before the weights are touched.
+    pub fn open(options: &Options, console: &Console) -> Result<Speaker> {
+        let start = Instant::now();
+        let model = Model::open(&options.model, settings::engine(options))?;
+        let tokenizer = Tokenizer::new(Vocab::of(model.source())?);
+        let wanted = !options.raw && tokenizer.vocab().chat_template.is_some();
+        let template = wanted.then(|| Template::of(tokenizer.vocab())).transpose()?;
+        let sampling = settings::sampling(&options.sampling, model.source());
+        Ok(Speaker {
+            model,
+            template,
+            tokenizer,
+            sampling,
+            stops: options.stop.clone(),
+            most: options.max_tokens,
+            console: *console,
+            loading: start.elapsed(),
+        })
+    }
+
+    /// The sampler of a conversation.
+    pub fn sampler(&self) -> Result<Sampler> {
+        Ok(Sampler::new(self.sampling.clone())?)
+    }
+
+    /// Tokens of a text to continue. What the person typed is text: no special token is read from it.
+    pub fn encode_text(&self, text: &str) -> Vec<u32> {
+        self.tokenizer.encode_prompt(&Prompt::literal(text), true)
+    }
+
+    /// Tokens of a conversation up to where the model speaks.
+    pub fn encode_chat(&self, template: &Template, messages: &[Message]) -> Result<Vec<u32>> {
+        let render = Render {
+            messages: messages.iter().map(Message::to_value).collect(),
+            add_generation_prompt: true,
+            // Of the world's time: the zone of this place is not known without asking the C library.
+            now: Clock { seconds: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64) },
+            ..Render::default()
+        };
+        Ok(self.tokenizer.encode_prompt(&template.render(&render, Some(&self.tokenizer))?, false))
+    }
+
+    /// Answers a prompt; `show` gets the text as it comes.
+    pub fn answer(
+        &self,
+        session: &mut Session,
+        prompt: &[u32],
+        sampler: &mut Sampler,
+        cancel: Option<&AtomicBool>,
+        show: &mut dyn FnMut(&str) -> std::io::Result<()>,
+    ) -> Result<Answer> {
+        let mut stream = Stream::new(self.stops.clone());
+        let mut text = String::new();
+        let mut shown = Ok(());
+        let mut stopped = false;
+        let stop = Stop { ends: self.tokenizer.ends(), most: self.most, cancel };
+        let mut reading = Reading::new(&self.console);
+        let chat = self.template.is_some();
+        let mut out = |piece: &str, text: &mut String| {
+            // The blank that SentencePiece puts before a word, and the line breaks after a header, are no part of a chat's answer.
+            let piece = if chat && text.is_empty() { piece.trim_start() } else { piece };
+            if piece.is_empty() {
+                return Ok(());
+            }
+            text.push_str(piece);
+            show(piece)
+        };
+        let report = generate(session, prompt, sampler, &stop, &mut |event| match event {
+            Event::Prompt { done, total } => {
+                reading.at(done, total);
+                true
+            }
+            Event::Token(id) => {
+                let chunk = stream.push(&self.tokenizer.token_bytes(id));
+                stopped = chunk.stopped;
+                shown = out(&chunk.text, &mut text);
+                shown.is_ok() && !stopped
+            }
+        })?;
+        shown?;
+        out(&stream.finish(), &mut text)?;
+        Ok(Answer { text, report, stopped })
+    }
+
+    /// The line of `--verbose`.
+    pub fn timing(&self, report: &Report) -> String {
+        format!(
+            "prompt {} tokens ({} known) in {} ({:.1} tokens/s), answer {} tokens in {} ({:.1} tokens/s), load {}, {} threads, seed {}",
+            report.prompt,
+            report.reused,
+            units::duration(report.prompt_time),
+            report.prompt_rate(),
+            report.generated,
+            units::duration(report.time),
+            report.rate(),
+            units::duration(self.loading),
+            self.model.threads(),
+            self.sampling.seed,
+        )
+    }
+
+    /// Tells why an answer ended when that is not what the person asked for.
+    pub fn explain(&self, report: &Report) {
+        if report.finish == Finish::ContextFull {
+            let most = self.model.config().context;
+            let more = match self.model.context() < most {
+                true => format!("; --ctx takes up to {most}"),
+                false => String::new(),
+            };
+            self.console.warn(format!("the answer stops here because the context of {} tokens is full{more}", self.model.context()));
+        }
+    }
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Told<'a> {
+    text: &'a str,
+    /// `end`: the model ended it. `length`: --max-tokens. `context`: no room left. `stop`: a text of --stop. `cancelled`.
+    finish: &'static str,
+    prompt_tokens: usize,
+    tokens: usize,
+    context: usize,
+    seed: u64,
+    threads: usize,
+    timings: Timings,
+}
+
+#[derive(Serialize)]
+struct Timings {
+    load_seconds: f64,
+    prompt_seconds: f64,
+    prompt_tokens_per_second: f64,
+    answer_seconds: f64,
+    tokens_per_second: f64,
+}
+
+/// One prompt, one answer.
+pub fn once(options: &Options, prompt: &str, console: &Console) -> Result<()> {
+    let speaker = Speaker::open(options, console)?;
+    let tokens = match &speaker.template {
+        Some(template) => {
+            let mut messages: Vec<Message> = options.system.iter().map(|text| Message::system(text)).collect();
+            messages.push(Message::user(prompt));
+            speaker.encode_chat(template, &messages)?
+        }
+        None => {
+            if let Some(system) = &options.system {
+                return Err(no_template_for(system).into());
+            }
+            speaker.encode_text(prompt)
+        }
+    };
+    let mut session = speaker.model.session()?;
+    let mut stdout = std::io::stdout().lock();
+    let answer = speaker.answer(&mut session, &tokens, &mut speaker.sampler()?, None, &mut |piece| {
+        if options.json {
+            return Ok(());
+        }
+        stdout.write_all(piece.as_bytes())?;
+        stdout.flush()
+    })?;
+    if options.json {
+        drop(stdout);
+        terminal::print_json(&speaker.told(&answer))?;
+    } else if !answer.text.ends_with('\n') {
+        stdout.write_all(b"\n")?;
+        stdout.flush()?;
+    }
+    speaker.explain(&answer.report);
+    if options.verbose {
+        terminal::line_to_stderr(&speaker.timing(&answer.report));
+    }
+    Ok(())
+}
+
+fn no_template_for(_system: &str) -> crate::exit::Problem {
+    crate::exit::Problem::failure("--system needs a chat template, and the model has none").hint("put the instruction into the prompt")
+}
+
+impl Speaker {
+    fn told<'a>(&self, answer: &'a Answer) -> Told<'a> {
+        let report = &answer.report;
+        Told {
+            text: &answer.text,
+            finish: match report.finish {
+                Finish::End(_) => "end",
+                Finish::Length => "length",
+                Finish::ContextFull => "context",
+                Finish::Cancelled => "cancelled",
+                Finish::Stopped => "stop",
+            },
+            prompt_tokens: report.prompt,
+            tokens: report.generated,
+            context: self.model.context(),
+            seed: self.sampling.seed,
+            threads: self.model.threads(),
+            timings: Timings {
+                load_seconds: self.loading.as_secs_f64(),
+                prompt_seconds: report.prompt_time.as_secs_f64(),
+                prompt_tokens_per_second: report.prompt_rate(),
+                answer_seconds: report.time.as_secs_f64(),
+                tokens_per_second: report.rate(),
+            },
+        }
+    }
+}
+
+/// How far a long prompt is read, on a terminal.
+struct Reading {
+    shown: bool,
+    wanted: bool,
+}
+
+impl Reading {
+    fn new(console: &Console) -> Reading {
+        Reading { shown: false, wanted: console.stderr_is_terminal && !console.quiet }
+    }
+
+    fn at(&mut self, done: usize, total: usize) {
+        if self.wanted && done < total {
+            self.shown = true;
+            let _ = write!(std::io::stderr(), "\rreading the prompt: {done} of {total} tokens");
+        } else if self.shown {
+            self.shown = false;
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
+        }
+    }
+}
+
+/// A seed from the system's randomness; of 32 bits, so that every reader of JSON keeps it exactly.
+pub fn random_seed() -> u64 {
+    std::collections::hash_map::RandomState::new().build_hasher().finish() & 0xffff_ffff
+}

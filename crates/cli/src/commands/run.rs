@@ -1,0 +1,164 @@
+//! `nibble run`: one answer from a prompt, or a chat on a terminal.
+
+use std::io::Read;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::{ArgMatches, Args, FromArgMatches};
+
+use super::Row;
+use crate::exit::Problem;
+use crate::terminal::Console;
+use crate::{answer, chat, hints};
+
+/// The row of COMMANDS.
+pub const ROW: Row = Row {
+    name: "run",
+    about: "Answer a prompt, or chat on a terminal",
+    details: "With PROMPT (or text piped into stdin) there is one answer, streamed to stdout. A model with a chat template gets the prompt as \
+              the user's message; a model without one, or any model under --raw, continues the text. Without a prompt, on a terminal, a \
+              chat begins: /help lists what it understands.\n\n\
+              The candidates of each token pass, in this order: repeat, frequency and presence penalties over the last --repeat-last-n tokens, \
+              top-k, typical, top-p, min-p, temperature. A setting that is not given comes from the model's generation_config.json where there \
+              is one. --temp 0 always takes the most likely token; with it, or with --seed, the same command gives the same text on \
+              any number of threads.",
+    examples: &[
+        ("one answer", "nibble run model.gguf \"Why is the sky blue?\""),
+        ("a chat", "nibble run model.gguf"),
+        ("continue a text, always in the same way", "nibble run model.gguf --raw --temp 0 -n 100 \"Once upon a time\""),
+        (
+            "a document as the prompt, a JSON object as the answer",
+            "nibble run model.gguf --json --system \"Summarise in one sentence.\" < notes.txt",
+        ),
+    ],
+    args: |command| Options::augment_args(command),
+    run,
+};
+
+// The command line of `run`. No doc comment here: clap would take it for the command's about.
+#[derive(Args, Debug, Clone)]
+#[allow(missing_docs)]
+pub struct Options {
+    /// A .gguf file (of a split one, any part), a .safetensors file or a Hugging Face directory, NF4 ones included
+    #[arg(value_name = "MODEL")]
+    pub model: PathBuf,
+    /// The prompt; `-` reads it from stdin, as does a pipe without PROMPT
+    #[arg(value_name = "PROMPT")]
+    pub prompt: Option<String>,
+    /// At most N tokens of answer; without it, until the model ends or the context is full
+    #[arg(short = 'n', long, value_name = "N")]
+    pub max_tokens: Option<usize>,
+    /// Tokens of context, prompt and answer together; without it, the model's own up to 4096
+    #[arg(short = 'c', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub ctx: Option<u64>,
+    /// The system message of the chat template
+    #[arg(long, value_name = "TEXT")]
+    pub system: Option<String>,
+    /// No chat template: continue the text of the prompt
+    #[arg(long, visible_alias = "complete", conflicts_with = "system")]
+    pub raw: bool,
+    /// End the answer where it says TEXT, which is not printed; may be given several times
+    #[arg(long, value_name = "TEXT")]
+    pub stop: Vec<String>,
+    /// Threads; without it, one for each of the fast cores
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub threads: Option<u32>,
+    /// Print one JSON object at the end instead of streaming the text
+    #[arg(long)]
+    pub json: bool,
+    /// Print times and rates to stderr at the end
+    #[arg(long, short)]
+    pub verbose: bool,
+    #[command(flatten)]
+    pub sampling: SamplingOptions,
+}
+
+// The sampler's flags. Unset ones fall to the model's generation_config, then to the engine's defaults.
+#[derive(Args, Debug, Clone, Default)]
+#[command(next_help_heading = "Sampling")]
+#[allow(missing_docs)]
+pub struct SamplingOptions {
+    /// Temperature; 0 always takes the most likely token
+    #[arg(long, visible_alias = "temperature", value_name = "T", value_parser = not_negative)]
+    pub temp: Option<f32>,
+    /// Keep the K most likely tokens; 0 keeps all
+    #[arg(long, value_name = "K")]
+    pub top_k: Option<usize>,
+    /// Keep the most likely tokens that together reach P
+    #[arg(long, value_name = "P", value_parser = fraction)]
+    pub top_p: Option<f32>,
+    /// Keep tokens at least P times as likely as the best
+    #[arg(long, value_name = "P", value_parser = fraction)]
+    pub min_p: Option<f32>,
+    /// Keep tokens of typical surprise that together reach P; 1 keeps all
+    #[arg(long, visible_alias = "typical-p", value_name = "P", value_parser = fraction)]
+    pub typical: Option<f32>,
+    /// Divide (or, below 0, multiply) the logits of recent tokens; 1 is off
+    #[arg(long, value_name = "X", value_parser = positive)]
+    pub repeat_penalty: Option<f32>,
+    /// Subtract X times the count of a recent token from its logit
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = finite)]
+    pub frequency_penalty: Option<f32>,
+    /// Subtract X from the logit of every recent token
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = finite)]
+    pub presence_penalty: Option<f32>,
+    /// Tokens that count as recent; 0 switches the penalties off
+    #[arg(long, value_name = "N")]
+    pub repeat_last_n: Option<usize>,
+    /// Seed of the random choices; without it, a new one each time (--verbose and --json tell it)
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+}
+
+fn finite(text: &str) -> Result<f32, String> {
+    text.parse::<f32>().ok().filter(|x| x.is_finite()).ok_or_else(|| "not a number".to_string())
+}
+
+fn not_negative(text: &str) -> Result<f32, String> {
+    finite(text).and_then(|x| if x >= 0.0 { Ok(x) } else { Err("must not be negative".to_string()) })
+}
+
+fn positive(text: &str) -> Result<f32, String> {
+    finite(text).and_then(|x| if x > 0.0 { Ok(x) } else { Err("must be greater than 0".to_string()) })
+}
+
+fn fraction(text: &str) -> Result<f32, String> {
+    finite(text).and_then(|x| if (0.0..=1.0).contains(&x) { Ok(x) } else { Err("must be from 0 to 1".to_string()) })
+}
+
+fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
+    let options = Options::from_arg_matches(matches)?;
+    hints::check_checkpoint(&options.model)?;
+    match prompt(&options, console)? {
+        Some(prompt) => answer::once(&options, &prompt, console),
+        None => chat::start(&options, console),
+    }
+}
+
+/// The prompt from the command line or from a pipe; none means a chat.
+fn prompt(options: &Options, console: &Console) -> Result<Option<String>> {
+    match options.prompt.as_deref() {
+        Some("-") => {}
+        Some(text) => return Ok(Some(text.to_string())),
+        None if console.stdin_is_terminal && options.json => return Err(Problem::usage("--json needs a prompt").into()),
+        None if console.stdin_is_terminal => return Ok(None),
+        None => {}
+    }
+    let mut bytes = vec![];
+    std::io::stdin().lock().read_to_end(&mut bytes).context("stdin")?;
+    let mut text = String::from_utf8(bytes).map_err(|e| {
+        let at = e.utf8_error().valid_up_to();
+        Problem::failure(format!("stdin: the prompt is not UTF-8 text (byte {at})")).hint("iconv -t utf-8")
+    })?;
+    // The newline that ends the last line of a file, and of `echo`, is not part of the prompt.
+    if text.ends_with('\n') {
+        text.pop();
+        if text.ends_with('\r') {
+            text.pop();
+        }
+    }
+    if text.is_empty() {
+        return Err(Problem::usage("no prompt: stdin is empty and no PROMPT is given").hint(ROW.examples[0].1).into());
+    }
+    Ok(Some(text))
+}
