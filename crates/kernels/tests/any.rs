@@ -9,7 +9,7 @@ fn config() -> ProptestConfig {
     ProptestConfig { cases: if common::emulated() { 16 } else { 256 }, failure_persistence: None, ..ProptestConfig::default() }
 }
 
-/// Any f32, bit patterns chosen evenly: a third of a percent are NaN or infinite, and all exponents occur.
+/// Any f32, bit patterns chosen evenly: one in 256 is NaN or infinite, and all exponents occur.
 fn any_bits(n: usize) -> impl Strategy<Value = Vec<f32>> {
     prop::collection::vec(any::<u32>().prop_map(f32::from_bits), n)
 }
