@@ -1,6 +1,6 @@
 """Golden metadata and tensors of a conversion to GGUF, made by llama.cpp's convert_hf_to_gguf.py.
 
-    NIBBLE_PEERS_LLAMA_SOURCE=<llama.cpp's source> python convert_tiny.py MODEL_DIR [--out convert_tiny.json]
+    NIBBLE_PEERS_LLAMA_SOURCE=<llama.cpp's source> python convert_tiny.py [MODEL_DIR] [--out convert_tiny.json]
 
 The converter knows pre-tokenizers by a hash of what they do to one text, so that it refuses a vocabulary that it has not met. MODEL_DIR
 (models/tiny of the repository) splits text as Llama 3 does; the script says so in the converter's place, and changes nothing else.
@@ -64,7 +64,7 @@ def names():
 
 def main():
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    args.add_argument("model")
+    args.add_argument("model", nargs="?", default=str(pathlib.Path(__file__).resolve().parents[4] / "models/tiny"))
     args.add_argument("--out", default=str(pathlib.Path(__file__).with_name("convert_tiny.json")))
     args = args.parse_args()
     source = os.environ.get("NIBBLE_PEERS_LLAMA_SOURCE")

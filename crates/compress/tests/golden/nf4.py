@@ -1,6 +1,6 @@
 """Golden values for NF4, made by bitsandbytes on the CPU through transformers.
 
-    python nf4.py MODEL_DIR [--out nf4.json] [--fixture bnb-one-layer]
+    python nf4.py [MODEL_DIR] [--out nf4.json] [--fixture bnb-one-layer]
 
 nf4.json: for MODEL_DIR (models/tiny of the repository), with and without double quantization, the CRC-32 of each weight's tensors, the
 nested offset, and transformers' quantization_config; means of made-up vectors in torch's order on one thread.
@@ -104,7 +104,7 @@ def fixture(out):
 def main():
     here = pathlib.Path(__file__).parent
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    args.add_argument("model")
+    args.add_argument("model", nargs="?", default=str(pathlib.Path(__file__).resolve().parents[4] / "models/tiny"))
     args.add_argument("--out", default=str(here / "nf4.json"))
     args.add_argument("--fixture", default=str(here / "bnb-one-layer"))
     args = args.parse_args()
