@@ -14,6 +14,7 @@ pub const SCRIPTS: &[&str] = &[
     "crates/kernels/tests/golden/activation.py",
     "crates/engine/tests/golden/unicode_classes.py",
     "crates/engine/tests/golden/text_tokens.py",
+    "crates/engine/tests/golden/templates.py",
     "crates/kernels/tests/golden/encode.py",
     "crates/compress/tests/golden/recipes.py",
     "crates/compress/tests/golden/convert_tiny.py",

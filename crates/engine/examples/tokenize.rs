@@ -1,6 +1,6 @@
 //! Encodes strings from standard input, for comparison with the reference libraries (`bench/peers/tokenizer_fuzz.py`).
 //!
-//! `tokenize SOURCE plain|special [PRE]`, where SOURCE is a directory, a tokenizer.json, a tokenizer.model, or `vocab.json,merges.txt` with the
+//! `tokenize SOURCE plain|special [PRE]`, where SOURCE is a directory, a tokenizer.json, a GGUF file, a tokenizer.model, or `vocab.json,merges.txt` with the
 //! name PRE of the pre-tokenizer. Input: for each string its length as a little-endian u32, then its bytes. Output: for each the number of ids as
 //! u32, then the ids. Standard error: seconds to load, seconds to encode, bytes.
 
@@ -18,6 +18,7 @@ fn load(source: &str, pre: Option<&str>) -> Result<Vocab, Box<dyn Error>> {
     let path = Path::new(source);
     Ok(match path.extension().and_then(|e| e.to_str()) {
         _ if path.is_dir() => Vocab::open(path)?,
+        Some("gguf") => Vocab::from_gguf(source, &nibble_container::gguf::Gguf::parse(&std::fs::read(path)?)?.metadata)?,
         Some("json") => Vocab::from_tokenizer_json(source, &std::fs::read_to_string(path)?)?,
         _ => Vocab::from_sentencepiece(source, &std::fs::read(path)?)?,
     })

@@ -1,7 +1,7 @@
 //! Tokenizers against values of the reference libraries: the committed ones for models/tiny, and the shared vectors where they are there.
 
 use nibble_container::gguf::{Array, Gguf, Metadata, Value as Meta};
-use nibble_engine::text::{Algorithm, Prompt, TextError, TokenType, Tokenizer, Vocab};
+use nibble_engine::text::{Algorithm, Prompt, Stream, TextError, TokenType, Tokenizer, Vocab};
 use proptest::prelude::*;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -243,6 +243,24 @@ proptest! {
             let mut joined = String::new();
             (row.cut)(&text, &mut |word| { assert!(!word.is_empty()); joined.push_str(word) });
             prop_assert_eq!(&joined, &text, "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn streams_lose_nothing(bytes in proptest::collection::vec(prop_oneof![Just(b'a'), Just(b'b'), Just(0xc3), Just(0xa9), any::<u8>()], 0..60), cut in 1usize..7, stop in "[ab]{0,3}") {
+        let mut stream = Stream::new([stop.clone()]);
+        let mut text = String::new();
+        let mut stopped = false;
+        for part in bytes.chunks(cut) {
+            let chunk = stream.push(part);
+            text.push_str(&chunk.text);
+            stopped |= chunk.stopped;
+        }
+        text.push_str(&stream.finish());
+        let whole = String::from_utf8_lossy(&bytes);
+        match whole.find(&stop).filter(|_| !stop.is_empty()) {
+            Some(at) => prop_assert!(stopped && text == whole[..at]),
+            None => prop_assert!(!stopped && text == whole),
         }
     }
 

@@ -95,3 +95,42 @@ impl Stream {
 fn begins_character(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_err_and(|e| e.error_len().is_none())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Everything that a stream gives for these pushes, and whether it stopped.
+    fn run(stops: &[&str], pushes: &[&[u8]]) -> (Vec<String>, bool) {
+        let mut stream = Stream::new(stops.iter().map(|s| s.to_string()));
+        let mut out = Vec::new();
+        let mut stopped = false;
+        for bytes in pushes {
+            let chunk = stream.push(bytes);
+            out.push(chunk.text);
+            stopped |= chunk.stopped;
+        }
+        out.push(stream.finish());
+        (out, stopped)
+    }
+
+    #[test]
+    fn characters_come_whole() {
+        assert_eq!(run(&[], &[b"a\xf0", b"\x9f", b"\xa6", b"\x99b"]).0, ["a", "", "", "🦙b", ""]);
+        // What can no longer become a character is replaced as soon as that is certain, each part once.
+        assert_eq!(run(&[], &[b"\xff", b"\xf0\x9f", b"x"]).0, ["\u{fffd}", "", "\u{fffd}x", ""]);
+        assert_eq!(run(&[], &[b"\xe2\x82"]).0, ["", "\u{fffd}"]);
+        assert_eq!(run(&[], &[b"\xed", b"\xa0\x80"]).0, ["", "\u{fffd}\u{fffd}\u{fffd}", ""]);
+    }
+
+    #[test]
+    fn stop_strings_are_never_begun() {
+        assert_eq!(run(&["<end>"], &[b"a<", b"en", b"d>b"]), (vec!["a".into(), "".into(), "".into(), "".into()], true));
+        assert_eq!(run(&["<end>"], &[b"a<", b"ex"]), (vec!["a".into(), "<ex".into(), "".into()], false));
+        assert_eq!(run(&["<end>"], &[b"a<e"]), (vec!["a".into(), "<e".into()], false));
+        // Of overlapping beginnings the longest is held.
+        assert_eq!(run(&["aab"], &[b"a", b"a", b"a", b"b"]), (vec!["".into(), "".into(), "a".into(), "".into(), "".into()], true));
+        assert_eq!(run(&["\n\n", "User:"], &[b"x\nUs", b"er: y"]), (vec!["x\n".into(), "".into(), "".into()], true));
+        assert_eq!(run(&["", "é"], &[b"\xc3", b"\xa9", b"z"]), (vec!["".into(), "".into(), "".into(), "".into()], true));
+    }
+}

@@ -35,6 +35,14 @@ pub struct Render {
     pub extra: Vec<(String, Value)>,
 }
 
+impl Render {
+    /// A conversation of (role, content).
+    pub fn turns<'a>(turns: impl IntoIterator<Item = (&'a str, &'a str)>) -> Render {
+        let messages = turns.into_iter().map(|(role, content)| Value::from_pairs([("role", role), ("content", content)]));
+        Render { messages: messages.collect(), ..Render::default() }
+    }
+}
+
 /// A compiled chat template.
 #[derive(Clone, Debug)]
 pub struct Template {
@@ -59,8 +67,11 @@ impl Template {
         env.set_auto_escape_callback(|_| AutoEscape::None);
         env.set_fuel(Some(FUEL));
         env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        env.set_formatter(python::format);
+        let marks_safe = source.contains("safe");
+        env.set_formatter(move |out, _, value| python::format(out, value, marks_safe));
         env.add_filter("tojson", python::to_json);
+        env.add_filter("indent", python::indent);
+        env.add_filter("safe", python::safe);
         env.add_filter("string", |value: Value| python::text(&value));
         env.add_function("raise_exception", |message: String| -> Result<Value, minijinja::Error> {
             Err(minijinja::Error::new(ErrorKind::InvalidOperation, message).with_source(Raised))

@@ -2,16 +2,69 @@
 
 use super::JsonStyle;
 use minijinja::value::{Kwargs, ValueKind};
-use minijinja::{Error, Output, State, Value};
+use minijinja::{Error, Output, Value};
 use std::fmt::Write;
 
-/// What `{{ value }}` prints: `True`, `None`, `['a', 1]`.
-pub(super) fn format(out: &mut Output<'_>, _: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
+/// What `{{ value }}` prints: `True`, `None`, `['a', 1]`. `marks_safe`: the template uses the filter `safe`.
+pub(super) fn format(out: &mut Output<'_>, value: &Value, marks_safe: bool) -> Result<(), Error> {
     let written = match value.as_str() {
+        Some(s) if marks_safe && s.contains(SAFE) => out.write_str(&escape_around_safe(s)),
         Some(s) => out.write_str(s),
         None => out.write_str(&text(value)),
     };
     written.map_err(Error::from)
+}
+
+/// Stand around what the filter `safe` was applied to. Noncharacters, which no text has.
+const SAFE: char = '\u{fdee}';
+const SAFE_END: char = '\u{fdef}';
+
+/// The filter `safe`. transformers turns escaping off, but a string that is marked as safe still escapes what is added to it: templates that mix the
+/// two were trained with `&#34;` in their prompts.
+pub(super) fn safe(value: &Value) -> String {
+    format!("{SAFE}{}{SAFE_END}", text(value))
+}
+
+/// Escapes for HTML all but the safe parts.
+fn escape_around_safe(s: &str) -> String {
+    let mut out = String::with_capacity(s.len());
+    let mut safe = false;
+    for c in s.chars() {
+        match c {
+            SAFE => safe = true,
+            SAFE_END => safe = false,
+            '&' if !safe => out.push_str("&amp;"),
+            '<' if !safe => out.push_str("&lt;"),
+            '>' if !safe => out.push_str("&gt;"),
+            '\'' if !safe => out.push_str("&#39;"),
+            '"' if !safe => out.push_str("&#34;"),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// The filter `indent` as Jinja has it: a last line end stays, empty lines stay empty.
+pub(super) fn indent(s: &str, width: Option<usize>, first: Option<bool>, blank: Option<bool>, options: Kwargs) -> Result<String, Error> {
+    let width = options.get::<Option<usize>>("width")?.or(width).unwrap_or(4);
+    let first = options.get::<Option<bool>>("first")?.or(first).unwrap_or(false);
+    let blank = options.get::<Option<bool>>("blank")?.or(blank).unwrap_or(false);
+    options.assert_all_used()?;
+    if width > 1024 {
+        return Err(Error::new(minijinja::ErrorKind::InvalidOperation, format!("an indentation of {width}")));
+    }
+    let margin = " ".repeat(width);
+    let mut out = String::with_capacity(s.len());
+    for (i, line) in s.replace("\r\n", "\n").split(['\n', '\r']).enumerate() {
+        if i > 0 {
+            out.push('\n');
+        }
+        if (i == 0 && first) || (i > 0 && (blank || !line.is_empty())) {
+            out.push_str(&margin);
+        }
+        out.push_str(line);
+    }
+    Ok(out)
 }
 
 /// Python's `str()`.
