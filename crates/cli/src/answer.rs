@@ -61,8 +61,6 @@ pub struct Speaker {
 pub struct Answer {
     pub text: String,
     pub report: Report,
-    /// One of the texts of `--stop` ended it.
-    pub stopped: bool,
 }
 
 impl Speaker {
@@ -147,7 +145,7 @@ impl Speaker {
         })?;
         shown?;
         out(&stream.finish(), &mut text)?;
-        Ok(Answer { text, report, stopped })
+        Ok(Answer { text, report })
     }
 
     /// The line of `--verbose`.

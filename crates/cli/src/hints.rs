@@ -62,21 +62,37 @@ fn io_kind(cause: &(dyn std::error::Error + 'static)) -> Option<ErrorKind> {
             _ => None,
         };
     }
-    match (cause.downcast_ref::<nibble_engine::Error>(), cause.downcast_ref::<TextError>()) {
-        (Some(nibble_engine::Error::Io { error, .. }), _) => Some(error.kind()),
-        (Some(nibble_engine::Error::Container(container)), _) => io_kind(container),
-        (_, Some(TextError::Io { error, .. })) => Some(error.kind()),
+    match (cause.downcast_ref::<nibble_engine::Error>(), cause.downcast_ref::<TextError>(), cause.downcast_ref::<nibble_compress::Error>())
+    {
+        (Some(nibble_engine::Error::Io { error, .. }), _, _) => Some(error.kind()),
+        (Some(nibble_engine::Error::Container(container)), _, _) => io_kind(container),
+        (Some(nibble_engine::Error::Text(text)), _, _) => io_kind(text),
+        (_, Some(TextError::Io { error, .. }), _) => Some(error.kind()),
+        (_, _, Some(nibble_compress::Error::Io { error, .. })) => Some(error.kind()),
+        (_, _, Some(nibble_compress::Error::Container(container))) => io_kind(container),
+        (_, _, Some(nibble_compress::Error::Source(engine))) => io_kind(engine),
         _ => None,
     }
 }
 
 /// What to try after an error of the libraries that does not say so itself.
 fn of_libraries(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
+    use nibble_compress::Error as Compress;
     use nibble_engine::Error as Engine;
     if let Some(text) = cause.downcast_ref::<TextError>() {
         return match text {
             TextError::None { .. } => Some("download the tokenizer's files from the same repository as the weights".into()),
             TextError::Refused { .. } | TextError::Template { .. } => Some("--raw, which goes without the chat template".into()),
+            _ => None,
+        };
+    }
+    if let Some(compress) = cause.downcast_ref::<Compress>() {
+        return match compress {
+            Compress::Source(engine) => of_libraries(engine),
+            Compress::Text(text) => of_libraries(text),
+            Compress::Requantize { .. } => Some("the original checkpoint, or --allow-requantize".into()),
+            Compress::Space { .. } => Some("free some space, write elsewhere with -o, or take a smaller type".into()),
+            Compress::SameFile { .. } | Compress::Exists { .. } => Some("another name with -o".into()),
             _ => None,
         };
     }
@@ -87,6 +103,7 @@ fn of_libraries(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
         Engine::PromptTooLong { tokens, .. } => {
             Some(format!("--ctx {} or more, which leaves room for an answer, or a shorter prompt", tokens + 256))
         }
+        Engine::Text(text) => of_libraries(text),
         Engine::NoTokens => Some("a prompt with some text".into()),
         _ => None,
     }

@@ -33,6 +33,7 @@ pub fn install() {
 pub fn abandon_and_exit(code: u8) -> ! {
     ENDING.store(true, Ordering::SeqCst);
     nibble_container::whole::abandon_all();
+    crate::scratch::abandon_all();
     crate::progress::show_cursor();
     std::process::exit(i32::from(code))
 }

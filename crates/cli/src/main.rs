@@ -2,8 +2,6 @@
 //!
 //! This crate is the only one that prints and that reads the environment. Results go to stdout; progress, notes and warnings to stderr.
 
-#![expect(dead_code, reason = "the commands that need them land with the quantizer")]
-
 mod answer;
 mod chat;
 mod commands;
@@ -11,6 +9,7 @@ mod exit;
 mod hints;
 mod interrupt;
 mod progress;
+mod scratch;
 mod settings;
 mod terminal;
 mod units;

@@ -1,0 +1,109 @@
+//! `nibble quantize`: a checkpoint in, a smaller one out.
+
+pub mod job;
+pub mod output;
+mod show;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::builder::{PossibleValue, PossibleValuesParser};
+use clap::{ArgMatches, Args, FromArgMatches};
+use nibble_compress::plan;
+use nibble_compress::recipe::{RECIPES, Recipe, Target};
+use nibble_engine::source::Source;
+
+use super::Row;
+use crate::exit::Problem;
+use crate::hints;
+use crate::terminal::{self, Console};
+
+/// The row of COMMANDS.
+pub const ROW: Row = Row {
+    name: "quantize",
+    about: "Make a checkpoint smaller: GGUF of any usual type, or bitsandbytes NF4",
+    details: "IN is a Hugging Face directory (bitsandbytes NF4 ones included), a .safetensors file beside its config.json, or a .gguf file (of a \
+              split one, any part). Peak memory does not grow with the model, and OUT appears only when it is complete.",
+    examples: &[
+        ("the usual choice for a phone", "nibble quantize Llama-3.2-1B -o model.gguf"),
+        ("what it would give, without writing it", "nibble quantize Llama-3.2-1B -t q3_k_m --dry-run"),
+        ("a 4-bit checkpoint for transformers, and a GGUF from it", "nibble quantize Llama-3.2-1B -t nf4 -o Llama-3.2-1B-nf4"),
+        ("from GGUF", "nibble quantize model-BF16.gguf -t q6_k"),
+    ],
+    args: |command| Options::augment_args(command),
+    run,
+};
+
+// The command line of `quantize`. No doc comment here: clap would take it for the command's about.
+#[derive(Args, Debug, Clone)]
+#[allow(missing_docs)]
+pub struct Options {
+    /// The checkpoint to read
+    #[arg(value_name = "IN")]
+    pub input: PathBuf,
+    /// The file to write (for nf4: the directory); without it, NAME-TYPE.gguf in the current directory
+    #[arg(short, long, value_name = "OUT")]
+    pub output: Option<PathBuf>,
+    /// The type to write
+    #[arg(short = 't', long = "type", value_name = "TYPE", default_value = "q4_k_m", value_parser = types(), ignore_case = true)]
+    pub kind: String,
+    /// Print the plan (each tensor's type and size) and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print the summary, or the plan of --dry-run, as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Threads; without it, one for each core
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub threads: Option<u32>,
+    /// For nf4: keep each block's scale in 32 bits instead of quantizing the scales too
+    #[arg(long)]
+    pub no_double_quant: bool,
+    /// Quantize again what is quantized already, although that loses more than starting from the original
+    #[arg(long)]
+    pub allow_requantize: bool,
+    /// Replace OUT if it exists
+    #[arg(short, long)]
+    pub force: bool,
+}
+
+fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
+    let options = Options::from_arg_matches(matches)?;
+    let recipe = Recipe::by_name(&options.kind.replace('-', "_")).ok_or_else(|| Problem::usage(format!("{} is no type", options.kind)))?;
+    if options.no_double_quant && recipe.target != Target::Directory {
+        return Err(Problem::usage(format!("--no-double-quant is for nf4, not for {}", options.kind)).into());
+    }
+    hints::check_checkpoint(&options.input)?;
+    let out = output::path(options.output.as_deref(), &options.input, recipe);
+    if !options.dry_run {
+        output::check(&out, &options.input, recipe, options.force)?;
+    }
+    let source = Source::open(&options.input)?;
+    let choices = nibble_compress::Options { allow_requantize: options.allow_requantize, double_quant: !options.no_double_quant };
+    let plan = plan(&source, recipe, choices)?;
+    if options.dry_run {
+        return match options.json {
+            true => terminal::print_json(&show::plan_json(&options.input, &out, &plan)),
+            false => Ok(terminal::print(&show::plan_text(&out, &plan))?),
+        };
+    }
+    if let Some(note) = show::fallbacks(&plan) {
+        console.note(note);
+    }
+    let threads = options.threads.map_or_else(job::all_cores, |n| n as usize);
+    let done = job::run(&source, &plan, &out, threads, console)?;
+    match options.json {
+        true => terminal::print_json(&show::summary_json(&options.input, &out, &plan, &done)),
+        false => Ok(terminal::print(&show::summary_text(&options.input, &out, &plan, &done))?),
+    }
+}
+
+/// The rows of RECIPES as values of `--type`: completions, help and the suggestion after a misspelling come from them.
+fn types() -> PossibleValuesParser {
+    let value = |recipe: &Recipe| {
+        let spellings: Vec<String> =
+            recipe.aliases.iter().map(|a| a.to_string()).chain([recipe.name.to_lowercase().replace('_', "-")]).collect();
+        PossibleValue::new(recipe.name.to_lowercase()).aliases(spellings).help(recipe.about)
+    };
+    PossibleValuesParser::new(RECIPES.iter().map(value).collect::<Vec<_>>())
+}
