@@ -17,14 +17,15 @@ pub fn metadata(source: &Source, plan: &Plan) -> Result<Metadata, Error> {
     let file_type = Value::U32(plan.recipe.file_type.unwrap_or_default());
     let mut all = Metadata::new();
     match (source.kind(), source.checkpoint().metadata()) {
-        (Kind::HuggingFace(files), _) => from_directory(&mut all, source, plan, files, file_type)?,
-        (Kind::Gguf, carried) => {
-            carried.into_iter().flat_map(Metadata::iter).for_each(|(key, value)| all.set(key, value.clone()));
-            all.set("general.quantization_version", Value::U32(QUANTIZATION_VERSION));
-            all.set("general.file_type", file_type);
-            // The output is one file, whatever the input was.
-            ["split.no", "split.count", "split.tensors.count"].iter().for_each(|key| drop(all.remove(key)));
-        }
+        (Kind::HuggingFace(files), _) => from_directory(&mut all, source, plan, files, file_type.clone())?,
+        (Kind::Gguf, carried) => carried.into_iter().flat_map(Metadata::iter).for_each(|(key, value)| all.set(key, value.clone())),
+    }
+    if matches!(source.kind(), Kind::Gguf) || plan.recipe.base.block_len > 1 {
+        // The quantizer takes these out and puts them at the end; the output is one file, whatever the input was.
+        let own = ["general.quantization_version", "general.file_type"];
+        own.iter().chain(&["split.no", "split.count", "split.tensors.count"]).for_each(|key| drop(all.remove(key)));
+        all.set(own[0], Value::U32(QUANTIZATION_VERSION));
+        all.set(own[1], file_type);
     }
     Ok(all)
 }

@@ -152,8 +152,8 @@ fn copy(step: &Step, format: &Format, bytes: &[u8], rows: Range<usize>, count: u
 }
 
 fn encode_floats(step: &Step, floats: &[f32], first: usize, row: usize) -> Result<Vec<u8>, Error> {
-    // One pass over a sum is cheaper than a test of each element: it is finite only if all are.
-    let finite = |x: &[f32]| x.iter().map(|v| v * 0.0).sum::<f32>() == 0.0;
+    // The bits of an infinity and of what is no number are the largest there are; a maximum of integers is quicker than a test of each float.
+    let finite = |x: &[f32]| x.iter().fold(0, |m, v| (v.to_bits() & 0x7FFF_FFFF).max(m)) < 0x7F80_0000;
     if step.to.block_len > 1 && !finite(floats) {
         let bad = floats.chunks(row).position(|x| !finite(x)).unwrap_or(0);
         return Err(Error::NotFinite { tensor: step.name.clone(), row: first + bad, format: step.to.name });
