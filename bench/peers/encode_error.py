@@ -82,6 +82,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("files", nargs="+")
     parser.add_argument("--types", default=",".join(TYPES))
+    parser.add_argument("--scale", type=float, default=1.0, help="multiplies every weight: small ones have subnormal f16 scales")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--record", action="store_true", help="write bench/record/DATE-encode-error.md")
     parser.add_argument("--encoder", default=None, help="the example binary")
@@ -97,6 +98,7 @@ def main():
     encoder = args.encoder or target / "release/examples/encode"
 
     named = [pair for path in args.files for pair in tensors(path)]
+    named = [(name, x * np.float32(args.scale)) for name, x in named]
     x = np.concatenate([x for _, x in named])
     bounds = np.cumsum([0] + [x.size for _, x in named])
     lines = []

@@ -193,7 +193,7 @@ pub fn super_block<const N: usize, const L: usize>(t: &Lanes<N, L>, levels: f32,
     let mut best =
         Choice { d: (0, 0.0), dmin: (0, 0.0), scales: [0f32; L], mins: [0f32; L], errors: [f32::INFINITY; L], total: f32::INFINITY };
     // Step 2: the largest scale on the last code, and a little beside; the offsets are fitted to the coded scales.
-    for target in [top, top - 0.5, top + 0.5, top - 1.0] {
+    for target in [top, top - 0.5, top + 0.5, top * 0.9] {
         let d = t.half(0, largest / target);
         let inv = inverse(d.1);
         let scales = wanted.scale.map(|s| nearest(clamp(s * inv, 0.0, top)));

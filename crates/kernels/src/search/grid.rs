@@ -18,6 +18,13 @@ pub fn byte(x: f32) -> u8 {
     (x + ROUND).to_bits() as u8
 }
 
+/// `count` numbers from `from` to `to`, both included.
+#[inline(always)]
+pub fn evenly(from: f32, to: f32, count: usize) -> impl Iterator<Item = f32> {
+    let step = (to - from) / (count - 1) as f32;
+    (0..count).map(move |i| from + step * i as f32)
+}
+
 #[inline(always)]
 pub fn clamp(x: f32, low: f32, high: f32) -> f32 {
     let x = if x > low { x } else { low };

@@ -137,8 +137,9 @@ pub fn super_block<G: Grid, const N: usize, const L: usize>(
     let wanted = scales::<G, N, L>(t, targets);
     let extreme = wanted.iter().fold(0f32, |m, &s| if s.abs() > m.abs() { s } else { m });
     let mut best = Choice { d: 0, value: 0.0, scales: [0f32; L], errors: [f32::INFINITY; L], total: f32::INFINITY };
-    // Step 2: the largest scale on the lowest code, which reaches farthest, and a little beside.
-    for target in [low, low + 0.5, low - 0.5, low + 1.0, -high, -high + 1.0] {
+    // Step 2: the largest scale on the lowest code, which reaches farthest, and a little beside. The last two matter where d is a subnormal f16: its steps are
+    // so wide there that d itself must be searched.
+    for target in [low, low + 0.5, low - 0.5, low + 1.0, low * 0.9, low * 0.8] {
         let (d, value) = t.half(0, extreme / target);
         let inv = inverse(value);
         best.offer::<G, N>(t, d, value, &wanted.map(|s| nearest(clamp(s * inv, low, high))));

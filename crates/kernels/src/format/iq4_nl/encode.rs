@@ -1,7 +1,7 @@
 //! IQ4_NL encoder.
 
 use crate::format::common::pack_nibbles32;
-use crate::search::grid::Iq4;
+use crate::search::grid::{Iq4, evenly};
 use crate::search::{self, Encoder, Lanes, Weighting, lanes::Plain, linear};
 
 const WEIGHTING: Weighting = Weighting { plain: Plain::Square(0.7), spread: true };
@@ -22,7 +22,7 @@ impl Encoder for Search {
     #[inline(always)]
     fn tile(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
         let t = Lanes::<32, 8>::new(x, importance, WEIGHTING, false);
-        let (d, codes) = linear::blocks::<Iq4, 32, 8>(&t, (0..15).map(|i| -134.0 + i as f32).chain((0..15).map(|i| 106.0 + i as f32)));
+        let (d, codes) = linear::blocks::<Iq4, 32, 8>(&t, evenly(-132.0, -108.0, 9).chain(evenly(96.0, 118.0, 9)));
         for ((out, codes), d) in out.chunks_exact_mut(Self::BYTES).zip(codes.chunks_exact(32)).zip(d) {
             out[..2].copy_from_slice(&d.to_le_bytes());
             pack_nibbles32(codes, &mut out[2..18]);

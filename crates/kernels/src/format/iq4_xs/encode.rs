@@ -1,7 +1,7 @@
 //! IQ4_XS encoder.
 
 use crate::format::common::pack_nibbles32;
-use crate::search::grid::{Iq4, byte};
+use crate::search::grid::{Iq4, byte, evenly};
 use crate::search::{self, Encoder, Lanes, Weighting, lanes::Plain, linear};
 
 const WEIGHTING: Weighting = Weighting { plain: Plain::Square(0.7), spread: true };
@@ -22,8 +22,7 @@ impl Encoder for Search {
     #[inline(always)]
     fn tile(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
         let t = Lanes::<32, 8>::new(x, importance, WEIGHTING, true);
-        let s =
-            linear::super_block::<Iq4, 32, 8>(&t, (0..15).map(|i| -134.0 + i as f32).chain((0..15).map(|i| 106.0 + i as f32)), -32.0, 31.0);
+        let s = linear::super_block::<Iq4, 32, 8>(&t, evenly(-132.0, -108.0, 9).chain(evenly(96.0, 118.0, 9)), -32.0, 31.0);
         let scales = s.scales.map(|s| byte(s + 32.0));
         let high = (0..8).fold(0u16, |high, j| high | u16::from(scales[j] >> 4) << (2 * j));
         out[..2].copy_from_slice(&s.d.to_le_bytes());

@@ -1,7 +1,11 @@
 //! Q2_K encoder.
 
 use crate::format::common::pack_pairs;
-use crate::search::{self, Encoder, Lanes, Weighting, affine, grid::byte, lanes::Plain};
+use crate::search::{
+    self, Encoder, Lanes, Weighting, affine,
+    grid::{byte, evenly},
+    lanes::Plain,
+};
 
 const WEIGHTING: Weighting = Weighting { plain: Plain::Magnitude(0.3), spread: true };
 
@@ -21,7 +25,7 @@ impl Encoder for Search {
     #[inline(always)]
     fn tile(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
         let t = Lanes::<16, 16>::new(x, importance, WEIGHTING, true);
-        let s = affine::super_block(&t, 3.0, (0..20).map(|i| -1.0 + 0.1 * i as f32), 15.0);
+        let s = affine::super_block(&t, 3.0, evenly(-0.7, 0.7, 15), 15.0);
         for ((out, &scale), &min) in out[..16].iter_mut().zip(&s.scales).zip(&s.mins) {
             *out = byte(scale) | byte(min) << 4;
         }

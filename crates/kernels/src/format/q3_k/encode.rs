@@ -1,7 +1,7 @@
 //! Q3_K encoder.
 
 use crate::format::common::pack_pairs;
-use crate::search::grid::{Integers, byte};
+use crate::search::grid::{Integers, byte, evenly};
 use crate::search::{self, Encoder, Lanes, Weighting, lanes::Plain, linear};
 
 const WEIGHTING: Weighting = Weighting { plain: Plain::Square(0.7), spread: true };
@@ -22,12 +22,7 @@ impl Encoder for Search {
     #[inline(always)]
     fn tile(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
         let t = Lanes::<16, 16>::new(x, importance, WEIGHTING, true);
-        let s = linear::super_block::<Integers<-4, 3, 4>, 16, 16>(
-            &t,
-            (0..12).map(|i| -4.8 + 0.15 * i as f32).chain((0..12).map(|i| 2.2 + 0.15 * i as f32)),
-            -32.0,
-            31.0,
-        );
+        let s = linear::super_block::<Integers<-4, 3, 4>, 16, 16>(&t, evenly(-4.7, -3.2, 8).chain(evenly(2.4, 3.7, 8)), -32.0, 31.0);
         // Codes are stored as two bits, and a third one that is set where nothing is to be subtracted.
         out[..32].fill(0);
         for (b, codes) in s.codes.chunks_exact(32).enumerate() {

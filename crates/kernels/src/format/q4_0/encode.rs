@@ -1,7 +1,7 @@
 //! Q4_0 encoder.
 
 use crate::format::common::pack_nibbles32;
-use crate::search::grid::Integers;
+use crate::search::grid::{Integers, evenly};
 use crate::search::{self, Encoder, Lanes, Weighting, lanes::Plain, linear};
 
 const WEIGHTING: Weighting = Weighting { plain: Plain::One, spread: true };
@@ -22,10 +22,7 @@ impl Encoder for Search {
     #[inline(always)]
     fn tile(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
         let t = Lanes::<32, 8>::new(x, importance, WEIGHTING, false);
-        let (d, codes) = linear::blocks::<Integers<-8, 7, 8>, 32, 8>(
-            &t,
-            (0..10).map(|i| -8.6 + 0.2 * i as f32).chain((0..10).map(|i| 6.2 + 0.2 * i as f32)),
-        );
+        let (d, codes) = linear::blocks::<Integers<-8, 7, 8>, 32, 8>(&t, evenly(-8.6, -6.8, 10).chain(evenly(6.2, 8.0, 10)));
         for ((out, codes), d) in out.chunks_exact_mut(Self::BYTES).zip(codes.chunks_exact(32)).zip(d) {
             out[..2].copy_from_slice(&d.to_le_bytes());
             pack_nibbles32(codes, &mut out[2..18]);

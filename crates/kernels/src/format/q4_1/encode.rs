@@ -1,7 +1,7 @@
 //! Q4_1 encoder.
 
 use crate::format::common::pack_nibbles32;
-use crate::search::{self, Encoder, Lanes, Weighting, affine, lanes::Plain};
+use crate::search::{self, Encoder, Lanes, Weighting, affine, grid::evenly, lanes::Plain};
 
 const WEIGHTING: Weighting = Weighting { plain: Plain::One, spread: true };
 
@@ -21,7 +21,7 @@ impl Encoder for Search {
     #[inline(always)]
     fn tile(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
         let t = Lanes::<32, 8>::new(x, importance, WEIGHTING, false);
-        let (scales, codes) = affine::blocks(&t, 15.0, (0..20).map(|i| -1.0 + 0.1 * i as f32));
+        let (scales, codes) = affine::blocks(&t, 15.0, evenly(-2.2, 0.8, 16));
         for ((out, codes), (d, m)) in out.chunks_exact_mut(Self::BYTES).zip(codes.chunks_exact(32)).zip(scales) {
             out[..2].copy_from_slice(&d.to_le_bytes());
             out[2..4].copy_from_slice(&m.to_le_bytes());

@@ -1,7 +1,7 @@
 //! Q5_0 encoder.
 
 use crate::format::common::{pack_fifth_bits, pack_nibbles32};
-use crate::search::grid::Integers;
+use crate::search::grid::{Integers, evenly};
 use crate::search::{self, Encoder, Lanes, Weighting, lanes::Plain, linear};
 
 const WEIGHTING: Weighting = Weighting { plain: Plain::One, spread: true };
@@ -22,10 +22,7 @@ impl Encoder for Search {
     #[inline(always)]
     fn tile(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
         let t = Lanes::<32, 8>::new(x, importance, WEIGHTING, false);
-        let (d, codes) = linear::blocks::<Integers<-16, 15, 16>, 32, 8>(
-            &t,
-            (0..12).map(|i| -17.0 + 0.2 * i as f32).chain((0..12).map(|i| 14.0 + 0.2 * i as f32)),
-        );
+        let (d, codes) = linear::blocks::<Integers<-16, 15, 16>, 32, 8>(&t, evenly(-17.0, -14.8, 12).chain(evenly(14.0, 16.2, 12)));
         for ((out, codes), d) in out.chunks_exact_mut(Self::BYTES).zip(codes.chunks_exact(32)).zip(d) {
             out[..2].copy_from_slice(&d.to_le_bytes());
             pack_fifth_bits(codes, &mut out[2..6]);

@@ -1,7 +1,11 @@
 //! Q5_K encoder.
 
 use crate::format::common::{pack_nibbles64, pack_scales_mins_k4};
-use crate::search::{self, Encoder, Lanes, Weighting, affine, grid::byte, lanes::Plain};
+use crate::search::{
+    self, Encoder, Lanes, Weighting, affine,
+    grid::{byte, evenly},
+    lanes::Plain,
+};
 
 const WEIGHTING: Weighting = Weighting { plain: Plain::Magnitude(1.0), spread: true };
 
@@ -21,7 +25,7 @@ impl Encoder for Search {
     #[inline(always)]
     fn tile(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
         let t = Lanes::<32, 8>::new(x, importance, WEIGHTING, true);
-        let s = affine::super_block(&t, 31.0, (0..20).map(|i| -1.0 + 0.1 * i as f32), 63.0);
+        let s = affine::super_block(&t, 31.0, evenly(-3.5, 0.8, 16), 63.0);
         out[..2].copy_from_slice(&s.d.to_le_bytes());
         out[2..4].copy_from_slice(&s.dmin.to_le_bytes());
         pack_scales_mins_k4(&s.scales.map(byte), &s.mins.map(byte), &mut out[4..16]);

@@ -1,6 +1,6 @@
 //! Q6_K encoder.
 
-use crate::search::grid::{Integers, byte};
+use crate::search::grid::{Integers, byte, evenly};
 use crate::search::{self, Encoder, Lanes, Weighting, lanes::Plain, linear};
 
 const WEIGHTING: Weighting = Weighting { plain: Plain::Square(0.5), spread: false };
@@ -21,7 +21,7 @@ impl Encoder for Search {
     #[inline(always)]
     fn tile(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
         let t = Lanes::<16, 16>::new(x, importance, WEIGHTING, true);
-        let s = linear::super_block::<Integers<-32, 31, 32>, 16, 16>(&t, (0..15).map(|i| -33.4 + 0.2 * i as f32), -128.0, 127.0);
+        let s = linear::super_block::<Integers<-32, 31, 32>, 16, 16>(&t, evenly(-33.6, -26.0, 16), -128.0, 127.0);
         for (half, codes) in s.codes.chunks_exact(128).enumerate() {
             for l in 0..32 {
                 let [a, b, c, d] = [codes[l], codes[l + 32], codes[l + 64], codes[l + 96]];

@@ -1,6 +1,6 @@
 //! Q8_0 encoder.
 
-use crate::search::grid::Integers;
+use crate::search::grid::{Integers, evenly};
 use crate::search::{self, Encoder, Lanes, Weighting, lanes::Plain, linear};
 
 const WEIGHTING: Weighting = Weighting { plain: Plain::One, spread: false };
@@ -21,7 +21,7 @@ impl Encoder for Search {
     #[inline(always)]
     fn tile(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
         let t = Lanes::<32, 8>::new(x, importance, WEIGHTING, false);
-        let (d, codes) = linear::blocks::<Integers<-127, 127, 0>, 32, 8>(&t, (0..9).map(|i| 126.0 + 0.25 * i as f32));
+        let (d, codes) = linear::blocks::<Integers<-127, 127, 0>, 32, 8>(&t, evenly(118.0, 127.5, 16));
         for ((out, codes), d) in out.chunks_exact_mut(Self::BYTES).zip(codes.chunks_exact(32)).zip(d) {
             out[..2].copy_from_slice(&d.to_le_bytes());
             out[2..].copy_from_slice(codes);
