@@ -14,6 +14,7 @@ pub mod format;
 pub mod ops;
 mod search;
 mod tile;
+mod twice;
 
 pub use activation::Activation;
 pub use chosen::Chosen;

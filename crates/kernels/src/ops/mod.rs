@@ -15,28 +15,7 @@ mod tests;
 pub use half::{f16_to_f32, f32_to_f16};
 pub use portable::exp;
 
-/// Declares the public function, which asks the CPU and calls the portable body, compiled with or without AVX2.
-macro_rules! ops {
-    ($($(#[$doc:meta])* fn $name:ident($($arg:ident: $ty:ty),*) $(-> $ret:ty)?;)*) => {$(
-        $(#[$doc])*
-        pub fn $name($($arg: $ty),*) $(-> $ret)? {
-            #[cfg(target_arch = "x86_64")]
-            {
-                #[target_feature(enable = "avx2")]
-                fn avx2($($arg: $ty),*) $(-> $ret)? {
-                    portable::$name($($arg),*)
-                }
-                if crate::Isa::Avx2.available() {
-                    // SAFETY: the CPU has AVX2, which is all that the function needs.
-                    return unsafe { avx2($($arg),*) };
-                }
-            }
-            portable::$name($($arg),*)
-        }
-    )*};
-}
-
-ops! {
+crate::twice::compiled_twice! {
     /// Sum of `a[i] * b[i]`, in sixteen lanes: element i in lane i mod 16.
     fn dot(a: &[f32], b: &[f32]) -> f32;
     /// The same with the second vector in f16 (a row of a key cache).

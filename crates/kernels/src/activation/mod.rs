@@ -1,0 +1,114 @@
+//! Activations as the products read them: plain floats, or int8 with one scale a block.
+//!
+//! The two integer forms round as llama.cpp rounds on x86 (`quantize_row_q8_0`, `quantize_row_q8_1`, `quantize_row_q8_K`), because logits can only
+//! agree with its logits when both multiply the same numbers. Their arrangement in memory is ours: a header of 64 bytes and 256 codes a tile, so that
+//! eight blocks of 32 are one vector of scales.
+//!
+//! Q8_0 tile: f32 d[8], f32 s[8], i8 q[256]: element i of block b is d[b] * q[32b + i]; s[b] is d * (sum of the block's codes), for formats with an
+//! offset. Blocks past the end of the row are zero.
+//! Q8_K tile: f32 d, 28 bytes of zero, i16 sums[16] (of 16 codes each), i8 q[256].
+//!
+//! A block with a NaN or an infinity gets d = NaN and s = NaN: every product that reads it is NaN, and nothing panics.
+
+use crate::tile::TILE;
+
+mod portable;
+
+/// Bytes before the codes of a tile.
+pub const HEADER: usize = 64;
+/// Bytes of a tile of integer activations.
+pub const TILE_BYTES: usize = HEADER + TILE;
+
+/// One form of activations. All functions take one token's row.
+#[derive(Debug)]
+pub struct Activation {
+    /// "F32", "Q8_0" or "Q8_K".
+    pub name: &'static str,
+    /// Bytes of a row of so many columns.
+    pub bytes: fn(cols: usize) -> usize,
+    /// From floats; `out` has `bytes(x.len())` bytes, any alignment.
+    pub quantize: fn(x: &[f32], out: &mut [u8]),
+    /// Back to floats, for tests and for measuring what the rounding costs.
+    pub decode: fn(bytes: &[u8], out: &mut [f32]),
+}
+
+/// Plain floats, padded with zeros to a multiple of 16. Nothing is lost.
+pub static F32: Activation = Activation { name: "F32", bytes: f32_bytes, quantize: f32_quantize, decode: f32_decode };
+/// Blocks of 32 with an f16-rounded scale: for the formats with blocks of 32.
+pub static Q8_0: Activation = Activation { name: "Q8_0", bytes: tile_bytes, quantize: q8_0_quantize, decode: q8_0_decode };
+/// Blocks of 256 with an f32 scale and sums of 16: for the K-quants and IQ4_XS.
+pub static Q8_K: Activation = Activation { name: "Q8_K", bytes: tile_bytes, quantize: q8_k_quantize, decode: q8_k_decode };
+
+/// f32 at element `i` of little-endian bytes.
+#[inline(always)]
+pub fn f32_at(bytes: &[u8], i: usize) -> f32 {
+    f32::from_le_bytes([bytes[4 * i], bytes[4 * i + 1], bytes[4 * i + 2], bytes[4 * i + 3]])
+}
+
+fn f32_bytes(cols: usize) -> usize {
+    cols.div_ceil(16) * 64
+}
+
+fn f32_quantize(x: &[f32], out: &mut [u8]) {
+    assert_eq!(out.len(), f32_bytes(x.len()), "bytes of F32 activations");
+    let (body, pad) = out.split_at_mut(4 * x.len());
+    for (y, x) in body.chunks_exact_mut(4).zip(x) {
+        y.copy_from_slice(&x.to_le_bytes());
+    }
+    pad.fill(0);
+}
+
+fn f32_decode(bytes: &[u8], out: &mut [f32]) {
+    assert_eq!(bytes.len(), f32_bytes(out.len()), "bytes of F32 activations");
+    for (i, y) in out.iter_mut().enumerate() {
+        *y = f32_at(bytes, i);
+    }
+}
+
+fn tile_bytes(cols: usize) -> usize {
+    cols.div_ceil(TILE) * TILE_BYTES
+}
+
+crate::twice::compiled_twice! {
+    fn q8_0_quantize(x: &[f32], out: &mut [u8]);
+    fn q8_k_quantize(x: &[f32], out: &mut [u8]);
+}
+
+fn q8_0_decode(bytes: &[u8], out: &mut [f32]) {
+    assert_eq!(bytes.len(), tile_bytes(out.len()), "bytes of Q8_0 activations");
+    for (tile, out) in bytes.chunks_exact(TILE_BYTES).zip(out.chunks_mut(TILE)) {
+        for (i, y) in out.iter_mut().enumerate() {
+            *y = f32_at(tile, i / 32) * f32::from(tile[HEADER + i] as i8);
+        }
+    }
+}
+
+fn q8_k_decode(bytes: &[u8], out: &mut [f32]) {
+    assert_eq!(bytes.len(), tile_bytes(out.len()), "bytes of Q8_K activations");
+    for (tile, out) in bytes.chunks_exact(TILE_BYTES).zip(out.chunks_mut(TILE)) {
+        let d = f32_at(tile, 0);
+        for (y, &q) in out.iter_mut().zip(&tile[HEADER..]) {
+            *y = d * f32::from(q as i8);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{portable, q8_0_quantize, q8_k_quantize, tile_bytes};
+
+    #[test]
+    fn both_compilations_give_the_same_bytes() {
+        // All magnitudes, both signs, ties (halves of the largest), a zero block, and one block that is poisoned.
+        let mut x: Vec<f32> = (0..2048).map(|i| ((i * 7919 % 255) as f32 - 127.0) * 0.5 * 10f32.powi(i / 128 % 16 * 5 - 42)).collect();
+        x[512..800].fill(0.0);
+        x[1300] = f32::NAN;
+        let (mut a, mut b) = (vec![1u8; tile_bytes(x.len())], vec![2u8; tile_bytes(x.len())]);
+        q8_0_quantize(&x, &mut a);
+        portable::q8_0_quantize(&x, &mut b);
+        assert!(a == b, "Q8_0");
+        q8_k_quantize(&x, &mut a);
+        portable::q8_k_quantize(&x, &mut b);
+        assert!(a == b, "Q8_K");
+    }
+}

@@ -1,0 +1,86 @@
+//! Rounding activations to int8, as loops that vectorise by themselves.
+
+use super::{HEADER, TILE_BYTES, tile_bytes};
+use crate::ops::{f16_to_f32, f32_to_f16};
+use crate::tile::TILE;
+
+/// Largest magnitude, or NaN where an element is not finite. As integers, magnitudes order as they do as floats, infinities and NaN above all others;
+/// and a maximum of integers vectorises in any order.
+#[inline(always)]
+fn amax(x: &[f32]) -> f32 {
+    let bits = x.iter().fold(0, |m: u32, x| m.max(x.to_bits() & 0x7fff_ffff));
+    if bits < 0x7f80_0000 { f32::from_bits(bits) } else { f32::NAN }
+}
+
+/// To the nearest integer, ties to even, for |x| < 2^22: adding 1.5 * 2^23 leaves the integer in the low bits of the sum.
+#[inline(always)]
+fn nearest(x: f32) -> i32 {
+    ((x + 12_582_912.0).to_bits() as i32 & 0x007f_ffff) - 0x0040_0000
+}
+
+/// Rounds to f16 as llama.cpp stores it. Where f16 would overflow the f32 stays: we keep a result where it has an infinity.
+#[inline(always)]
+fn f16_rounded(x: f32) -> f32 {
+    let rounded = f16_to_f32(f32_to_f16(x));
+    if rounded.is_finite() { rounded } else { x }
+}
+
+#[inline(always)]
+pub fn q8_0_quantize(x: &[f32], out: &mut [u8]) {
+    assert!(x.len().is_multiple_of(32), "{} activations are not blocks of 32", x.len());
+    assert_eq!(out.len(), tile_bytes(x.len()), "bytes of Q8_0 activations");
+    for (x, out) in x.chunks(TILE).zip(out.chunks_exact_mut(TILE_BYTES)) {
+        out.fill(0);
+        let (header, codes) = out.split_at_mut(HEADER);
+        for (b, (x, codes)) in x.chunks_exact(32).zip(codes.chunks_exact_mut(32)).enumerate() {
+            let amax = amax(x);
+            let (mut d, mut s) = (amax / 127.0, amax);
+            if !amax.is_nan() {
+                // Below 3.7e-37 the inverse overflows; d is zero in f16 there, so the codes may be zero too.
+                let inverse = if amax != 0.0 && 127.0 / amax < f32::INFINITY { 127.0 / amax } else { 0.0 };
+                let mut sum = 0;
+                for (q, x) in codes.iter_mut().zip(x) {
+                    let n = nearest(x * inverse);
+                    sum += n;
+                    *q = n as i8 as u8;
+                }
+                (d, s) = (f16_rounded(d), f16_rounded(d * sum as f32));
+            }
+            header[4 * b..4 * b + 4].copy_from_slice(&d.to_le_bytes());
+            header[32 + 4 * b..36 + 4 * b].copy_from_slice(&s.to_le_bytes());
+        }
+    }
+}
+
+#[inline(always)]
+pub fn q8_k_quantize(x: &[f32], out: &mut [u8]) {
+    assert!(x.len().is_multiple_of(TILE), "{} activations are not blocks of 256", x.len());
+    assert_eq!(out.len(), tile_bytes(x.len()), "bytes of Q8_K activations");
+    for (x, out) in x.chunks_exact(TILE).zip(out.chunks_exact_mut(TILE_BYTES)) {
+        out.fill(0);
+        let (header, codes) = out.split_at_mut(HEADER);
+        let amax = amax(x);
+        let mut d = amax;
+        if amax > 0.0 {
+            // The first element of the largest magnitude becomes -127: its sign decides the sign of d, as in the reference.
+            let max = x.iter().copied().find(|x| x.abs() == amax).unwrap_or(amax);
+            let inverse = -127.0 / max;
+            if inverse.is_finite() {
+                d = 1.0 / inverse;
+                for (g, (x, codes)) in x.chunks_exact(16).zip(codes.chunks_exact_mut(16)).enumerate() {
+                    let mut sum = 0;
+                    for (q, x) in codes.iter_mut().zip(x) {
+                        let n = nearest(inverse * x).min(127);
+                        sum += n;
+                        *q = n as i8 as u8;
+                    }
+                    header[32 + 2 * g..34 + 2 * g].copy_from_slice(&(sum as i16).to_le_bytes());
+                }
+            } else {
+                // Below 3.8e-37: nothing that a product could show.
+                d = 0.0;
+            }
+        }
+        header[..4].copy_from_slice(&d.to_le_bytes());
+    }
+}
