@@ -42,6 +42,14 @@ impl Store {
         }
     }
 
+    /// Rounds what is multiplied with the store to the store's own precision, as llama.cpp does: logits of half-precision caches agree with its
+    /// logits several times better for it (bench/record/2026-11-24-logits.md), and a store in single precision leaves everything as it is.
+    pub fn round(&self, x: &mut [f32]) {
+        if let Store::F16(_) = self {
+            x.iter_mut().for_each(|x| *x = ops::f16_to_f32(ops::f32_to_f16(*x)));
+        }
+    }
+
     /// Elements `at..at + n` as f32, straight from the store or converted into `buffer`.
     pub fn read<'a>(&'a self, at: usize, n: usize, buffer: &'a mut [f32]) -> &'a [f32] {
         match self {

@@ -10,6 +10,7 @@
 //! Every number depends on its own token and the cache only, each sum has one fixed order, and the threads split rows, heads or tokens: the result
 //! is the same for any number of threads and any split of a prompt into batches.
 
+use crate::arch::rope::Angles;
 use crate::arch::{Activation, LayerSpec};
 use crate::cache::{LayerCache, Store};
 use crate::pool::Pool;
@@ -43,11 +44,16 @@ pub(crate) struct Rotation {
 }
 
 impl Rotation {
-    /// For `tokens` positions from `pos` on. The angle is rounded to single precision before its cosine is taken, as everywhere else; cosine and
-    /// sine are computed in double precision and rounded once, so that they are the same on every machine.
-    pub fn new(frequencies: &[f32], pos: usize, tokens: usize) -> Rotation {
-        let angles = (pos..pos + tokens).flat_map(|p| frequencies.iter().map(move |f| (p as f32 * f) as f64));
-        let (cos, sin) = angles.map(|a| (a.cos() as f32, a.sin() as f32)).unzip();
+    /// For `tokens` positions from `pos` on. Cosine and sine are computed in double precision and rounded once, so that they are the same on every
+    /// machine.
+    pub fn new(angles: &Angles, pos: usize, tokens: usize) -> Rotation {
+        let (mut cos, mut sin) = (Vec::new(), Vec::new());
+        for position in pos..pos + tokens {
+            angles.at(position, |angle| {
+                cos.push(f64::from(angle).cos() as f32);
+                sin.push(f64::from(angle).sin() as f32);
+            });
+        }
         Rotation { cos, sin }
     }
 }
@@ -268,7 +274,11 @@ fn attend(spec: &LayerSpec, q: &[f32], cache: &LayerCache, h: usize, own: usize,
     let base = (h * cache.context + first) * hd;
     SCRATCH.with_borrow_mut(|scratch| {
         let heads = q.len() / hd;
-        let (scores, buffer) = sized(scratch, heads * n + STRIDE * hd).split_at_mut(heads * n);
+        let (scores, rest) = sized(scratch, heads * n + q.len() + STRIDE * hd).split_at_mut(heads * n);
+        let (own_q, buffer) = rest.split_at_mut(q.len());
+        own_q.copy_from_slice(q);
+        cache.keys.round(own_q);
+        let q = &*own_q;
         for at in (0..n).step_by(STRIDE) {
             let m = STRIDE.min(n - at);
             let keys = cache.keys.read(base + at * hd, m * hd, buffer);
@@ -279,6 +289,7 @@ fn attend(spec: &LayerSpec, q: &[f32], cache: &LayerCache, h: usize, own: usize,
             }
         }
         scores.chunks_exact_mut(n).for_each(ops::softmax);
+        cache.values.round(scores);
         out.fill(0.0);
         for at in (0..n).step_by(STRIDE) {
             let m = STRIDE.min(n - at);

@@ -1,5 +1,6 @@
 //! A model ready to run: its weights bound and checked, its threads started.
 
+use crate::arch::rope::Angles;
 use crate::arch::{Config, LayerSpec};
 use crate::cache::KvType;
 use crate::memory::{self, Need};
@@ -45,7 +46,7 @@ pub struct Model {
     need: Need,
     weights: Weights,
     layers: Vec<LayerSpec>,
-    frequencies: Vec<f32>,
+    angles: Angles,
     pool: Pool,
 }
 
@@ -67,13 +68,13 @@ impl Model {
             need.check(context, available)?;
         }
         let layers = (0..config.layers).map(|i| config.layer(i)).collect();
-        let frequencies = config.rope.frequencies(source.rope_factors()?.as_deref());
+        let angles = Angles::new(&config.rope, source.rope_factors()?.as_deref());
         let weights = Weights::bind(&source, options.isa)?;
         let cores = Cores::detect();
         let threads = options.threads.unwrap_or(cores.fast.len());
         // Threads asked for beyond the fast cores have to run somewhere.
         let pool = Pool::new(threads, if cores.mixed && threads <= cores.fast.len() { &cores.fast } else { &[] });
-        Ok(Model { source, options, context, need, weights, layers, frequencies, pool })
+        Ok(Model { source, options, context, need, weights, layers, angles, pool })
     }
 
     /// An empty session with the context of the options.
@@ -115,8 +116,8 @@ impl Model {
         &self.pool
     }
 
-    pub(crate) fn frequencies(&self) -> &[f32] {
-        &self.frequencies
+    pub(crate) fn angles(&self) -> &Angles {
+        &self.angles
     }
 
     pub(crate) fn layer(&self, i: usize) -> (&LayerSpec, &LayerWeights) {

@@ -135,7 +135,7 @@ impl<'m> Session<'m> {
         let (dim, pool) = (model.config().dim, model.pool());
         self.x.resize(tokens * dim, 0.0);
         pool.chunks(&mut self.x, dim, |t, row| model.embed(ids[t], row));
-        let rotation = Rotation::new(model.frequencies(), pos, tokens);
+        let rotation = Rotation::new(model.angles(), pos, tokens);
         for (i, cache) in self.caches.iter_mut().enumerate() {
             let (spec, weights) = model.layer(i);
             layer::forward(spec, weights, pool, &mut self.x, cache, &rotation, pos, tokens, &mut self.scratch);

@@ -83,3 +83,35 @@ impl Rope {
         freqs
     }
 }
+
+/// The angles of a position, computed as the program does that the file was made for: the rounding of an angle grows with the position, and logits
+/// agree with a program's only when it is the same.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Angles {
+    /// Radians a position, `dims / 2`.
+    frequencies: Vec<f32>,
+    /// GGUF: each pair's angle is the one before it times this, then divided by its divisor, as llama.cpp does it.
+    chain: Option<(f32, Vec<f32>)>,
+}
+
+impl Angles {
+    /// For Hugging Face files position * frequency, as transformers; for GGUF (`stored`: its `rope_freqs.weight`) the chain.
+    pub fn new(rope: &Rope, stored: Option<&[f32]>) -> Angles {
+        let ratio = (rope.theta as f64).powf(-2.0 / rope.dims as f64) as f32;
+        let linear = if let RopeScaling::Linear { factor } = rope.scaling { factor } else { 1.0 };
+        let divisors = (0..rope.dims / 2).map(|i| stored.map_or(1.0, |s| s[i]) * linear).collect();
+        Angles { frequencies: rope.frequencies(stored), chain: rope.interleaved.then_some((ratio, divisors)) }
+    }
+
+    /// Calls `each` with the angles of a position, in order.
+    pub fn at(&self, position: usize, mut each: impl FnMut(f32)) {
+        let mut angle = position as f32;
+        match &self.chain {
+            None => self.frequencies.iter().for_each(|f| each(angle * f)),
+            Some((ratio, divisors)) => divisors.iter().for_each(|d| {
+                each(angle / d);
+                angle *= ratio;
+            }),
+        }
+    }
+}
