@@ -6,7 +6,8 @@ use nibble_engine::text::{Render, Template, Value};
 
 fuzz_target!(|source: &str| {
     let Ok(template) = Template::new(source, "<s>", "</s>") else { return };
-    let messages = serde_json::json!([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why? {{ x }} <s>"}]);
-    let render = Render { messages: Value::from_serialize(&messages), add_generation_prompt: true, ..Render::default() };
+    let turn = |role: &str, content: &str| Value::from_pairs([("role", Value::from(role)), ("content", Value::from(content))]);
+    let messages = [turn("system", "Be brief."), turn("user", "Why? {{ x }} <s>")].into_iter().collect();
+    let render = Render { messages, add_generation_prompt: true, ..Render::default() };
     let _ = template.render(&render, None);
 });
