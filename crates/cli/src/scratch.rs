@@ -37,6 +37,11 @@ impl Drop for Scratch {
 /// Removes all of them: for an end by a signal, which runs no destructors.
 pub fn abandon_all() {
     for path in LIVE.lock().unwrap_or_else(|p| p.into_inner()).drain(..) {
-        let _ = std::fs::remove_dir_all(path);
+        // The main thread may be putting a file there at this moment, for which the directory cannot go yet.
+        for _ in 0..10 {
+            if std::fs::remove_dir_all(&path).is_ok() || !path.exists() {
+                break;
+            }
+        }
     }
 }

@@ -2,7 +2,27 @@
 
 mod common;
 
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
 use common::{command, files_below, finish, nibble};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+#[test]
+fn ctrl_c_removes_the_demos_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut demo = command(&["demo"]);
+    let mut child = demo.env("TMPDIR", dir.path()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let start = Instant::now();
+    while files_below(dir.path()).is_empty() {
+        assert!(child.try_wait().unwrap().is_none() && start.elapsed() < Duration::from_secs(60), "it never began to write");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    assert!(std::fs::read_dir(dir.path()).unwrap().next().is_none(), "{:?}", files_below(dir.path()));
+}
 
 #[test]
 fn the_demo_tells_its_table() {

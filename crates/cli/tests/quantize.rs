@@ -2,12 +2,15 @@
 
 mod common;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use common::{arg, big_sparse, command, files_below, nibble, nibble_in, tiny};
 use nibble_compress::recipe::{RECIPES, Target};
+use nibble_container::gguf::{GgufWriter, Metadata, Value};
+use nibble_container::whole::AtomicFile;
+use nibble_container::{Checkpoint, Declared};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -58,6 +61,10 @@ fn nf4_both_ways() {
         assert!(report["types"].as_array().unwrap().iter().any(|t| t["type"] == "NF4"), "{report}");
         let header = std::fs::read(nf4.join("model.safetensors")).unwrap();
         let length = u64::from_le_bytes(header[..8].try_into().unwrap()) as usize;
+        // Written again over itself: only with --force, and then it is whole again.
+        nibble(&args).exits(1).says(&["exists already", "--force"]);
+        nibble(&[&args[..], &["--force"]].concat()).exits(0);
+        assert!(!files_below(dir.path()).iter().any(|f| f.contains(".old-") || f.contains(".new-")));
         let header: serde_json::Value = serde_json::from_slice(&header[8..8 + length]).unwrap();
         assert_eq!(header["model.layers.0.mlp.up_proj.weight.absmax"]["dtype"], absmax);
         words(&nf4, "3");
@@ -88,6 +95,51 @@ fn from_gguf_and_back_is_the_same_as_from_the_checkpoint() {
     assert!(!worse.exists());
     nibble(&["quantize", arg(&direct), "-t", "q3_k_s", "-o", arg(&worse), "--allow-requantize"]).exits(0);
     assert!(worse.exists());
+}
+
+/// Cuts a GGUF into two parts, as llama-gguf-split does: the metadata stand in the first.
+fn split(file: &Path, stem: &Path) -> Vec<PathBuf> {
+    let whole = Checkpoint::open(file).unwrap();
+    let tensors: Vec<_> = whole.tensors().collect();
+    let halves = [&tensors[..tensors.len() / 2], &tensors[tensors.len() / 2..]];
+    let mut paths = vec![];
+    for (no, half) in halves.into_iter().enumerate() {
+        let mut metadata = if no == 0 { whole.metadata().unwrap().clone() } else { Metadata::new() };
+        metadata.set("split.no", Value::U16(no as u16));
+        metadata.set("split.count", Value::U16(2));
+        metadata.set("split.tensors.count", Value::I32(tensors.len() as i32));
+        let declared: Vec<Declared> = half.iter().map(|t| Declared::new(t.name, t.shape, t.dtype)).collect();
+        let path = PathBuf::from(format!("{}-{:05}-of-00002.gguf", arg(stem), no + 1));
+        let mut writer = GgufWriter::start(AtomicFile::create(&path).unwrap(), &metadata, &declared).unwrap();
+        for tensor in half {
+            writer.piece(tensor.bytes).unwrap();
+        }
+        writer.finish().unwrap().commit().unwrap();
+        paths.push(path);
+    }
+    paths
+}
+
+#[test]
+fn a_split_file_is_read_by_any_of_its_parts() {
+    let dir = tempfile::tempdir().unwrap();
+    let [bf16, whole, from_parts] = ["tiny-BF16.gguf", "whole.gguf", "from-parts.gguf"].map(|n| dir.path().join(n));
+    nibble(&["quantize", arg(&tiny()), "-t", "bf16", "-o", arg(&bf16)]).exits(0);
+    nibble(&["quantize", arg(&bf16), "-t", "q4_0", "-o", arg(&whole)]).exits(0);
+    let parts = split(&bf16, &dir.path().join("tiny-BF16"));
+    for part in &parts {
+        let report = nibble(&["inspect", arg(part), "--json"]).exits(0).json();
+        assert_eq!((report["files"].as_array().unwrap().len(), &report["tensor_count"]), (2, &57.into()));
+        nibble(&["quantize", arg(part), "-t", "q4_0", "-o", arg(&from_parts), "--force"]).exits(0);
+        assert!(std::fs::read(&whole).unwrap() == std::fs::read(&from_parts).unwrap(), "from {}", part.display());
+    }
+    assert_eq!(words(&parts[1], "6"), words(&bf16, "6"));
+    // The parts are the input, each of them.
+    nibble(&["quantize", arg(&parts[0]), "-t", "q4_0", "-o", arg(&parts[1]), "--force"]).exits(1).says(&["read from", "try: "]);
+    std::fs::remove_file(&parts[1]).unwrap();
+    nibble(&["inspect", arg(&parts[0])]).exits(1).says(&["tiny-BF16-00002-of-00002.gguf"]);
+    // The name for a part leaves out its number.
+    nibble_in(dir.path(), &["quantize", arg(&whole), "--dry-run", "--allow-requantize"]).exits(0).prints(&["whole-Q4_K_M.gguf"]);
 }
 
 #[test]

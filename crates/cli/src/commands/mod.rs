@@ -50,6 +50,7 @@ pub fn program() -> Command {
                 .short('q')
                 .long("quiet")
                 .global(true)
+                .display_order(900)
                 .action(ArgAction::SetTrue)
                 .help("No progress and no notes on stderr; warnings and errors stay"),
         );
