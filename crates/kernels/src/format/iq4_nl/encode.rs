@@ -1,4 +1,4 @@
-//! IQ4_NL encoder.
+//! IQ4_NL encoder: one scale a block by `search::linear` over the table of levels.
 
 use crate::format::common::pack_nibbles32;
 use crate::search::grid::{Iq4, evenly};

@@ -1,4 +1,4 @@
-//! IQ4_XS encoder.
+//! IQ4_XS encoder: eight signed scales of six bits by `search::linear` over the table of levels.
 
 use crate::format::common::pack_nibbles32;
 use crate::search::grid::{Iq4, byte, evenly};

@@ -1,4 +1,4 @@
-//! Q2_K encoder.
+//! Q2_K encoder: sixteen scales and offsets of four bits by `search::affine`.
 
 use crate::format::common::pack_pairs;
 use crate::search::{

@@ -1,4 +1,4 @@
-//! Q3_K encoder.
+//! Q3_K encoder: sixteen signed scales of six bits by `search::linear`.
 
 use crate::format::common::pack_pairs;
 use crate::search::grid::{Integers, byte, evenly};

@@ -1,4 +1,4 @@
-//! Q4_0 encoder.
+//! Q4_0 encoder: one scale a block by `search::linear`, either sign.
 
 use crate::format::common::pack_nibbles32;
 use crate::search::grid::{Integers, evenly};

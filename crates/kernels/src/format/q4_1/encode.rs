@@ -1,4 +1,4 @@
-//! Q4_1 encoder.
+//! Q4_1 encoder: a scale and an offset a block by `search::affine`.
 
 use crate::format::common::pack_nibbles32;
 use crate::search::{self, Encoder, Lanes, Weighting, affine, grid::evenly, lanes::Plain};

@@ -1,4 +1,4 @@
-//! Q4_K encoder.
+//! Q4_K encoder: eight scales and offsets of six bits by `search::affine`.
 
 use crate::format::common::{pack_nibbles64, pack_scales_mins_k4};
 use crate::search::{

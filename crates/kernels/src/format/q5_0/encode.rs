@@ -1,4 +1,4 @@
-//! Q5_0 encoder.
+//! Q5_0 encoder: one scale a block by `search::linear`, either sign; the fifth bits apart.
 
 use crate::format::common::{pack_fifth_bits, pack_nibbles32};
 use crate::search::grid::{Integers, evenly};

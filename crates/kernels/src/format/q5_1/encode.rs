@@ -1,4 +1,4 @@
-//! Q5_1 encoder.
+//! Q5_1 encoder: a scale and an offset a block by `search::affine`; the fifth bits apart.
 
 use crate::format::common::{pack_fifth_bits, pack_nibbles32};
 use crate::search::{self, Encoder, Lanes, Weighting, affine, grid::evenly, lanes::Plain};

@@ -1,4 +1,4 @@
-//! Q5_K encoder.
+//! Q5_K encoder: eight scales and offsets of six bits by `search::affine`; the fifth bits apart.
 
 use crate::format::common::{pack_nibbles64, pack_scales_mins_k4};
 use crate::search::{

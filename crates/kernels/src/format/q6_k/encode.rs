@@ -1,4 +1,4 @@
-//! Q6_K encoder.
+//! Q6_K encoder: sixteen signed scales of eight bits by `search::linear`.
 
 use crate::search::grid::{Integers, byte, evenly};
 use crate::search::{self, Encoder, Lanes, Weighting, lanes::Plain, linear};

@@ -1,4 +1,4 @@
-//! Q8_0 encoder.
+//! Q8_0 encoder: one scale a block by `search::linear`. Codes stay within +-127: products negate them in eight bits.
 
 use crate::search::grid::{Integers, evenly};
 use crate::search::{self, Encoder, Lanes, Weighting, lanes::Plain, linear};
