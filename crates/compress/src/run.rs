@@ -21,6 +21,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// every thread busy to the end of a tensor.
 const PIECE: usize = 1 << 18;
 
+/// Bytes before a piece that are given back again with it.
+const SLACK: usize = 1 << 18;
+
 /// How far a run is.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress<'a> {
@@ -174,7 +177,9 @@ pub(crate) fn release(source: &Source, step: &Step, rows: &Range<usize>) {
         // Rows that move within their head, and the parts of an NF4 weight, are given back when all of them have been read.
         Some((format, bytes)) if step.permute.is_none() => {
             let size = |rows: usize| rows * cols / format.block_len * format.block_bytes;
-            source.checkpoint().release_part(&step.stored, size(rows.start)..size(rows.end).min(bytes.len()));
+            // Whole pages only are given back, and a read of the next rows brings neighbours in again: so a little more than these rows.
+            let start = if rows.end == count { 0 } else { size(rows.start).saturating_sub(SLACK) };
+            source.checkpoint().release_part(&step.stored, start..size(rows.end).min(bytes.len()));
         }
         _ if rows.end == count => source.checkpoint().release(&step.stored),
         _ => {}
