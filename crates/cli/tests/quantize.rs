@@ -33,7 +33,7 @@ fn every_type_is_written_inspected_and_run() {
         let report = nibble(&["inspect", arg(&file), "--json"]).exits(0).json();
         assert_eq!(report["declared_type"], recipe.name, "{report}");
         assert_eq!(report["parameters"], 5_770_496 + report_rope_freqs(&report), "{}", recipe.name);
-        words(&file, "2");
+        words(&file, "4");
         std::fs::remove_file(&file).unwrap();
     }
 }

@@ -6,6 +6,8 @@ use std::io::Read;
 use std::process::Stdio;
 
 use common::{arg, big_sparse, clothes, command, nibble, nibble_reading, tiny};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 #[test]
 fn greedy_and_seeded_answers_do_not_depend_on_threads() {
@@ -160,4 +162,21 @@ fn a_file_that_shrinks_while_it_is_mapped_ends_with_74() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(74), "{stderr}");
     assert!(stderr.contains("model.safetensors"), "{stderr}");
+}
+
+#[test]
+fn ctrl_c_ends_an_answer_with_130() {
+    let mut child = command(&["run", arg(&tiny()), "--raw", "--temp", "100", "--top-k", "0", "--seed", "1", "Once upon a time"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut some = [0; 4];
+    let mut out = child.stdout.take().unwrap();
+    out.read_exact(&mut some).unwrap();
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
+    let mut rest = vec![];
+    out.read_to_end(&mut rest).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(130), ""));
 }

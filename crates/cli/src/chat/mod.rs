@@ -90,7 +90,7 @@ pub fn start(options: &Options, console: &Console) -> Result<()> {
                         // The conversation goes on as if the message had not been sent.
                         turns.pop();
                         terminal::line_to_stderr(&format!("error: {}", hints::chain(&error)));
-                        terminal::line_to_stderr("try: /clear to begin anew, or a shorter message");
+                        terminal::line_to_stderr("try: /clear to begin anew, a shorter message, or a larger --ctx at the start");
                     }
                 }
             }
