@@ -122,7 +122,9 @@ fn blocks_of_every_format_run_the_same_on_any_threads_and_kernels() {
     let n = if common::emulated() { 2 } else { 9 };
     let exact = logits(folder.path(), n, Options::default());
     let spread = exact.iter().map(|x| x.abs()).fold(0.0, f32::max);
-    for format in FORMATS.iter().filter(|f| f.gguf_id.is_some()) {
+    // Encoding takes its time under emulation, where the kernels have tests of their own for every format.
+    let few = ["F16", "Q4_0", "Q8_0", "Q4_K"];
+    for format in FORMATS.iter().filter(|f| f.gguf_id.is_some() && (!common::emulated() || few.contains(&f.name))) {
         let path = folder.path().join("model.gguf");
         let (metadata, tensors) = convert(&source, format);
         write(&path, &metadata, &tensors);

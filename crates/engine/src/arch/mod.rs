@@ -30,7 +30,7 @@ pub struct Arch {
     pub metadata: fn(&Config) -> Vec<(String, Meta)>,
     /// Every tensor: names, shape, permutation.
     pub tensors: fn(&Config) -> Vec<TensorSpec>,
-    /// Layer `i` as plain data for [`crate::layer`].
+    /// Layer `i` as plain data for `layer.rs`.
     pub layer: fn(&Config, usize) -> LayerSpec,
 }
 
@@ -134,7 +134,7 @@ pub enum Activation {
     SwiGlu,
 }
 
-/// One layer as plain data. Only [`crate::layer`] reads it, so an architecture that this can describe needs no code of its own.
+/// One layer as plain data. Only `layer.rs` reads it, so an architecture that this can describe needs no code of its own.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LayerSpec {
     /// Query heads.

@@ -33,7 +33,7 @@ pub struct Rope {
     pub theta: f32,
     /// Elements of a head that are rotated, even.
     pub dims: usize,
-    /// True: pair i is (x[2i], x[2i+1]), as GGUF's permuted rows want it. False: (x[i], x[i + dims/2]), as Hugging Face stores the rows.
+    /// True: pair i is `(x[2i], x[2i+1])`, as GGUF's permuted rows want it. False: `(x[i], x[i + dims/2])`, as Hugging Face stores the rows.
     pub interleaved: bool,
     /// The stretching.
     pub scaling: RopeScaling,
