@@ -40,11 +40,14 @@ fn sum<const N: usize, const L: usize>(m: &Matrix<N, L>) -> [f32; L] {
 /// Weighted least squares of one lane; with `below`, the offset is at most 0.
 #[inline(always)]
 fn solve(w: f32, x: f32, q: f32, qq: f32, xq: f32, below: bool) -> (f32, f32) {
+    // Everything is computed and then selected: a branch would keep the lanes out of a vector.
     let determinant = w * qq - q * q;
     // Where all codes are equal (or nearly, in f32) scale and offset cannot be told apart.
     let inv = if determinant > 1e-5 * w * qq { 1.0 / determinant } else { 0.0 };
     let (scale, offset) = ((w * xq - x * q) * inv, (qq * x - q * xq) * inv);
-    if below && (offset > 0.0 || inv == 0.0) { (xq * inverse(qq), 0.0) } else { (scale, offset) }
+    let without = xq * inverse(qq);
+    let pinned = below & ((offset > 0.0) | (inv == 0.0));
+    (if pinned { without } else { scale }, if pinned { 0.0 } else { offset })
 }
 
 /// Step 1: the best scale and offset of each lane; codes reach `levels + delta` for each delta in turn.
@@ -84,7 +87,7 @@ fn fits<const N: usize, const L: usize>(
         for l in 0..L {
             let (scale, offset) = solve(totals.w[l], totals.x[l], q[l], qq[l], xq[l], below);
             let gain = scale * xq[l] + offset * totals.x[l];
-            let better = gain > best[l] && scale > 0.0;
+            let better = (gain > best[l]) & (scale > 0.0);
             best[l] = if better { gain } else { best[l] };
             fit.scale[l] = if better { scale } else { fit.scale[l] };
             fit.offset[l] = if better { offset } else { fit.offset[l] };
