@@ -132,11 +132,12 @@ fn without_generation(source: &str) -> String {
     while let Some(at) = rest.find("{%") {
         let (before, tag) = rest.split_at(at);
         out.push_str(before);
-        let Some(end) = tag.find("%}") else {
+        // The end is looked for after the two characters of the beginning: in `{%}` it has none.
+        let Some(end) = tag[2..].find("%}") else {
             rest = tag;
             break;
         };
-        let (tag, after) = tag.split_at(end + 2);
+        let (tag, after) = tag.split_at(2 + end + 2);
         let inner = &tag[2..tag.len() - 2];
         let name = inner.trim_matches(['-', '+']).trim();
         match name {
@@ -268,6 +269,13 @@ mod tests {
         let p = unmark("ab<\u{fdd0}x\u{fdd0}>c", '\u{fdd0}');
         assert_eq!((p.text.as_str(), p.literal.len(), p.literal[0].clone()), ("ab<x>c", 1, 2..5));
         assert_eq!(unmark("plain", '\u{fdd0}'), Prompt::special("plain"));
+    }
+
+    #[test]
+    fn a_tag_that_begins_and_ends_with_one_sign_is_a_fault() {
+        for source in ["{%}", "{%}{% if x %}", "a{%} %}"] {
+            assert!(matches!(Template::new(source, "", ""), Err(TextError::Template { .. })), "{source}");
+        }
     }
 
     #[test]
