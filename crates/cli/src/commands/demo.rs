@@ -127,7 +127,7 @@ fn open(path: &Path) -> Result<Model> {
     Ok(Model::open(path, nibble_engine::Options { context: Some(1024), ..nibble_engine::Options::default() })?)
 }
 
-/// log p of every token of the vocabulary after each token of the text but the last: [position][vocabulary].
+/// log p of every token of the vocabulary after each token of the text but the last: one row a position.
 fn log_probabilities(model: &Model, tokens: &[u32]) -> Result<Vec<Vec<f32>>> {
     let mut rows = vec![];
     model.session()?.feed_each(&tokens[..tokens.len() - 1], &mut |_, logits| {
