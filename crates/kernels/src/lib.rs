@@ -1,6 +1,6 @@
 //! Block formats, and the loops over blocks. The only home of SIMD. No files, threads, allocation or models.
 //!
-//! Read in this order: [`format`] (what a block is: one folder a format, the byte layout first), [`Tile`] (a block unpacked), [`dot`] (the
+//! Read in this order: [`mod@format`] (what a block is: one folder a format, the byte layout first), [`Tile`] (a block unpacked), [`dot`] (the
 //! products, written once an instruction set and an activation type), [`Chosen`] (the only door to them), [`ops`] (what a layer needs besides).
 //!
 //! Every instruction set gives the same bits. The integer part of a product is exact in any order; the floating-point part is accumulated in

@@ -5,7 +5,7 @@
 //! | 0 | 4 | absmax, f32 |
 //! | 4 | 32 | qs: byte j holds element 2j in the HIGH nibble, element 2j + 1 in the low one |
 //!
-//! y = CODES[q] * absmax.
+//! y = `CODES[q] * absmax`.
 //!
 //! bitsandbytes keeps these two in separate tensors (and may quantize absmax itself to 8 bits: "double quantization", 4.127 bits a weight). This block is
 //! our arrangement in memory; the values are the same bits. No GGUF type holds it. The table is not linear, so products are done in f32.
