@@ -27,7 +27,7 @@ ggml = ctypes.CDLL(str(pathlib.Path(os.environ["NIBBLE_PEERS_LLAMA"]) / "libggml
 ggml.ggml_quantize_chunk.restype = ctypes.c_size_t
 ggml.ggml_quantize_chunk.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p] + 3 * [ctypes.c_int64] + [ctypes.c_void_p]
 
-# One super-block out of each of the tensors of four layers, so that every kind of tensor is there.
+# One super-block out of each of the tensors of five layers and the embedding, so that every kind of tensor is there.
 x = [x[256 * 40 : 256 * 41] for name, x in encode_error.tensors(ROOT / "models/tiny/model.safetensors") if "layers.5" not in name]
 x = np.ascontiguousarray(np.concatenate(x))
 out = struct.pack("<I", x.size) + (x.view(np.uint32) >> 16).astype(np.uint16).tobytes() + struct.pack("<I", len(encode_error.TYPES))
