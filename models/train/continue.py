@@ -1,6 +1,6 @@
 """Continue a small Llama checkpoint on plain text (see --help), as a Hugging Face directory.
 
-Starts from an existing checkpoint of train_fixture.py's shape (same tokenizer, so held-out bits per byte stay comparable), and anneals the learning
+Starts from an existing checkpoint of begin.py's shape (same tokenizer, so held-out bits per byte stay comparable), and anneals the learning
 rate to nothing by the wall clock. Stories weigh more than their size, so that the model tells one."""
 import argparse, json, math, os, shutil, time
 import torch

@@ -59,20 +59,14 @@ impl Vocab {
             Some(Value::String(template)) => Some(template.clone()),
             _ => None,
         };
+        let algorithm = Algorithm::SentencePiece { prefix: Prefix::EACH, collapse: false, split: false, quiet_user_defined: false };
         let vocab = Vocab {
-            algorithm: Algorithm::SentencePiece { prefix: Prefix::EACH, collapse: false, split: false, quiet_user_defined: false },
-            tokens: tokens.to_vec(),
-            types,
-            scores: Vec::new(),
-            scores_from_merges: false,
-            merges: Vec::new(),
-            added: Vec::new(),
             ids,
-            more_ends: Vec::new(),
             add_bos: read.get("add_bos_token")?,
             add_eos: read.get("add_eos_token")?,
             add_space_prefix: read.get("add_space_prefix")?,
             chat_template,
+            ..Vocab::new(algorithm, tokens.to_vec(), types)
         };
         // The tables below index by token: lengths must agree first.
         let vocab = vocab.check(file)?;

@@ -2,7 +2,7 @@
 
 use super::pretokenize::{self, Step};
 use super::tokenizer::byte_token;
-use super::{Added, Algorithm, PreTokenizer, Prefix, SpecialIds, TextError, TokenType, Vocab, read_gguf};
+use super::{Added, Algorithm, PreTokenizer, Prefix, TextError, TokenType, Vocab, read_gguf};
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
@@ -150,21 +150,7 @@ impl Vocab {
                 }
             }
         }
-        let mut vocab = Vocab {
-            algorithm,
-            tokens,
-            types,
-            scores: Vec::new(),
-            scores_from_merges: false,
-            merges: Vec::new(),
-            added: Vec::new(),
-            ids: SpecialIds::default(),
-            more_ends: Vec::new(),
-            add_bos: None,
-            add_eos: None,
-            add_space_prefix: None,
-            chat_template: None,
-        };
+        let mut vocab = Vocab::new(algorithm, tokens, types);
         let flags = json.added_tokens.iter().filter(|a| a.lstrip || a.rstrip || a.single_word);
         vocab.added = flags.map(|a| Added { id: a.id, lstrip: a.lstrip, rstrip: a.rstrip, single_word: a.single_word }).collect();
         let pairs = json.model.merges.0.iter().map(|m| match m {

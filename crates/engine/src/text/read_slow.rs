@@ -1,6 +1,6 @@
 //! Vocabulary from vocab.json and merges.txt, the files of GPT-2's own tokenizer.
 
-use super::{Algorithm, SpecialIds, TextError, TokenType, Vocab, pretokenize, read_gguf};
+use super::{Algorithm, TextError, TokenType, Vocab, pretokenize, read_gguf};
 use std::collections::BTreeMap;
 
 impl Vocab {
@@ -35,21 +35,8 @@ impl Vocab {
             *text = format!("[PAD{i}]");
             types[i] = TokenType::Unused;
         }
-        let mut out = Vocab {
-            algorithm: Algorithm::ByteLevel { pre: row, ignore_merges: row.ignore_merges },
-            tokens,
-            types,
-            scores: Vec::new(),
-            scores_from_merges: false,
-            merges: Vec::new(),
-            added: Vec::new(),
-            ids: SpecialIds::default(),
-            more_ends: Vec::new(),
-            add_bos: None,
-            add_eos: None,
-            add_space_prefix: None,
-            chat_template: None,
-        };
+        let algorithm = Algorithm::ByteLevel { pre: row, ignore_merges: row.ignore_merges };
+        let mut out = Vocab::new(algorithm, tokens, types);
         // `str::lines` takes CRLF too. The first line may be a version.
         let lines: Vec<&str> = merges.lines().filter(|l| !l.is_empty() && !l.starts_with("#version")).collect();
         out.merges = read_gguf::parse_merges(&out, &lines)

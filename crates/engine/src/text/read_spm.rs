@@ -158,21 +158,8 @@ impl Vocab {
             ..SpecialIds::default()
         };
         let prefix = if set.dummy_prefix { Prefix::EACH } else { Prefix::NONE };
-        let vocab = Vocab {
-            algorithm: Algorithm::SentencePiece { prefix, collapse: set.collapse, split: false, quiet_user_defined: true },
-            tokens,
-            types,
-            scores,
-            scores_from_merges: false,
-            merges: Vec::new(),
-            added: Vec::new(),
-            ids,
-            more_ends: Vec::new(),
-            add_bos: None,
-            add_eos: None,
-            add_space_prefix: None,
-            chat_template: None,
-        };
+        let algorithm = Algorithm::SentencePiece { prefix, collapse: set.collapse, split: false, quiet_user_defined: true };
+        let vocab = Vocab { scores, ids, ..Vocab::new(algorithm, tokens, types) };
         vocab.check(file)
     }
 }

@@ -169,6 +169,25 @@ const END_TEXTS: &[&str] = &[
 ];
 
 impl Vocab {
+    /// Tokens and what each is, and nothing else said: no scores, merges, roles or template.
+    pub(super) fn new(algorithm: Algorithm, tokens: Vec<String>, types: Vec<TokenType>) -> Vocab {
+        Vocab {
+            algorithm,
+            tokens,
+            types,
+            scores: Vec::new(),
+            scores_from_merges: false,
+            merges: Vec::new(),
+            added: Vec::new(),
+            ids: SpecialIds::default(),
+            more_ends: Vec::new(),
+            add_bos: None,
+            add_eos: None,
+            add_space_prefix: None,
+            chat_template: None,
+        }
+    }
+
     /// Number of tokens.
     pub fn len(&self) -> usize {
         self.tokens.len()
