@@ -1,6 +1,6 @@
 //! A format with the kernel that this CPU runs: capability as a value.
 
-use crate::dot::{Job, Kernel};
+use crate::dot::{Job, Kernel, MANY};
 use crate::{Format, Isa};
 
 /// A format's kernel that the CPU is known to run. It can only be made by asking the CPU, so its methods are safe, and the one call of an
@@ -67,6 +67,6 @@ impl Chosen {
         assert_eq!(out.len(), w.len() / row_bytes * tokens, "products of {} rows and {tokens} tokens", w.len() / row_bytes);
         let job = Job { format: self.format, unpack: self.kernel.unpack, w, row_bytes, acts, act_bytes, tokens };
         // SAFETY: `self` was made by asking the CPU for `kernel.isa`, which is all that the kernel needs; lengths are checked above.
-        unsafe { (self.kernel.matmul)(&job, out) }
+        unsafe { if tokens < MANY { (self.kernel.few)(&job, out) } else { (self.kernel.many)(&job, out) } }
     }
 }

@@ -9,19 +9,22 @@ pub enum Isa {
     Scalar,
     /// x86-64 with AVX2 and F16C (Haswell, 2013; Zen, 2017). FMA is not used: it would change the bits.
     Avx2,
+    /// x86-64 with AVX-512 (F, BW, DQ, VL) and VNNI (Cascade Lake, 2019; Zen 4, 2022), and all of AVX2.
+    Avx512Vnni,
     /// Base Armv8 NEON: every aarch64 CPU.
     Neon,
 }
 
 impl Isa {
     /// All that exist, best first.
-    pub const ALL: &'static [Isa] = &[Isa::Avx2, Isa::Neon, Isa::Scalar];
+    pub const ALL: &'static [Isa] = &[Isa::Avx512Vnni, Isa::Avx2, Isa::Neon, Isa::Scalar];
 
     /// The name in lower case, as `NIBBLE_REQUIRE_ISA` of the tests spells it.
     pub fn name(self) -> &'static str {
         match self {
             Isa::Scalar => "scalar",
             Isa::Avx2 => "avx2",
+            Isa::Avx512Vnni => "avx512vnni",
             Isa::Neon => "neon",
         }
     }
@@ -33,6 +36,15 @@ impl Isa {
             Isa::Scalar => true,
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("f16c"),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Vnni => {
+                Isa::Avx2.available()
+                    && std::arch::is_x86_feature_detected!("avx512f")
+                    && std::arch::is_x86_feature_detected!("avx512bw")
+                    && std::arch::is_x86_feature_detected!("avx512dq")
+                    && std::arch::is_x86_feature_detected!("avx512vl")
+                    && std::arch::is_x86_feature_detected!("avx512vnni")
+            }
             // NEON is part of the aarch64 baseline: no question to ask.
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => true,

@@ -31,15 +31,23 @@ pub(crate) mod scalar;
 /// Tokens that share one unpacked tile: 32 accumulators of 16 lanes are 2 KiB of stack.
 pub const TOKENS: usize = 32;
 
+/// From this many tokens on [`Kernel::many`] runs.
+pub const MANY: usize = 8;
+
+/// All products of a [`Job`] into `out`, [rows, tokens]. Unsafe because the CPU must have the kernel's instruction set.
+pub type Driver = unsafe fn(&Job<'_>, &mut [f32]);
+
 /// The loops of one format for one instruction set.
 #[derive(Debug)]
 pub struct Kernel {
-    /// The instruction set that both functions need.
+    /// The instruction set that all its functions need.
     pub isa: Isa,
     /// Unpacks whole blocks of a row, at most a tile.
     pub unpack: unsafe fn(&[u8], &mut Tile),
-    /// The driver for the format's activations.
-    pub matmul: unsafe fn(&Job<'_>, &mut [f32]),
+    /// The driver for the format's activations where tokens are few: the weights' way from memory is what takes the time.
+    pub few: Driver,
+    /// The driver for [`MANY`] tokens and more: arithmetic is what takes the time, and unpacking is shared. Often the same as `few`.
+    pub many: Driver,
 }
 
 /// One product, its lengths checked by [`crate::Chosen::matmul`].

@@ -68,7 +68,7 @@ pub fn encode_on<E: Encoder>(isa: Isa, x: &[f32], importance: Option<&[f32]>, ou
     assert_eq!(out.len(), x.len() / E::LEN * E::BYTES, "bytes for {} elements of {}", x.len(), E::NAME);
     assert!(importance.is_none_or(|w| w.len() == x.len()), "one importance an element of {}", E::NAME);
     #[cfg(target_arch = "x86_64")]
-    if isa == Isa::Avx2 && isa.available() {
+    if isa != Isa::Scalar && Isa::Avx2.available() {
         // SAFETY: the CPU has AVX2, which is all that the function needs.
         return unsafe { avx2::<E>(x, importance, out) };
     }

@@ -27,9 +27,9 @@ pub static F16: Format = Format {
     encode: encode::encode,
     kernels: &[
         #[cfg(target_arch = "x86_64")]
-        Kernel { isa: Isa::Avx2, unpack: avx2::unpack, matmul: dot::avx2::floats },
+        Kernel { isa: Isa::Avx2, unpack: avx2::unpack, few: dot::avx2::floats, many: dot::avx2::floats },
         #[cfg(target_arch = "aarch64")]
-        Kernel { isa: Isa::Neon, unpack: scalar::unpack, matmul: dot::neon::floats },
-        Kernel { isa: Isa::Scalar, unpack: scalar::unpack, matmul: dot::scalar::floats },
+        Kernel { isa: Isa::Neon, unpack: scalar::unpack, few: dot::neon::floats, many: dot::neon::floats },
+        Kernel { isa: Isa::Scalar, unpack: scalar::unpack, few: dot::scalar::floats, many: dot::scalar::floats },
     ],
 };

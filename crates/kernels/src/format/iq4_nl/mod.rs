@@ -31,9 +31,9 @@ pub static IQ4_NL: Format = Format {
     encode: encode::encode,
     kernels: &[
         #[cfg(target_arch = "x86_64")]
-        Kernel { isa: Isa::Avx2, unpack: avx2::unpack, matmul: dot::avx2::blocks32 },
+        Kernel { isa: Isa::Avx2, unpack: avx2::unpack, few: dot::avx2::blocks32, many: dot::avx2::blocks32 },
         #[cfg(target_arch = "aarch64")]
-        Kernel { isa: Isa::Neon, unpack: neon::unpack, matmul: dot::neon::blocks32 },
-        Kernel { isa: Isa::Scalar, unpack: scalar::unpack, matmul: dot::scalar::blocks32 },
+        Kernel { isa: Isa::Neon, unpack: neon::unpack, few: dot::neon::blocks32, many: dot::neon::blocks32 },
+        Kernel { isa: Isa::Scalar, unpack: scalar::unpack, few: dot::scalar::blocks32, many: dot::scalar::blocks32 },
     ],
 };

@@ -33,9 +33,9 @@ pub static Q6_K: Format = Format {
     encode: encode::encode,
     kernels: &[
         #[cfg(target_arch = "x86_64")]
-        Kernel { isa: Isa::Avx2, unpack: avx2::unpack, matmul: dot::avx2::blocks256 },
+        Kernel { isa: Isa::Avx2, unpack: avx2::unpack, few: dot::avx2::blocks256, many: dot::avx2::blocks256 },
         #[cfg(target_arch = "aarch64")]
-        Kernel { isa: Isa::Neon, unpack: neon::unpack, matmul: dot::neon::blocks256 },
-        Kernel { isa: Isa::Scalar, unpack: scalar::unpack, matmul: dot::scalar::blocks256 },
+        Kernel { isa: Isa::Neon, unpack: neon::unpack, few: dot::neon::blocks256, many: dot::neon::blocks256 },
+        Kernel { isa: Isa::Scalar, unpack: scalar::unpack, few: dot::scalar::blocks256, many: dot::scalar::blocks256 },
     ],
 };
