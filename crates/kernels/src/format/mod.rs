@@ -6,6 +6,8 @@ use crate::{Activation, Kernel};
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod bf16;
 pub(crate) mod common;
 mod f16;
