@@ -63,7 +63,7 @@ fn main() {
             let mut best = [f64::INFINITY; 3];
             for pieces in memory.chunks_exact(3 * rows * row) {
                 let [a, b, c] = [0, 1, 2].map(|i| &pieces[i * rows * row..][..rows * row]);
-                let times = [seconds(|| drop(std::hint::black_box(read(a)))), product(b, 1), product(c, 4)];
+                let times = [seconds(|| _ = std::hint::black_box(read(a))), product(b, 1), product(c, 4)];
                 best.iter_mut().zip(times).for_each(|(best, time)| *best = best.min(time));
             }
             // Weights that stay in the second-level cache: how fast it would go if memory were no limit.

@@ -2,24 +2,24 @@
 
 use std::arch::x86_64::*;
 
-use crate::dot::avx512::{Heads, by_thirty_two, columns, load16, low_halves, twice_words};
+use crate::dot::avx512::{Heads, by_thirty_two, columns, load16, low_halves, unsigned_words};
 
 /// The heads of Q4_K and Q5_K: the sixteen bytes at 0 are d, dmin and the packed scales of `common::words_k4`, here of sixteen blocks at once.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512dq")]
-pub fn heads_k4(blocks: &[u8], stride: usize) -> Heads {
-    let [d, a, b, c] = columns(blocks, stride, 0);
+pub fn heads_k4<const STRIDE: usize>(blocks: &[u8]) -> Heads {
+    let [d, a, b, c] = columns::<STRIDE, 0>(blocks);
     let (six, four, two) = (_mm512_set1_epi8(0x3f), _mm512_set1_epi8(0x0f), _mm512_set1_epi8(0x30));
     // Bits 6 and 7 of each byte to bits 4 and 5.
     let high = |x: __m512i| _mm512_and_si512(_mm512_srli_epi16::<2>(x), two);
     let mins = [_mm512_and_si512(b, six), _mm512_or_si512(_mm512_and_si512(_mm512_srli_epi16::<4>(c), four), high(b))];
     let scales = [_mm512_and_si512(a, six), _mm512_or_si512(_mm512_and_si512(c, four), high(a))];
-    let (p, q) = (twice_words(mins[0]), twice_words(mins[1]));
+    let ([p, q], [r, s], zero) = (unsigned_words(mins[0]), unsigned_words(mins[1]), _mm512_setzero_si512());
     Heads {
         d: low_halves(d),
         m: low_halves(_mm512_srli_epi32::<16>(d)),
-        words: [p[0], p[1], p[2], p[3], q[0], q[1], q[2], q[3]],
-        scales: [scales[0], scales[1], _mm512_setzero_si512(), _mm512_setzero_si512()],
+        words: [p, q, r, s, zero, zero, zero, zero],
+        scales: [scales[0], scales[1], zero, zero],
     }
 }
 

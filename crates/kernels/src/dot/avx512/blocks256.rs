@@ -24,7 +24,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{FEW, GROUP, columns, load64, prefetch, reduce, sums16};
+use super::{FEW, GROUP, add_words, columns, load64, prefetch, reduce, sums16};
 use crate::activation::{HEADER, TILE_BYTES};
 use crate::dot::Job;
 use crate::tile::TILE;
@@ -33,24 +33,13 @@ use crate::tile::TILE;
 /// turned again for each row.
 const KEPT: usize = 32;
 
-/// What the sums of activations are multiplied by.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Sums {
-    /// Nothing: signed codes that are multiplied as such.
-    Nothing,
-    /// Scales times the bias: taken off the integer sum.
-    Bias,
-    /// Offsets: taken off with a factor of their own.
-    Mins,
-}
-
 /// What is read of sixteen blocks at once. Lane b is of block b.
 pub struct Heads {
     /// d.
     pub d: __m512,
     /// dmin; zero for a format without.
     pub m: __m512,
-    /// By [`Sums`]: for sub-blocks of 16 number 2i and 2i + 1, pairs of 16 bits.
+    /// What sums of activations are multiplied by, pairs of 16 bits, as [`Blocks256::WORDS`] says: offsets, or scales times the bias of the codes.
     pub words: [__m512i; 8],
     /// Scales, if they are not unpacked with the block: as the format likes.
     pub scales: [__m512i; 4],
@@ -77,8 +66,7 @@ impl Block for Small {
         let products = |i: usize| _mm512_dpbusd_epi32(_mm512_setzero_si512(), self.codes[i], load64(codes, 64 * i));
         let low = _mm512_packs_epi32(products(0), products(1));
         let high = _mm512_packs_epi32(products(2), products(3));
-        let sum = _mm512_dpwssd_epi32(_mm512_setzero_si512(), low, self.scales[0]);
-        _mm512_dpwssd_epi32(sum, high, self.scales[1])
+        add_words(add_words(_mm512_setzero_si512(), low, self.scales[0]), high, self.scales[1])
     }
 }
 
@@ -100,7 +88,7 @@ impl Block for Signed {
         for i in 0..4 {
             let a = load64(codes, 64 * i);
             let a = _mm512_mask_sub_epi8(a, self.negative[i], _mm512_setzero_si512(), a);
-            sum = _mm512_dpwssd_epi32(sum, _mm512_maddubs_epi16(self.codes[i], a), self.scales[i]);
+            sum = add_words(sum, _mm512_maddubs_epi16(self.codes[i], a), self.scales[i]);
         }
         sum
     }
@@ -112,8 +100,10 @@ pub trait Blocks256 {
     type Block: Block;
     /// Bytes of a block.
     const BYTES: usize;
-    /// What `Heads::words` is for.
-    const SUMS: Sums;
+    /// Of [`Heads::words`]: 8 hold the words of sub-blocks of 16 number 2i and 2i + 1, 4 those of sub-blocks of 32. None: signed codes.
+    const WORDS: usize;
+    /// Whether the words are offsets: their sum is taken off with a factor of its own, not from the integer sum.
+    const OFFSET: bool;
     /// At most sixteen blocks' heads.
     unsafe fn heads(blocks: &[u8]) -> Heads;
     /// Block b of the group.
@@ -166,14 +156,7 @@ pub fn unsigned_words(bytes: __m512i) -> [__m512i; 2] {
     [words::<0, 1>(bytes), words::<2, 3>(bytes)]
 }
 
-/// Each byte of each dword as two equal words, unsigned: what belongs to 32 codes stands for two sub-blocks of 16.
-#[inline]
-#[target_feature(enable = "avx512bw")]
-pub fn twice_words(bytes: __m512i) -> [__m512i; 4] {
-    [words::<0, 0>(bytes), words::<1, 1>(bytes), words::<2, 2>(bytes), words::<3, 3>(bytes)]
-}
-
-/// As [`unsigned_words`], of signed bytes, times `2^UP`.
+/// The same of signed bytes, times `2^UP`.
 #[inline]
 #[target_feature(enable = "avx512bw")]
 pub fn signed_words<const UP: u32>(bytes: __m512i) -> [__m512i; 2] {
@@ -186,16 +169,25 @@ pub fn signed_words<const UP: u32>(bytes: __m512i) -> [__m512i; 2] {
 #[derive(Clone, Copy)]
 struct Turned {
     d: __m512,
+    /// Pairs of sums of 16 codes, or of 32, as [`Blocks256::WORDS`] says.
     sums: [__m512i; 8],
 }
 
-/// `tiles`: at most sixteen.
-#[inline]
+/// `tiles`: at most sixteen. Never inlined: it is for once a call, and rows longer than what is kept are rare.
+#[inline(never)]
 #[target_feature(enable = "avx512bw,avx512dq")]
-fn turned(tiles: &[u8]) -> Turned {
-    let [d, ..] = columns(tiles, TILE_BYTES, 0);
-    let ([a, b, c, d_], [e, f, g, h]) = (columns(tiles, TILE_BYTES, 32), columns(tiles, TILE_BYTES, 48));
-    Turned { d: _mm512_castsi512_ps(d), sums: [a, b, c, d_, e, f, g, h] }
+fn turned(tiles: &[u8], words: usize) -> Turned {
+    let [d, ..] = columns::<TILE_BYTES, 0>(tiles);
+    let (low, high) = (columns::<TILE_BYTES, 32>(tiles), columns::<TILE_BYTES, 48>(tiles));
+    let mut sums = [low[0], low[1], low[2], low[3], high[0], high[1], high[2], high[3]];
+    if words == 4 {
+        for i in 0..4 {
+            let pair = |x| _mm512_madd_epi16(x, _mm512_set1_epi16(1));
+            // At most 32 * 127: two fit in a dword.
+            sums[i] = _mm512_mask_blend_epi16(0xaaaa_aaaa, pair(sums[2 * i]), _mm512_slli_epi32::<16>(pair(sums[2 * i + 1])));
+        }
+    }
+    Turned { d: _mm512_castsi512_ps(d), sums }
 }
 
 /// The driver.
@@ -223,7 +215,7 @@ fn pass<F: Blocks256, const ONE: bool>(job: &Job<'_>, first: usize, count: usize
     };
     let mut kept = [Turned { d: _mm512_setzero_ps(), sums: [_mm512_setzero_si512(); 8] }; KEPT];
     for (i, kept) in kept.iter_mut().enumerate().take(count * groups) {
-        *kept = turned(tiles(i / groups, i % groups));
+        *kept = turned(tiles(i / groups, i % groups), F::WORDS);
     }
     let mut sums = [[_mm512_setzero_si512(); GROUP]; FEW];
     for (w, out) in job.w.chunks_exact(job.row_bytes).zip(out.chunks_exact_mut(job.tokens)) {
@@ -243,8 +235,15 @@ fn pass<F: Blocks256, const ONE: bool>(job: &Job<'_>, first: usize, count: usize
             }
             let present = 0xffff_u16 >> (GROUP - blocks.len() / F::BYTES);
             for (t, (sums, lanes)) in sums[..count].iter().zip(&mut lanes).enumerate() {
-                let turned = if t * groups + g < KEPT { kept[t * groups + g] } else { turned(tiles(t, g)) };
-                *lanes = _mm512_mask_add_ps(*lanes, present, *lanes, contribution::<F>(&heads, sums, &turned));
+                let fresh;
+                let turned = match kept.get(t * groups + g) {
+                    Some(kept) => kept,
+                    None => {
+                        fresh = turned(tiles(t, g), F::WORDS);
+                        &fresh
+                    }
+                };
+                *lanes = _mm512_mask_add_ps(*lanes, present, *lanes, contribution::<F>(&heads, sums, turned));
             }
         }
         for (out, lanes) in out[first..][..count].iter_mut().zip(lanes) {
@@ -259,20 +258,14 @@ fn pass<F: Blocks256, const ONE: bool>(job: &Job<'_>, first: usize, count: usize
 fn contribution<F: Blocks256>(heads: &Heads, sums: &[__m512i; GROUP], turned: &Turned) -> __m512 {
     let mut isum = sums16(sums);
     let mut msum = _mm512_setzero_si512();
-    if F::SUMS != Sums::Nothing {
-        let mut other = _mm512_setzero_si512();
-        for (i, (&words, &sums)) in heads.words.iter().zip(&turned.sums).enumerate() {
-            // Two chains: one of eight would be forty cycles long.
-            let sum = if i % 2 == 0 { &mut msum } else { &mut other };
-            *sum = _mm512_dpwssd_epi32(*sum, words, sums);
-        }
-        msum = _mm512_add_epi32(msum, other);
+    for i in 0..F::WORDS {
+        msum = add_words(msum, heads.words[i], turned.sums[i]);
     }
-    if F::SUMS == Sums::Bias {
+    if F::WORDS > 0 && !F::OFFSET {
         isum = _mm512_sub_epi32(isum, msum);
     }
     let product = _mm512_mul_ps(_mm512_mul_ps(heads.d, turned.d), _mm512_cvtepi32_ps(isum));
-    if F::SUMS == Sums::Mins {
+    if F::OFFSET {
         return _mm512_sub_ps(product, _mm512_mul_ps(_mm512_mul_ps(heads.m, turned.d), _mm512_cvtepi32_ps(msum)));
     }
     product

@@ -20,7 +20,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{FEW, GROUP, load16, load64, prefetch, reduce, sums4};
+use super::{FEW, GROUP, load16, load64, prefetch, reduce, reload, sums4};
 use crate::activation::{HEADER, TILE_BYTES};
 use crate::dot::Job;
 
@@ -113,7 +113,7 @@ pub fn bits(two: &[u8], stride: usize, at: usize) -> __mmask64 {
 /// Eight vectors of two blocks each to one: lane b is the sum of the dwords of block b.
 #[inline]
 #[target_feature(enable = "avx512bw")]
-fn sums8(p: &[__m512i; 8]) -> __m512i {
+fn sums8(p: [__m512i; 8]) -> __m512i {
     let (a, b) = (sums4(p[0], p[1], p[2], p[3]), sums4(p[4], p[5], p[6], p[7]));
     let sums = _mm512_add_epi32(_mm512_shuffle_i32x4::<0b10_00_10_00>(a, b), _mm512_shuffle_i32x4::<0b11_01_11_01>(a, b));
     // Now the even blocks 0 to 6, the odd ones 1 to 7, the even ones 8 to 14, the odd ones.
@@ -172,14 +172,14 @@ fn pass<F: Blocks32, const ONE: bool>(job: &Job<'_>, first: usize, count: usize,
     let mut kept = [_mm512_setzero_si512(); KEPT];
     if F::BIAS != 0 {
         for (i, kept) in kept.iter_mut().enumerate().take(count * groups) {
-            *kept = biased::<F>(tiles(i / groups, i % groups));
+            *kept = biased(tiles(i / groups, i % groups), F::BIAS);
         }
     }
+    // The end of a row, filled up with blocks of zeros.
+    let mut end = [0u8; GROUP * LONGEST];
     for (w, out) in job.w.chunks_exact(job.row_bytes).zip(out.chunks_exact_mut(job.tokens)) {
         let mut lanes = [_mm512_setzero_ps(); FEW];
         for (g, blocks) in w.chunks(GROUP * F::BYTES).enumerate() {
-            // The end of a row is filled up with blocks of zeros.
-            let mut end = [0u8; GROUP * LONGEST];
             let present = 0xffff_u16 >> (GROUP - blocks.len() / F::BYTES);
             let blocks = if blocks.len() < GROUP * F::BYTES {
                 end[..blocks.len()].copy_from_slice(blocks);
@@ -190,6 +190,7 @@ fn pass<F: Blocks32, const ONE: bool>(job: &Job<'_>, first: usize, count: usize,
             };
             // SAFETY: this function's instructions are those that the format's functions need.
             let [d, m] = unsafe { F::scales(blocks) };
+            let blocks = reload(blocks);
             let mut codes = [_mm512_setzero_si512(); 8];
             for (codes, two) in codes.iter_mut().zip(blocks.chunks_exact(2 * F::BYTES)) {
                 // SAFETY: as above.
@@ -197,10 +198,11 @@ fn pass<F: Blocks32, const ONE: bool>(job: &Job<'_>, first: usize, count: usize,
             }
             for (t, lanes) in lanes[..count].iter_mut().enumerate() {
                 let act = tiles(t, g);
-                let mut isum = products(&codes, act);
+                let p = |i: usize| _mm512_dpbusd_epi32(_mm512_setzero_si512(), codes[i], act.codes(i));
+                let mut isum = sums8([p(0), p(1), p(2), p(3), p(4), p(5), p(6), p(7)]);
                 if F::BIAS != 0 {
                     let at = t * groups + g;
-                    isum = _mm512_sub_epi32(isum, if at < KEPT { kept[at] } else { biased::<F>(act) });
+                    isum = _mm512_sub_epi32(isum, if at < KEPT { kept[at] } else { biased(act, F::BIAS) });
                 }
                 let mut product = _mm512_mul_ps(_mm512_mul_ps(d, act.floats(0)), _mm512_cvtepi32_ps(isum));
                 if F::OFFSET {
@@ -215,17 +217,10 @@ fn pass<F: Blocks32, const ONE: bool>(job: &Job<'_>, first: usize, count: usize,
     }
 }
 
-/// Lane b: the sum of the products of block b.
-#[inline]
+/// Lane b: the bias times the sum of the activations of block b. Never inlined: rows longer than what is kept are rare.
+#[inline(never)]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn products(codes: &[__m512i; 8], act: Tiles<'_>) -> __m512i {
-    let p = |i: usize| _mm512_dpbusd_epi32(_mm512_setzero_si512(), codes[i], act.codes(i));
-    sums8(&[p(0), p(1), p(2), p(3), p(4), p(5), p(6), p(7)])
-}
-
-/// Lane b: the bias times the sum of the activations of block b.
-#[inline]
-#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn biased<F: Blocks32>(act: Tiles<'_>) -> __m512i {
-    _mm512_mullo_epi32(products(&[_mm512_set1_epi8(1); 8], act), _mm512_set1_epi32(F::BIAS))
+fn biased(act: Tiles<'_>, bias: i32) -> __m512i {
+    let p = |i: usize| _mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_set1_epi8(1), act.codes(i));
+    _mm512_mullo_epi32(sums8([p(0), p(1), p(2), p(3), p(4), p(5), p(6), p(7)]), _mm512_set1_epi32(bias))
 }

@@ -19,6 +19,7 @@
 //!
 //! Up to [`FEW`] tokens share an unpacked block while it is in registers: each adds only its own products.
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 
 mod blocks256;
@@ -26,8 +27,8 @@ mod blocks32;
 mod floats;
 
 pub(crate) use blocks32::{Blocks32, bits, blocks32, nibbles};
-pub(crate) use blocks256::{Blocks256, Heads, Signed, Small, Sums, blocks256};
-pub(crate) use blocks256::{by_sixteen, by_thirty_two, signed_words, twice_words, unsigned_words};
+pub(crate) use blocks256::{Blocks256, Heads, Signed, Small, blocks256};
+pub(crate) use blocks256::{by_sixteen, by_thirty_two, signed_words, unsigned_words};
 pub(crate) use floats::{Floats, floats};
 
 /// Tokens of one pass over the weights.
@@ -47,6 +48,29 @@ fn prefetch(bytes: &[u8]) {
         // Whatever the address, this reads nothing that the program could see, and cannot fault.
         _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().wrapping_add(AHEAD + line).cast());
     }
+}
+
+/// The same bytes; the compiler no longer knows that they are. What it knows of one load it uses for the next that overlaps: it builds 32 bytes of codes
+/// with four shuffles from the 64 that were loaded for the scales in them, where a load is free.
+#[inline(always)]
+fn reload(bytes: &[u8]) -> &[u8] {
+    let mut from = bytes.as_ptr();
+    // SAFETY: no instruction at all: the address stays what it is.
+    unsafe { asm!("/* {0} */", inout(reg) from, options(pure, nomem, nostack, preserves_flags)) };
+    // SAFETY: the address and the length of `bytes`.
+    unsafe { std::slice::from_raw_parts(from, bytes.len()) }
+}
+
+/// `sum + a * b` in 16 bits, pairs added. As the instruction itself: the compiler takes the intrinsic apart into a product and a sum, which has less latency,
+/// but here the ports are what is short.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512vnni")]
+fn add_words(mut sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
+    // SAFETY: registers only, and the function has the instruction's feature.
+    unsafe {
+        asm!("vpdpwssd {0}, {1}, {2}", inout(zmm_reg) sum, in(zmm_reg) a, in(zmm_reg) b, options(pure, nomem, nostack, preserves_flags))
+    };
+    sum
 }
 
 /// Sixteen bytes at an offset.
@@ -133,25 +157,34 @@ fn reduce(lanes: __m512) -> f32 {
     _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)))
 }
 
-/// 16 bytes at `at` of each of `n` blocks of `stride` bytes, turned: dword i of block b is lane b of vector i. Blocks past the last count as zero.
+/// 16 bytes at AT of each of at most sixteen blocks of STRIDE bytes, turned: dword i of block b is lane b of vector i. Blocks past the last count as zero.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512dq")]
-pub(crate) fn columns(blocks: &[u8], stride: usize, at: usize) -> [__m512i; 4] {
-    let four = |a, b, c, d| {
-        let x = _mm512_inserti32x4::<1>(_mm512_castsi128_si512(a), b);
-        _mm512_inserti32x4::<3>(_mm512_inserti32x4::<2>(x, c), d)
-    };
-    // Vector k holds blocks k, k + 4, k + 8, k + 12: so the turned lanes are in order.
-    if blocks.len() >= GROUP * stride {
-        let blocks = &blocks[..GROUP * stride];
-        let part = |b: usize| load16(blocks, b * stride + at);
-        let v = |k: usize| four(part(k), part(k + 4), part(k + 8), part(k + 12));
-        turn(v(0), v(1), v(2), v(3))
-    } else {
-        let part = |b: usize| if b * stride < blocks.len() { load16(blocks, b * stride + at) } else { _mm_setzero_si128() };
-        let v = |k: usize| four(part(k), part(k + 4), part(k + 8), part(k + 12));
-        turn(v(0), v(1), v(2), v(3))
+pub(crate) fn columns<const STRIDE: usize, const AT: usize>(blocks: &[u8]) -> [__m512i; 4] {
+    if blocks.len() < GROUP * STRIDE {
+        return columns_of_end(blocks, STRIDE, AT);
     }
+    let blocks = &blocks[..GROUP * STRIDE];
+    let part = |b: usize| load16(blocks, b * STRIDE + AT);
+    // Vector k holds blocks k, k + 4, k + 8, k + 12: so the turned lanes are in order. An insertion from memory needs no shuffle.
+    let four = |k: usize| {
+        let x = _mm512_inserti32x4::<1>(_mm512_castsi128_si512(part(k)), part(k + 4));
+        _mm512_inserti32x4::<3>(_mm512_inserti32x4::<2>(x, part(k + 8)), part(k + 12))
+    };
+    turn(four(0), four(1), four(2), four(3))
+}
+
+/// [`columns`] at the end of a row.
+#[inline(never)]
+#[target_feature(enable = "avx512bw,avx512dq")]
+fn columns_of_end(blocks: &[u8], stride: usize, at: usize) -> [__m512i; 4] {
+    let mut parts = [_mm_setzero_si128(); GROUP];
+    for (b, block) in blocks.chunks_exact(stride).enumerate() {
+        parts[b % 4 * 4 + b / 4] = load16(block, at);
+    }
+    // SAFETY: four times four vectors of 16 bytes; the loads have no alignment.
+    let four = |k: usize| unsafe { _mm512_loadu_si512(parts[4 * k..4 * k + 4].as_ptr().cast()) };
+    turn(four(0), four(1), four(2), four(3))
 }
 
 /// Turns the 4 by 4 dwords of each 128 bits. Twice gives back what was.

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use crate::dot::avx512::{Blocks256, Heads, Signed, Sums, columns, halves, low_halves, nibbles};
+use crate::dot::avx512::{Blocks256, Heads, Signed, columns, halves, low_halves, nibbles};
 use crate::format::avx512::{dword, look_up};
 use crate::format::common::IQ4_VALUES;
 
@@ -40,12 +40,13 @@ pub struct Blocks;
 impl Blocks256 for Blocks {
     type Block = Signed;
     const BYTES: usize = 136;
-    const SUMS: Sums = Sums::Nothing;
+    const WORDS: usize = 0;
+    const OFFSET: bool = false;
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
     unsafe fn heads(blocks: &[u8]) -> Heads {
-        let head = columns(blocks, Self::BYTES, 0);
+        let head = columns::<{ Self::BYTES }, 0>(blocks);
         let (low, high) = (head[1], _mm512_srli_epi32::<16>(head[0]));
         Heads {
             d: low_halves(head[0]),

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use crate::dot::avx512::{Blocks256, Heads, Small, Sums, by_sixteen, columns, halves, load16, low_halves, twice32, unsigned_words};
+use crate::dot::avx512::{Blocks256, Heads, Small, by_sixteen, columns, halves, load16, low_halves, twice32, unsigned_words};
 
 /// See [`Blocks256`].
 pub struct Blocks;
@@ -10,16 +10,17 @@ pub struct Blocks;
 impl Blocks256 for Blocks {
     type Block = Small;
     const BYTES: usize = 84;
-    const SUMS: Sums = Sums::Mins;
+    const WORDS: usize = 8;
+    const OFFSET: bool = true;
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
     unsafe fn heads(blocks: &[u8]) -> Heads {
         let mins = |x: __m512i| unsigned_words(_mm512_and_si512(_mm512_srli_epi16::<4>(x), _mm512_set1_epi8(15)));
-        let [a, b, c, d] = columns(blocks, Self::BYTES, 0);
+        let [a, b, c, d] = columns::<{ Self::BYTES }, 0>(blocks);
         let (a, b, c, d) = (mins(a), mins(b), mins(c), mins(d));
         // The last of the block's bytes.
-        let [.., scales] = columns(blocks, Self::BYTES, Self::BYTES - 16);
+        let [.., scales] = columns::<{ Self::BYTES }, { Self::BYTES - 16 }>(blocks);
         Heads {
             d: low_halves(scales),
             m: low_halves(_mm512_srli_epi32::<16>(scales)),

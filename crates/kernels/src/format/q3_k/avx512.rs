@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use crate::dot::avx512::{Blocks256, Heads, Small, Sums, by_sixteen, columns, halves, low_halves, signed_words, turn, twice32};
+use crate::dot::avx512::{Blocks256, Heads, Small, by_sixteen, columns, halves, low_halves, signed_words, turn, twice32};
 use crate::format::avx512::{high_bits, sixteen_of};
 
 /// See [`Blocks256`].
@@ -11,13 +11,14 @@ pub struct Blocks;
 impl Blocks256 for Blocks {
     type Block = Small;
     const BYTES: usize = 110;
-    const SUMS: Sums = Sums::Bias;
+    const WORDS: usize = 8;
+    const OFFSET: bool = false;
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
     unsafe fn heads(blocks: &[u8]) -> Heads {
         // Two bytes of codes, the twelve of the scales, d: moved down by two bytes they are the three words of `common::words_q3`.
-        let [x, y, z, d] = columns(blocks, Self::BYTES, 94);
+        let [x, y, z, d] = columns::<{ Self::BYTES }, 94>(blocks);
         let joined = |low, high| _mm512_or_si512(_mm512_srli_epi32::<16>(low), _mm512_slli_epi32::<16>(high));
         let (a, b, high) = (joined(x, y), joined(y, z), joined(z, d));
         let (four, two) = (_mm512_set1_epi8(0x0f), _mm512_set1_epi8(0x30));

@@ -1,6 +1,6 @@
 //! Q4_K with AVX-512.
 
-use crate::dot::avx512::{Blocks256, Heads, Small, Sums, low_then_high, twice32};
+use crate::dot::avx512::{Blocks256, Heads, Small, low_then_high, twice32};
 use crate::format::avx512::{heads_k4, scales_k4};
 
 /// See [`Blocks256`].
@@ -9,12 +9,13 @@ pub struct Blocks;
 impl Blocks256 for Blocks {
     type Block = Small;
     const BYTES: usize = 144;
-    const SUMS: Sums = Sums::Mins;
+    const WORDS: usize = 4;
+    const OFFSET: bool = true;
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
     unsafe fn heads(blocks: &[u8]) -> Heads {
-        heads_k4(blocks, Self::BYTES)
+        heads_k4::<{ Self::BYTES }>(blocks)
     }
 
     #[inline]

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use crate::dot::avx512::{Blocks256, Heads, Small, Sums, by_sixteen, columns, halves, halves_at, load16, load64, signed_words, twice32};
+use crate::dot::avx512::{Blocks256, Heads, Small, by_sixteen, columns, halves, halves_at, load16, load64, signed_words, twice32};
 
 /// See [`Blocks256`].
 pub struct Blocks;
@@ -10,12 +10,13 @@ pub struct Blocks;
 impl Blocks256 for Blocks {
     type Block = Small;
     const BYTES: usize = 210;
-    const SUMS: Sums = Sums::Bias;
+    const WORDS: usize = 8;
+    const OFFSET: bool = false;
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
     unsafe fn heads(blocks: &[u8]) -> Heads {
-        let [a, b, c, d] = columns(blocks, Self::BYTES, 192).map(|bytes| signed_words::<5>(bytes));
+        let [a, b, c, d] = columns::<{ Self::BYTES }, 192>(blocks).map(|bytes| signed_words::<5>(bytes));
         Heads {
             d: halves_at(blocks, Self::BYTES, 208),
             m: _mm512_setzero_ps(),
