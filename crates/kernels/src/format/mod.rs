@@ -29,6 +29,8 @@ pub(crate) mod q5_k;
 pub(crate) mod q6_k;
 pub(crate) mod q8_0;
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx2::load16;
 pub use bf16::BF16;
 pub use f16::F16;
 pub use f32::F32;
