@@ -18,15 +18,19 @@ const BYTES: usize = 128 << 20;
 /// Bytes of a piece: about a thread's share of a matrix, and less than a millisecond.
 const PIECE: usize = 1 << 20;
 
-/// Sum of all words: the least that can be done with memory. Four cache lines at a time in independent sums.
+/// Sum of all words: the least that can be done with memory. In four places at once, as the products do it: one place alone is read more slowly.
 fn read(w: &[u8]) -> u64 {
-    let mut sums = [0u64; 32];
-    for words in w.chunks_exact(256) {
-        for (sum, word) in sums.iter_mut().zip(words.chunks_exact(8)) {
-            *sum = sum.wrapping_add(u64::from_le_bytes(word.try_into().expect("eight bytes")));
+    let quarter = w.len() / 4 / 64 * 64;
+    let [a, b, c, d] = [0, 1, 2, 3].map(|i| w[i * quarter..][..quarter].chunks_exact(64));
+    let mut sums = [[0u64; 8]; 4];
+    for (((a, b), c), d) in a.zip(b).zip(c).zip(d) {
+        for (sums, line) in sums.iter_mut().zip([a, b, c, d]) {
+            for (sum, word) in sums.iter_mut().zip(line.chunks_exact(8)) {
+                *sum = sum.wrapping_add(u64::from_le_bytes(word.try_into().expect("eight bytes")));
+            }
         }
     }
-    sums.iter().fold(0, |a, b| a ^ b)
+    sums.iter().flatten().fold(0, |a, b| a ^ b)
 }
 
 fn seconds(f: impl FnOnce()) -> f64 {

@@ -14,11 +14,14 @@ use std::arch::x86_64::*;
 
 use super::load;
 use crate::activation::{HEADER, TILE_BYTES};
-use crate::dot::Job;
+use crate::dot::{Job, strips};
 use crate::tile::TILE;
 
 /// Most tokens that go one by one.
 pub(super) const PASSES: usize = 3;
+
+/// Rows side by side.
+pub(super) const ROWS: usize = 4;
 
 /// Blocks of a group.
 const GROUP: usize = 8;
@@ -27,6 +30,7 @@ const GROUP: usize = 8;
 const KEPT: usize = 48;
 
 /// What is read of eight blocks at once. Lane b is of block b.
+#[derive(Clone, Copy)]
 pub struct Heads {
     /// d.
     pub d: __m256,
@@ -36,6 +40,14 @@ pub struct Heads {
     pub words: [__m256i; 8],
     /// Scales, if they are not unpacked with the block: as the format likes.
     pub scales: [__m256i; 2],
+}
+
+impl Heads {
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn zero() -> Self {
+        Heads { d: _mm256_setzero_ps(), m: _mm256_setzero_ps(), words: [_mm256_setzero_si256(); 8], scales: [_mm256_setzero_si256(); 2] }
+    }
 }
 
 /// A format's part. The functions are unsafe because the CPU must have AVX2 and F16C.
@@ -74,18 +86,28 @@ pub fn few256<F: Few256>(job: &Job<'_>, out: &mut [f32]) {
     for (i, kept) in kept.iter_mut().enumerate().take(job.tokens * groups) {
         *kept = turned(tiles(i / groups, i % groups), F::WORDS);
     }
-    for (w, out) in job.w.chunks_exact(job.row_bytes).zip(out.chunks_exact_mut(job.tokens)) {
-        for (t, out) in out.iter_mut().enumerate() {
-            let mut lanes = [_mm256_setzero_ps(); 2];
-            for (g, blocks) in w.chunks(GROUP * F::BYTES).enumerate() {
-                // SAFETY: this function's instructions are those that the format's functions need.
-                let heads = unsafe { F::heads(blocks) };
+    strips(job, |rows: [usize; ROWS], w| {
+        for t in 0..job.tokens {
+            let mut lanes = [[_mm256_setzero_ps(); 2]; ROWS];
+            for g in 0..groups {
+                // Loops and no `map` or `from_fn`: those are the library's, without the instruction set, and what they call is not inlined.
+                let (from, to) = (g * GROUP * F::BYTES, ((g + 1) * GROUP * F::BYTES).min(job.row_bytes));
+                let mut heads = [Heads::zero(); ROWS];
+                for (heads, w) in heads.iter_mut().zip(w) {
+                    // SAFETY: this function's instructions are those that the format's functions need.
+                    *heads = unsafe { F::heads(&w[from..to]) };
+                }
                 let tiles = tiles(t, g);
-                let mut sums = [_mm256_setzero_si256(); GROUP];
-                for (b, (block, tile)) in blocks.chunks_exact(F::BYTES).zip(tiles.chunks_exact(TILE_BYTES)).enumerate().take(GROUP) {
-                    super::prefetch(block);
-                    // SAFETY: as above.
-                    sums[b] = unsafe { F::product(block, &heads, b, &tile[HEADER..HEADER + TILE]) };
+                let mut sums = [[_mm256_setzero_si256(); GROUP]; ROWS];
+                for (b, tile) in tiles.chunks_exact(TILE_BYTES).enumerate().take(GROUP) {
+                    // A range: four iterators side by side would be kept in memory.
+                    #[allow(clippy::needless_range_loop)]
+                    for r in 0..ROWS {
+                        let block = &w[r][from + b * F::BYTES..][..F::BYTES];
+                        super::prefetch(block);
+                        // SAFETY: as above.
+                        sums[r][b] = unsafe { F::product(block, &heads[r], b, &tile[HEADER..HEADER + TILE]) };
+                    }
                 }
                 let fresh;
                 let turned = match kept.get(t * groups + g) {
@@ -95,12 +117,16 @@ pub fn few256<F: Few256>(job: &Job<'_>, out: &mut [f32]) {
                         &fresh
                     }
                 };
-                // Blocks past the end of the row are zero, and a lane to which zeros are added never is -0.
-                lanes[g % 2] = _mm256_add_ps(lanes[g % 2], contribution::<F>(&heads, &sums, turned));
+                for ((lanes, heads), sums) in lanes.iter_mut().zip(&heads).zip(&sums) {
+                    // Blocks past the end of the row are zero, and a lane to which zeros are added never is -0.
+                    lanes[g % 2] = _mm256_add_ps(lanes[g % 2], contribution::<F>(heads, sums, turned));
+                }
             }
-            *out = super::reduce(lanes);
+            for (row, lanes) in rows.into_iter().zip(lanes) {
+                out[row * job.tokens + t] = super::reduce(lanes);
+            }
         }
-    }
+    });
 }
 
 /// What eight blocks add to eight lanes.

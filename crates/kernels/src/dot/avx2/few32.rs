@@ -9,10 +9,10 @@
 
 use std::arch::x86_64::*;
 
-use super::few256::{PASSES, halves_at, sums8};
+use super::few256::{PASSES, ROWS, halves_at, sums8};
 use super::{load, pairs};
 use crate::activation::{HEADER, TILE_BYTES};
-use crate::dot::Job;
+use crate::dot::{Job, strips};
 
 /// Blocks of a group.
 const GROUP: usize = 8;
@@ -58,42 +58,48 @@ pub fn few32<F: Few32>(job: &Job<'_>, out: &mut [f32]) {
     }
     // The end of a row, filled up with blocks of zeros.
     let mut end = [0u8; GROUP * LONGEST];
-    for (w, out) in job.w.chunks_exact(job.row_bytes).zip(out.chunks_exact_mut(job.tokens)) {
-        for (t, out) in out.iter_mut().enumerate() {
-            let mut lanes = [_mm256_setzero_ps(); 2];
-            for (g, blocks) in w.chunks(GROUP * F::BYTES).enumerate() {
-                let blocks = if blocks.len() < GROUP * F::BYTES {
-                    end[..blocks.len()].copy_from_slice(blocks);
-                    &end[..GROUP * F::BYTES]
-                } else {
-                    super::prefetch(blocks);
-                    blocks
-                };
+    strips(job, |rows: [usize; ROWS], w| {
+        for t in 0..job.tokens {
+            let mut lanes = [[_mm256_setzero_ps(); 2]; ROWS];
+            for g in 0..tiles {
                 let tile = tile(t, g);
-                let mut sums = [_mm256_setzero_si256(); GROUP];
-                for (b, (sum, block)) in sums.iter_mut().zip(blocks.chunks_exact(F::BYTES)).enumerate() {
-                    // SAFETY: this function's instructions are those that the format's functions need.
-                    let codes = unsafe { F::codes(block) };
-                    *sum = _mm256_madd_epi16(pairs(F::OFFSET || F::BIAS != 0, codes, load(tile, HEADER + 32 * b)), _mm256_set1_epi16(1));
+                for (lanes, w) in lanes.iter_mut().zip(w) {
+                    let blocks = &w[g * GROUP * F::BYTES..];
+                    let blocks = if blocks.len() < GROUP * F::BYTES {
+                        end[..blocks.len()].copy_from_slice(blocks);
+                        &end[..GROUP * F::BYTES]
+                    } else {
+                        super::prefetch(&blocks[..GROUP * F::BYTES]);
+                        &blocks[..GROUP * F::BYTES]
+                    };
+                    let mut sums = [_mm256_setzero_si256(); GROUP];
+                    for (b, (sum, block)) in sums.iter_mut().zip(blocks.chunks_exact(F::BYTES)).enumerate() {
+                        // SAFETY: this function's instructions are those that the format's functions need.
+                        let codes = unsafe { F::codes(block) };
+                        let pairs = pairs(F::OFFSET || F::BIAS != 0, codes, load(tile, HEADER + 32 * b));
+                        *sum = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+                    }
+                    let mut isum = sums8(&sums);
+                    if F::BIAS != 0 {
+                        let at = t * tiles + g;
+                        isum = _mm256_sub_epi32(isum, if at < KEPT { kept[at] } else { biased(tile, F::BIAS) });
+                    }
+                    // SAFETY: as above.
+                    let [d, m] = unsafe { F::scales(blocks) };
+                    let da = _mm256_castsi256_ps(load(tile, 0));
+                    let mut product = _mm256_mul_ps(_mm256_mul_ps(d, da), _mm256_cvtepi32_ps(isum));
+                    if F::OFFSET {
+                        product = _mm256_add_ps(product, _mm256_mul_ps(m, _mm256_castsi256_ps(load(tile, 32))));
+                    }
+                    // Blocks past the end of the row are zero, and a lane to which zeros are added never is -0.
+                    lanes[g % 2] = _mm256_add_ps(lanes[g % 2], product);
                 }
-                let mut isum = sums8(&sums);
-                if F::BIAS != 0 {
-                    let at = t * tiles + g;
-                    isum = _mm256_sub_epi32(isum, if at < KEPT { kept[at] } else { biased(tile, F::BIAS) });
-                }
-                // SAFETY: as above.
-                let [d, m] = unsafe { F::scales(blocks) };
-                let da = _mm256_castsi256_ps(load(tile, 0));
-                let mut product = _mm256_mul_ps(_mm256_mul_ps(d, da), _mm256_cvtepi32_ps(isum));
-                if F::OFFSET {
-                    product = _mm256_add_ps(product, _mm256_mul_ps(m, _mm256_castsi256_ps(load(tile, 32))));
-                }
-                // Blocks past the end of the row are zero, and a lane to which zeros are added never is -0.
-                lanes[g % 2] = _mm256_add_ps(lanes[g % 2], product);
             }
-            *out = super::reduce(lanes);
+            for (row, lanes) in rows.into_iter().zip(lanes) {
+                out[row * job.tokens + t] = super::reduce(lanes);
+            }
         }
-    }
+    });
 }
 
 /// Lane b: the bias times the sum of the activations of block b. Never inlined: rows longer than what is kept are rare.

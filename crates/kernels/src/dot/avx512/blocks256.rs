@@ -24,9 +24,9 @@
 
 use std::arch::x86_64::*;
 
-use super::{FEW, GROUP, add_words, columns, load64, prefetch, reduce, sums16};
+use super::{FEW, GROUP, ROWS, ROWS_OF_SEVERAL, add_words, columns, load64, prefetch, reduce, sums16};
 use crate::activation::{HEADER, TILE_BYTES};
-use crate::dot::Job;
+use crate::dot::{Job, strips};
 use crate::tile::TILE;
 
 /// Groups whose turned activations are kept for all rows, over all tokens: one token of 131,072 columns, or seven of 16,384. Those of longer rows are
@@ -34,6 +34,7 @@ use crate::tile::TILE;
 const KEPT: usize = 32;
 
 /// What is read of sixteen blocks at once. Lane b is of block b.
+#[derive(Clone, Copy)]
 pub struct Heads {
     /// d.
     pub d: __m512,
@@ -43,6 +44,14 @@ pub struct Heads {
     pub words: [__m512i; 8],
     /// Scales, if they are not unpacked with the block: as the format likes.
     pub scales: [__m512i; 4],
+}
+
+impl Heads {
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn zero() -> Self {
+        Heads { d: _mm512_setzero_ps(), m: _mm512_setzero_ps(), words: [_mm512_setzero_si512(); 8], scales: [_mm512_setzero_si512(); 4] }
+    }
 }
 
 /// A block in registers. Its functions are unsafe because the CPU must have AVX-512 with VNNI.
@@ -194,19 +203,19 @@ fn turned(tiles: &[u8], words: usize) -> Turned {
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
 pub fn blocks256<F: Blocks256>(job: &Job<'_>, out: &mut [f32]) {
     if job.tokens == 1 {
-        pass::<F, true>(job, 0, 1, out);
+        pass::<F, ROWS, 1>(job, 0, 1, out);
     } else {
         for first in (0..job.tokens).step_by(FEW) {
-            pass::<F, false>(job, first, FEW.min(job.tokens - first), out);
+            pass::<F, ROWS_OF_SEVERAL, FEW>(job, first, FEW.min(job.tokens - first), out);
         }
     }
 }
 
-/// `count` tokens from `first` on; `ONE`: the count is one, known to the compiler.
+/// `count` tokens from `first` on, at most T.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn pass<F: Blocks256, const ONE: bool>(job: &Job<'_>, first: usize, count: usize, out: &mut [f32]) {
-    let count = if ONE { 1 } else { count };
+fn pass<F: Blocks256, const R: usize, const T: usize>(job: &Job<'_>, first: usize, count: usize, out: &mut [f32]) {
+    let count = if T == 1 { 1 } else { count };
     let acts = &job.acts[first * job.act_bytes..][..count * job.act_bytes];
     let groups = job.act_bytes.div_ceil(GROUP * TILE_BYTES);
     let tiles = |t: usize, g: usize| {
@@ -217,24 +226,36 @@ fn pass<F: Blocks256, const ONE: bool>(job: &Job<'_>, first: usize, count: usize
     for (i, kept) in kept.iter_mut().enumerate().take(count * groups) {
         *kept = turned(tiles(i / groups, i % groups), F::WORDS);
     }
-    let mut sums = [[_mm512_setzero_si512(); GROUP]; FEW];
-    for (w, out) in job.w.chunks_exact(job.row_bytes).zip(out.chunks_exact_mut(job.tokens)) {
-        let mut lanes = [_mm512_setzero_ps(); FEW];
-        for (g, blocks) in w.chunks(GROUP * F::BYTES).enumerate() {
-            // SAFETY: this function's instructions are those that the format's functions need.
-            let heads = unsafe { F::heads(blocks) };
-            for (b, block) in blocks.chunks_exact(F::BYTES).enumerate().take(GROUP) {
-                prefetch(block);
-                // SAFETY: as above.
-                let unpacked = unsafe { F::block(block, &heads, b) };
-                for (t, sums) in sums[..count].iter_mut().enumerate() {
-                    let codes = &tiles(t, g)[b * TILE_BYTES + HEADER..][..TILE];
+    let mut sums = [[[_mm512_setzero_si512(); GROUP]; T]; R];
+    strips(job, |rows: [usize; R], w| {
+        let count = if T == 1 { 1 } else { count };
+        let mut lanes = [[_mm512_setzero_ps(); T]; R];
+        for g in 0..groups {
+            // Loops and no `map` or `from_fn`: those are the library's, without the instruction set, and what they call is not inlined.
+            let (from, to) = (g * GROUP * F::BYTES, ((g + 1) * GROUP * F::BYTES).min(job.row_bytes));
+            let mut heads = [Heads::zero(); R];
+            for (heads, w) in heads.iter_mut().zip(w) {
+                // SAFETY: this function's instructions are those that the format's functions need.
+                *heads = unsafe { F::heads(&w[from..to]) };
+            }
+            let present = (to - from) / F::BYTES;
+            for b in 0..present.min(GROUP) {
+                // A range: four iterators side by side would be kept in memory.
+                #[allow(clippy::needless_range_loop)]
+                for r in 0..R {
+                    let block = &w[r][from + b * F::BYTES..][..F::BYTES];
+                    prefetch(block);
                     // SAFETY: as above.
-                    sums[b] = unsafe { unpacked.product(codes) };
+                    let unpacked = unsafe { F::block(block, &heads[r], b) };
+                    for t in 0..count {
+                        let codes = &tiles(t, g)[b * TILE_BYTES + HEADER..][..TILE];
+                        // SAFETY: as above.
+                        sums[r][t][b] = unsafe { unpacked.product(codes) };
+                    }
                 }
             }
-            let present = 0xffff_u16 >> (GROUP - blocks.len() / F::BYTES);
-            for (t, (sums, lanes)) in sums[..count].iter().zip(&mut lanes).enumerate() {
+            let present = 0xffff_u16 >> (GROUP - present);
+            for t in 0..count {
                 let fresh;
                 let turned = match kept.get(t * groups + g) {
                     Some(kept) => kept,
@@ -243,13 +264,18 @@ fn pass<F: Blocks256, const ONE: bool>(job: &Job<'_>, first: usize, count: usize
                         &fresh
                     }
                 };
-                *lanes = _mm512_mask_add_ps(*lanes, present, *lanes, contribution::<F>(&heads, sums, turned));
+                for r in 0..R {
+                    let sum = contribution::<F>(&heads[r], &sums[r][t], turned);
+                    lanes[r][t] = _mm512_mask_add_ps(lanes[r][t], present, lanes[r][t], sum);
+                }
             }
         }
-        for (out, lanes) in out[first..][..count].iter_mut().zip(lanes) {
-            *out = reduce(lanes);
+        for (row, lanes) in rows.into_iter().zip(lanes) {
+            for (out, lanes) in out[row * job.tokens + first..][..count].iter_mut().zip(lanes) {
+                *out = reduce(lanes);
+            }
         }
-    }
+    });
 }
 
 /// What sixteen blocks add to the sixteen lanes.

@@ -7,7 +7,7 @@
 //! for each of the row's groups of sixteen blocks:
 //!     c0..c7 = codes of two blocks each, unsigned
 //!     p0..p7 = products of 64 codes each: dwords 0 to 7 of one block, 8 to 15 of the next       8 vpdpbusd
-//!     isum   = the sums of eight dwords each                                                   22
+//!     isum   = the sums of eight dwords each                                                   22, or 16 for codes of five bits or less
 //!     isum  -= bias * (sum of the activations), made once a call                                1
 //!     lanes += (d * da) * isum (+ m * s)
 //! ```
@@ -15,14 +15,14 @@
 //! fill a port for as long as the products take. Instead one shuffle of 16-bit words per 64 bytes ([`words`]) moves what scales are in them to their lanes:
 //! five for Q4_0.
 //!
-//! Q4_0, instructions a group on the vector ports: 8 * 3 to unpack, 8, 22, 5 for scales and 5 for floats: 64, on two ports 32 cycles. Memory gives a group
-//! of 288 bytes in 40.
+//! Q4_0, instructions a group on the vector ports: 8 * 3 to unpack, 8, 16, 1, 10 for scales (a shuffle and a blend for each load) and 5 for floats: 64, on
+//! two ports 32 cycles. Memory gives a group of 288 bytes in 40.
 
 use std::arch::x86_64::*;
 
-use super::{FEW, GROUP, load16, load64, prefetch, reduce, reload, sums4};
+use super::{FEW, GROUP, ROWS, ROWS_OF_SEVERAL, load16, load64, prefetch, reduce, reload, small_sums4, sums4};
 use crate::activation::{HEADER, TILE_BYTES};
-use crate::dot::Job;
+use crate::dot::{Job, strips};
 
 /// Groups whose sums of activations are kept for all rows, over all tokens. Those of longer rows are made again for each row.
 const KEPT: usize = 128;
@@ -38,6 +38,8 @@ pub trait Blocks32 {
     const BIAS: i32;
     /// Whether a weight is d * q + m.
     const OFFSET: bool;
+    /// Whether the codes (as read, with the bias) are below 32: eight products then fit in 16 bits.
+    const SMALL: bool;
     /// The codes of two blocks.
     unsafe fn codes(two: &[u8]) -> __m512i;
     /// d and m of sixteen blocks: halves that are the first words of each, unless the format says otherwise. Without an offset m counts for nothing.
@@ -113,8 +115,9 @@ pub fn bits(two: &[u8], stride: usize, at: usize) -> __mmask64 {
 /// Eight vectors of two blocks each to one: lane b is the sum of the dwords of block b.
 #[inline]
 #[target_feature(enable = "avx512bw")]
-fn sums8(p: [__m512i; 8]) -> __m512i {
-    let (a, b) = (sums4(p[0], p[1], p[2], p[3]), sums4(p[4], p[5], p[6], p[7]));
+fn sums8<const SMALL: bool>(p: [__m512i; 8]) -> __m512i {
+    let four = |i: usize| if SMALL { small_sums4(p[i], p[i + 1], p[i + 2], p[i + 3]) } else { sums4(p[i], p[i + 1], p[i + 2], p[i + 3]) };
+    let (a, b) = (four(0), four(4));
     let sums = _mm512_add_epi32(_mm512_shuffle_i32x4::<0b10_00_10_00>(a, b), _mm512_shuffle_i32x4::<0b11_01_11_01>(a, b));
     // Now the even blocks 0 to 6, the odd ones 1 to 7, the even ones 8 to 14, the odd ones.
     _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15), sums)
@@ -153,19 +156,19 @@ impl<'a> Tiles<'a> {
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
 pub fn blocks32<F: Blocks32>(job: &Job<'_>, out: &mut [f32]) {
     if job.tokens == 1 {
-        pass::<F, true>(job, 0, 1, out);
+        pass::<F, ROWS, 1>(job, 0, 1, out);
     } else {
         for first in (0..job.tokens).step_by(FEW) {
-            pass::<F, false>(job, first, FEW.min(job.tokens - first), out);
+            pass::<F, ROWS_OF_SEVERAL, FEW>(job, first, FEW.min(job.tokens - first), out);
         }
     }
 }
 
-/// `count` tokens from `first` on; `ONE`: the count is one, known to the compiler.
+/// `count` tokens from `first` on, at most T.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn pass<F: Blocks32, const ONE: bool>(job: &Job<'_>, first: usize, count: usize, out: &mut [f32]) {
-    let count = if ONE { 1 } else { count };
+fn pass<F: Blocks32, const R: usize, const T: usize>(job: &Job<'_>, first: usize, count: usize, out: &mut [f32]) {
+    let count = if T == 1 { 1 } else { count };
     let acts = &job.acts[first * job.act_bytes..][..count * job.act_bytes];
     let groups = job.act_bytes.div_ceil(2 * TILE_BYTES);
     let tiles = |t: usize, g: usize| Tiles::of(&acts[t * job.act_bytes..][..job.act_bytes], g);
@@ -177,44 +180,51 @@ fn pass<F: Blocks32, const ONE: bool>(job: &Job<'_>, first: usize, count: usize,
     }
     // The end of a row, filled up with blocks of zeros.
     let mut end = [0u8; GROUP * LONGEST];
-    for (w, out) in job.w.chunks_exact(job.row_bytes).zip(out.chunks_exact_mut(job.tokens)) {
-        let mut lanes = [_mm512_setzero_ps(); FEW];
-        for (g, blocks) in w.chunks(GROUP * F::BYTES).enumerate() {
-            let present = 0xffff_u16 >> (GROUP - blocks.len() / F::BYTES);
-            let blocks = if blocks.len() < GROUP * F::BYTES {
-                end[..blocks.len()].copy_from_slice(blocks);
-                &end[..GROUP * F::BYTES]
-            } else {
-                prefetch(blocks);
-                blocks
-            };
-            // SAFETY: this function's instructions are those that the format's functions need.
-            let [d, m] = unsafe { F::scales(blocks) };
-            let blocks = reload(blocks);
-            let mut codes = [_mm512_setzero_si512(); 8];
-            for (codes, two) in codes.iter_mut().zip(blocks.chunks_exact(2 * F::BYTES)) {
-                // SAFETY: as above.
-                *codes = unsafe { F::codes(two) };
-            }
-            for (t, lanes) in lanes[..count].iter_mut().enumerate() {
-                let act = tiles(t, g);
-                let p = |i: usize| _mm512_dpbusd_epi32(_mm512_setzero_si512(), codes[i], act.codes(i));
-                let mut isum = sums8([p(0), p(1), p(2), p(3), p(4), p(5), p(6), p(7)]);
-                if F::BIAS != 0 {
-                    let at = t * groups + g;
-                    isum = _mm512_sub_epi32(isum, if at < KEPT { kept[at] } else { biased(act, F::BIAS) });
+    strips(job, |rows: [usize; R], w| {
+        let count = if T == 1 { 1 } else { count };
+        let mut lanes = [[_mm512_setzero_ps(); T]; R];
+        for g in 0..groups {
+            for (lanes, w) in lanes.iter_mut().zip(w) {
+                let blocks = &w[g * GROUP * F::BYTES..];
+                let present = blocks.len() / F::BYTES;
+                let (blocks, present) = if present < GROUP {
+                    end[..blocks.len()].copy_from_slice(blocks);
+                    (&end[..GROUP * F::BYTES], 0xffff_u16 >> (GROUP - present))
+                } else {
+                    prefetch(&blocks[..GROUP * F::BYTES]);
+                    (&blocks[..GROUP * F::BYTES], 0xffff)
+                };
+                // SAFETY: this function's instructions are those that the format's functions need.
+                let [d, m] = unsafe { F::scales(blocks) };
+                let blocks = reload(blocks);
+                let mut codes = [_mm512_setzero_si512(); 8];
+                for (codes, two) in codes.iter_mut().zip(blocks.chunks_exact(2 * F::BYTES)) {
+                    // SAFETY: as above.
+                    *codes = unsafe { F::codes(two) };
                 }
-                let mut product = _mm512_mul_ps(_mm512_mul_ps(d, act.floats(0)), _mm512_cvtepi32_ps(isum));
-                if F::OFFSET {
-                    product = _mm512_add_ps(product, _mm512_mul_ps(m, act.floats(32)));
+                for (t, lanes) in lanes[..count].iter_mut().enumerate() {
+                    let act = tiles(t, g);
+                    let p = |i: usize| _mm512_dpbusd_epi32(_mm512_setzero_si512(), codes[i], act.codes(i));
+                    let p = [p(0), p(1), p(2), p(3), p(4), p(5), p(6), p(7)];
+                    let mut isum = if F::SMALL { sums8::<true>(p) } else { sums8::<false>(p) };
+                    if F::BIAS != 0 {
+                        let at = t * groups + g;
+                        isum = _mm512_sub_epi32(isum, if at < KEPT { kept[at] } else { biased(act, F::BIAS) });
+                    }
+                    let mut product = _mm512_mul_ps(_mm512_mul_ps(d, act.floats(0)), _mm512_cvtepi32_ps(isum));
+                    if F::OFFSET {
+                        product = _mm512_add_ps(product, _mm512_mul_ps(m, act.floats(32)));
+                    }
+                    *lanes = _mm512_mask_add_ps(*lanes, present, *lanes, product);
                 }
-                *lanes = _mm512_mask_add_ps(*lanes, present, *lanes, product);
             }
         }
-        for (out, lanes) in out[first..][..count].iter_mut().zip(lanes) {
-            *out = reduce(lanes);
+        for (row, lanes) in rows.into_iter().zip(lanes) {
+            for (out, lanes) in out[row * job.tokens + first..][..count].iter_mut().zip(lanes) {
+                *out = reduce(lanes);
+            }
         }
-    }
+    });
 }
 
 /// Lane b: the bias times the sum of the activations of block b. Never inlined: rows longer than what is kept are rare.
@@ -222,5 +232,5 @@ fn pass<F: Blocks32, const ONE: bool>(job: &Job<'_>, first: usize, count: usize,
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
 fn biased(act: Tiles<'_>, bias: i32) -> __m512i {
     let p = |i: usize| _mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_set1_epi8(1), act.codes(i));
-    _mm512_mullo_epi32(sums8([p(0), p(1), p(2), p(3), p(4), p(5), p(6), p(7)]), _mm512_set1_epi32(bias))
+    _mm512_mullo_epi32(sums8::<true>([p(0), p(1), p(2), p(3), p(4), p(5), p(6), p(7)]), _mm512_set1_epi32(bias))
 }

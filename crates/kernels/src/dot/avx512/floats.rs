@@ -8,11 +8,8 @@
 
 use std::arch::x86_64::*;
 
-use super::{FEW, load64, prefetch, reduce};
-use crate::dot::Job;
-
-/// Rows side by side.
-const ROWS: usize = 4;
+use super::{FEW, ROWS, load64, prefetch, reduce};
+use crate::dot::{Job, strips};
 
 /// Columns for which a token's turn lasts: 8 KiB of four rows of F16. A multiple of 16.
 const COLUMNS: usize = 1024;
@@ -28,37 +25,28 @@ pub trait Floats {
 /// The driver.
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
 pub fn floats<F: Floats>(job: &Job<'_>, out: &mut [f32]) {
+    let cols = job.row_bytes / F::BYTES;
     for first in (0..job.tokens).step_by(FEW) {
         let count = FEW.min(job.tokens - first);
         let acts = &job.acts[first * job.act_bytes..][..count * job.act_bytes];
-        let mut w = job.w.chunks_exact(ROWS * job.row_bytes);
-        let mut to = out.chunks_exact_mut(ROWS * job.tokens);
-        for (w, out) in (&mut w).zip(&mut to) {
-            rows::<F, ROWS>(job, w, acts, first, out);
-        }
-        for (w, out) in w.remainder().chunks_exact(job.row_bytes).zip(to.into_remainder().chunks_exact_mut(job.tokens)) {
-            rows::<F, 1>(job, w, acts, first, out);
-        }
-    }
-}
-
-/// R rows, of which `out` has the products with all tokens; those of `acts`, from token `first` on, are made.
-#[inline]
-#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn rows<F: Floats, const R: usize>(job: &Job<'_>, w: &[u8], acts: &[u8], first: usize, out: &mut [f32]) {
-    let mut lanes = [[_mm512_setzero_ps(); R]; FEW];
-    let cols = job.row_bytes / F::BYTES;
-    for from in (0..cols).step_by(COLUMNS) {
-        let to = cols.min(from + COLUMNS);
-        let part: [&[u8]; R] = std::array::from_fn(|r| &w[r * job.row_bytes..][from * F::BYTES..to * F::BYTES]);
-        for (act, lanes) in acts.chunks_exact(job.act_bytes).zip(&mut lanes) {
-            *lanes = columns::<F, R>(part, &act[4 * from..], *lanes);
-        }
-    }
-    for (t, lanes) in lanes.iter().enumerate().take(acts.len() / job.act_bytes) {
-        for (r, &lanes) in lanes.iter().enumerate() {
-            out[r * job.tokens + first + t] = reduce(lanes);
-        }
+        strips(job, |rows: [usize; ROWS], w| {
+            let mut lanes = [[_mm512_setzero_ps(); ROWS]; FEW];
+            for from in (0..cols).step_by(COLUMNS) {
+                let to = cols.min(from + COLUMNS);
+                let mut part = w;
+                for (part, w) in part.iter_mut().zip(w) {
+                    *part = &w[from * F::BYTES..to * F::BYTES];
+                }
+                for (act, lanes) in acts.chunks_exact(job.act_bytes).zip(&mut lanes) {
+                    *lanes = columns::<F, ROWS>(part, &act[4 * from..], *lanes);
+                }
+            }
+            for (t, lanes) in lanes[..count].iter().enumerate() {
+                for (row, &lanes) in rows.into_iter().zip(lanes) {
+                    out[row * job.tokens + first + t] = reduce(lanes);
+                }
+            }
+        });
     }
 }
 

@@ -37,8 +37,12 @@ pub(crate) const FEW: usize = super::MANY;
 /// Blocks of a group: as many as there are lanes.
 pub(crate) const GROUP: usize = 16;
 
+/// Rows side by side, for one token and for several (which need more room for sums).
+const ROWS: usize = 4;
+const ROWS_OF_SEVERAL: usize = 2;
+
 /// How far ahead of its use a line is asked for. The hardware's own look-ahead ends at each page of 4 KiB.
-const AHEAD: usize = 2048;
+const AHEAD: usize = 3072;
 
 /// Asks for the lines of `bytes`, [`AHEAD`] further on. An address past the end does nothing.
 #[inline]
@@ -135,6 +139,14 @@ fn add_pairs(a: __m512i, b: __m512i) -> __m512i {
 fn sums4(a: __m512i, b: __m512i, c: __m512i, d: __m512i) -> __m512i {
     let (ab, cd) = (add_pairs(a, b), add_pairs(c, d));
     _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd))
+}
+
+/// [`sums4`] of dwords of which two fit in 16 bits: six instructions and not nine.
+#[inline]
+#[target_feature(enable = "avx512bw")]
+fn small_sums4(a: __m512i, b: __m512i, c: __m512i, d: __m512i) -> __m512i {
+    let pairs = |a, b| _mm512_madd_epi16(_mm512_packs_epi32(a, b), _mm512_set1_epi16(1));
+    pairs(pairs(a, b), pairs(c, d))
 }
 
 /// Sixteen vectors to one: lane i is the sum of the sixteen dwords of vector i. 45 instructions, less than three a vector.

@@ -13,6 +13,7 @@ impl Blocks32 for Blocks {
     const BYTES: usize = 18;
     const BIAS: i32 = 128;
     const OFFSET: bool = false;
+    const SMALL: bool = false;
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]

@@ -13,6 +13,7 @@ impl Blocks32 for Blocks {
     const BYTES: usize = 17;
     const BIAS: i32 = 12;
     const OFFSET: bool = false;
+    const SMALL: bool = true;
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]

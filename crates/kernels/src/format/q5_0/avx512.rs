@@ -11,6 +11,7 @@ impl Blocks32 for Blocks {
     const BYTES: usize = 22;
     const BIAS: i32 = 16;
     const OFFSET: bool = false;
+    const SMALL: bool = true;
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]

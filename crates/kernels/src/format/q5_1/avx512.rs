@@ -11,6 +11,7 @@ impl Blocks32 for Blocks {
     const BYTES: usize = 24;
     const BIAS: i32 = 0;
     const OFFSET: bool = true;
+    const SMALL: bool = true;
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]

@@ -50,9 +50,10 @@ impl Few256 for Blocks {
         for c in 0..4 {
             let qs = load32(block, 48 + 32 * c);
             // Bits 0 and 1 of each byte to bit 4: the two next codes' fifth bits. What comes over from the neighbour is removed.
-            let fifth = [_mm256_slli_epi16::<4>(high), _mm256_slli_epi16::<3>(high)].map(|bits| _mm256_and_si256(bits, sixteen));
-            sum = add_products(sum, _mm256_or_si256(low4(qs), fifth[0]), codes, 64 * c, scale_k4(heads, b, 2 * c));
-            sum = add_products(sum, _mm256_or_si256(high4(qs), fifth[1]), codes, 64 * c + 32, scale_k4(heads, b, 2 * c + 1));
+            let even = _mm256_and_si256(_mm256_slli_epi16::<4>(high), sixteen);
+            let odd = _mm256_and_si256(_mm256_slli_epi16::<3>(high), sixteen);
+            sum = add_products(sum, _mm256_or_si256(low4(qs), even), codes, 64 * c, scale_k4(heads, b, 2 * c));
+            sum = add_products(sum, _mm256_or_si256(high4(qs), odd), codes, 64 * c + 32, scale_k4(heads, b, 2 * c + 1));
             high = _mm256_srli_epi16::<2>(high);
         }
         sum

@@ -16,7 +16,9 @@ impl Blocks256 for Blocks {
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
     unsafe fn heads(blocks: &[u8]) -> Heads {
-        let [a, b, c, d] = columns::<{ Self::BYTES }, 192>(blocks).map(|bytes| signed_words::<5>(bytes));
+        let [a, b, c, d] = columns::<{ Self::BYTES }, 192>(blocks);
+        // Scales times the bias: 2^5.
+        let (a, b, c, d) = (signed_words::<5>(a), signed_words::<5>(b), signed_words::<5>(c), signed_words::<5>(d));
         Heads {
             d: halves_at(blocks, Self::BYTES, 208),
             m: _mm512_setzero_ps(),
