@@ -51,8 +51,8 @@ fn scalar_products_are_within_the_derived_bound() {
 #[test]
 fn every_instruction_set_gives_the_bits_of_the_scalar_product() {
     let mut rng = Rng(2);
-    // One token; a few; a full group; one more than a group. Alignments: even the odd ones.
-    let tokens: &[usize] = if emulated() { &[1, 3] } else { &[1, 2, 5, 32, 33] };
+    // One token; a few; the last count that is few and the first that is many; a full group; one more than a group. Alignments: even the odd ones.
+    let tokens: &[usize] = if emulated() { &[1, 3] } else { &[1, 2, 5, 7, 8, 32, 33] };
     for format in FORMATS {
         let others = rows_of(format);
         for cols in lengths(format) {

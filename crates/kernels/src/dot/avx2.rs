@@ -11,6 +11,9 @@ use super::{Job, walk};
 use crate::activation::{HEADER, TILE_BYTES, f32_at};
 use crate::tile::{TILE, Tile};
 
+pub(crate) mod few256;
+pub(crate) mod few32;
+
 /// Blocks of 32 times Q8_0 activations.
 #[target_feature(enable = "avx2,f16c")]
 pub fn blocks32(job: &Job<'_>, out: &mut [f32]) {
@@ -120,6 +123,25 @@ fn product_floats(tile: &Tile, act: &[u8], lanes: &mut [f32; 16]) {
     }
     store_f32(low, a);
     store_f32(high, b);
+}
+
+/// The fixed tree of [`super::reduce`] on two times eight lanes.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn reduce(lanes: [__m256; 2]) -> f32 {
+    let x = _mm256_add_ps(lanes[0], lanes[1]);
+    let x = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+    let x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+    _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)))
+}
+
+/// Asks for the lines that stand 3 KiB behind those of `bytes`: the hardware's own look-ahead ends at each page of 4 KiB. An address past the end does nothing.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn prefetch(bytes: &[u8]) {
+    for line in (0..bytes.len()).step_by(64) {
+        _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().wrapping_add(3072 + line).cast());
+    }
 }
 
 /// Sum of eight integers.

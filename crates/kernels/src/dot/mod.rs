@@ -24,6 +24,8 @@ use crate::{Format, Isa};
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
 pub(crate) mod scalar;
@@ -79,6 +81,27 @@ pub fn reduce(lanes: &[f32; 16]) -> f32 {
         }
     }
     l[0]
+}
+
+/// Row i of each of R strips of a job's rows, for i from 0 on until every row has been given: `rows(numbers, weights)`.
+///
+/// Memory is read faster in several places at once than in one: the hardware looks ahead in each page of 4 KiB on its own, and in each not far enough. One
+/// thread of a Xeon of 2023 reads 13.6 GB/s in one place, 14.8 in two, 17.7 in four and 17.8 in eight (in a row: taking turns of 128 bytes; with turns of
+/// 2 KiB 16.2). So the drivers for few tokens work on R rows that stand far apart, block by block in turn. Where the number of rows is no multiple of R, the
+/// last row is given more than once: its products are the same each time.
+#[inline(always)]
+pub fn strips<'a, const R: usize>(job: &Job<'a>, mut rows: impl FnMut([usize; R], [&'a [u8]; R])) {
+    let count = job.w.len() / job.row_bytes;
+    let strip = count / R;
+    for i in 0..count.div_ceil(R) {
+        let (mut numbers, mut w) = ([0; R], [&job.w[..0]; R]);
+        for s in 0..R {
+            numbers[s] = if i < strip { s * strip + i } else { (R * strip + s).min(count - 1) };
+            w[s] = &job.w[numbers[s] * job.row_bytes..][..job.row_bytes];
+        }
+        // One call for both cases, so that the body is compiled once and in place.
+        rows(numbers, w);
+    }
 }
 
 /// The walk over rows, tiles and tokens, inlined into each driver so that it is compiled with the driver's instructions.

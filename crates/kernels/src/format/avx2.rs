@@ -3,6 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::common::{words_k4, words_q3};
+use crate::dot::avx2::few256::{Heads, columns, low_halves, words};
 use crate::tile::Tile;
 
 /// Sixteen bytes at an offset.
@@ -136,4 +137,32 @@ pub fn scales_iq4_xs(block: &[u8], scale: &mut [i16; 16]) {
         _mm256_setr_epi16(up(0), up(0), up(1), up(1), up(2), up(2), up(3), up(3), up(4), up(4), up(5), up(5), up(6), up(6), up(7), up(7));
     let top = _mm256_slli_epi16::<4>(_mm256_srli_epi16::<14>(_mm256_mullo_epi16(_mm256_set1_epi16(high), up)));
     store16(scale, _mm256_sub_epi16(_mm256_or_si256(low, top), _mm256_set1_epi16(32)));
+}
+
+/// The heads of Q4_K and Q5_K: the sixteen bytes at 0 are d, dmin and the packed scales of `common::words_k4`, here of eight blocks at once.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+pub fn heads_k4<const STRIDE: usize>(blocks: &[u8]) -> Heads {
+    let [d, a, b, c] = columns::<STRIDE, 0>(blocks);
+    let six = _mm256_set1_epi8(0x3f);
+    // Bits 6 and 7 of each byte to bits 4 and 5.
+    let high = |x: __m256i| _mm256_and_si256(_mm256_srli_epi16::<2>(x), _mm256_set1_epi8(0x30));
+    let mins = [_mm256_and_si256(b, six), _mm256_or_si256(high4(c), high(b))];
+    let zero = _mm256_setzero_si256();
+    Heads {
+        d: low_halves(d),
+        m: low_halves(_mm256_srli_epi32::<16>(d)),
+        words: [words::<0, 1>(mins[0]), words::<2, 3>(mins[0]), words::<0, 1>(mins[1]), words::<2, 3>(mins[1]), zero, zero, zero, zero],
+        scales: [_mm256_and_si256(a, six), _mm256_or_si256(low4(c), high(a))],
+    }
+}
+
+/// The scale of codes 32i to 32i + 31 of block b as [`heads_k4`] left it, in all sixteen words.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn scale_k4(heads: &Heads, b: usize, i: usize) -> __m256i {
+    assert!(b < 8, "lane {b}");
+    // SAFETY: a vector is eight dwords. Read from memory, a broadcast costs no arithmetic.
+    let four = _mm256_set1_epi32(unsafe { *std::ptr::from_ref(&heads.scales[i / 4]).cast::<i32>().add(b) });
+    _mm256_shuffle_epi8(four, _mm256_set1_epi16(0x8000_u16 as i16 | (i % 4) as i16))
 }

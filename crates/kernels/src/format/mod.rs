@@ -6,6 +6,8 @@ use crate::{Activation, Kernel};
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod bf16;
 pub(crate) mod common;
 mod f16;
@@ -27,6 +29,8 @@ pub(crate) mod q5_k;
 pub(crate) mod q6_k;
 pub(crate) mod q8_0;
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx2::load16;
 pub use bf16::BF16;
 pub use f16::F16;
 pub use f32::F32;

@@ -11,6 +11,8 @@ use crate::{Isa, Kernel, activation, dot};
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod encode;
 mod scalar;
 
@@ -25,6 +27,8 @@ pub static BF16: Format = Format {
     decode: scalar::decode,
     encode: encode::encode,
     kernels: &[
+        #[cfg(target_arch = "x86_64")]
+        Kernel { isa: Isa::Avx512Vnni, unpack: avx2::unpack, few: dot::avx512::floats::<avx512::Values>, many: dot::avx2::floats },
         #[cfg(target_arch = "x86_64")]
         Kernel { isa: Isa::Avx2, unpack: avx2::unpack, few: dot::avx2::floats, many: dot::avx2::floats },
         #[cfg(target_arch = "aarch64")]

@@ -14,6 +14,8 @@ use crate::{Isa, Kernel, activation, dot};
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 pub(crate) mod encode;
 #[cfg(target_arch = "aarch64")]
 mod neon;
@@ -31,7 +33,9 @@ pub static IQ4_NL: Format = Format {
     encode: encode::encode,
     kernels: &[
         #[cfg(target_arch = "x86_64")]
-        Kernel { isa: Isa::Avx2, unpack: avx2::unpack, few: dot::avx2::blocks32, many: dot::avx2::blocks32 },
+        Kernel { isa: Isa::Avx512Vnni, unpack: avx2::unpack, few: dot::avx512::blocks32::<avx512::Blocks>, many: dot::avx2::blocks32 },
+        #[cfg(target_arch = "x86_64")]
+        Kernel { isa: Isa::Avx2, unpack: avx2::unpack, few: dot::avx2::few32::few32::<avx2::Blocks>, many: dot::avx2::blocks32 },
         #[cfg(target_arch = "aarch64")]
         Kernel { isa: Isa::Neon, unpack: neon::unpack, few: dot::neon::blocks32, many: dot::neon::blocks32 },
         Kernel { isa: Isa::Scalar, unpack: scalar::unpack, few: dot::scalar::blocks32, many: dot::scalar::blocks32 },

@@ -14,6 +14,8 @@ use crate::{Isa, Kernel, activation, dot};
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 pub(crate) mod encode;
 #[cfg(target_arch = "aarch64")]
 mod neon;
@@ -30,6 +32,8 @@ pub static IQ4_XS: Format = Format {
     decode: scalar::decode,
     encode: encode::encode,
     kernels: &[
+        #[cfg(target_arch = "x86_64")]
+        Kernel { isa: Isa::Avx512Vnni, unpack: avx2::unpack, few: dot::avx512::blocks256::<avx512::Blocks>, many: dot::avx2::blocks256 },
         #[cfg(target_arch = "x86_64")]
         Kernel { isa: Isa::Avx2, unpack: avx2::unpack, few: dot::avx2::blocks256, many: dot::avx2::blocks256 },
         #[cfg(target_arch = "aarch64")]

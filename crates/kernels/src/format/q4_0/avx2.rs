@@ -2,6 +2,7 @@
 
 use std::arch::x86_64::*;
 
+use crate::dot::avx2::few32::{Few32, nibbles};
 use crate::format::avx2::{half_at, nibbles32, store32};
 use crate::tile::Tile;
 
@@ -11,5 +12,21 @@ pub fn unpack(blocks: &[u8], tile: &mut Tile) {
     for (b, block) in blocks.chunks_exact(18).enumerate() {
         tile.d[b] = half_at(block, 0);
         store32(&mut tile.q, 32 * b, _mm256_sub_epi8(nibbles32(block, 2), _mm256_set1_epi8(8)));
+    }
+}
+
+/// For few tokens: see [`Few32`].
+pub struct Blocks;
+
+impl Few32 for Blocks {
+    const BYTES: usize = 18;
+    const BIAS: i32 = 8;
+    const OFFSET: bool = false;
+
+    #[inline]
+    #[target_feature(enable = "avx2,f16c")]
+    unsafe fn codes(block: &[u8]) -> __m256i {
+        let block = &block[..Self::BYTES];
+        nibbles(block, 2)
     }
 }

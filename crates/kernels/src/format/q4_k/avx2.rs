@@ -1,6 +1,11 @@
 //! Q4_K with AVX2.
 
+use std::arch::x86_64::*;
+
+use crate::dot::avx2::few256::{Few256, Heads, add_products};
 use crate::format::avx2::{half_at, high4, load32, low4, scales_mins_k4, store32};
+use crate::format::avx2::{heads_k4, scale_k4};
+use crate::tile::TILE;
 use crate::tile::Tile;
 
 /// Unpacks one block.
@@ -12,5 +17,34 @@ pub fn unpack(block: &[u8], tile: &mut Tile) {
         let qs = load32(block, 16 + 32 * c);
         store32(&mut tile.q, 64 * c, low4(qs));
         store32(&mut tile.q, 64 * c + 32, high4(qs));
+    }
+}
+
+/// For few tokens: see [`Few256`].
+pub struct Blocks;
+
+impl Few256 for Blocks {
+    const BYTES: usize = 144;
+    const WORDS: usize = 4;
+    const OFFSET: bool = true;
+
+    #[inline]
+    #[target_feature(enable = "avx2,f16c")]
+    unsafe fn heads(blocks: &[u8]) -> Heads {
+        heads_k4::<{ Self::BYTES }>(blocks)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,f16c")]
+    unsafe fn product(block: &[u8], heads: &Heads, b: usize, codes: &[u8]) -> __m256i {
+        let block = &block[..Self::BYTES];
+        let codes = &codes[..TILE];
+        let mut sum = _mm256_setzero_si256();
+        for c in 0..4 {
+            let qs = load32(block, 16 + 32 * c);
+            sum = add_products(sum, low4(qs), codes, 64 * c, scale_k4(heads, b, 2 * c));
+            sum = add_products(sum, high4(qs), codes, 64 * c + 32, scale_k4(heads, b, 2 * c + 1));
+        }
+        sum
     }
 }

@@ -16,6 +16,8 @@ use crate::{Isa, Kernel, activation, dot};
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 pub(crate) mod encode;
 #[cfg(target_arch = "aarch64")]
 mod neon;
@@ -33,7 +35,9 @@ pub static Q4_K: Format = Format {
     encode: encode::encode,
     kernels: &[
         #[cfg(target_arch = "x86_64")]
-        Kernel { isa: Isa::Avx2, unpack: avx2::unpack, few: dot::avx2::blocks256, many: dot::avx2::blocks256 },
+        Kernel { isa: Isa::Avx512Vnni, unpack: avx2::unpack, few: dot::avx512::blocks256::<avx512::Blocks>, many: dot::avx2::blocks256 },
+        #[cfg(target_arch = "x86_64")]
+        Kernel { isa: Isa::Avx2, unpack: avx2::unpack, few: dot::avx2::few256::few256::<avx2::Blocks>, many: dot::avx2::blocks256 },
         #[cfg(target_arch = "aarch64")]
         Kernel { isa: Isa::Neon, unpack: neon::unpack, few: dot::neon::blocks256, many: dot::neon::blocks256 },
         Kernel { isa: Isa::Scalar, unpack: scalar::unpack, few: dot::scalar::blocks256, many: dot::scalar::blocks256 },

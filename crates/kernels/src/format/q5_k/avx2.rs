@@ -2,7 +2,10 @@
 
 use std::arch::x86_64::*;
 
+use crate::dot::avx2::few256::{Few256, Heads, add_products};
 use crate::format::avx2::{half_at, high4, load32, low4, scales_mins_k4, store32};
+use crate::format::avx2::{heads_k4, scale_k4};
+use crate::tile::TILE;
 use crate::tile::Tile;
 
 /// Unpacks one block.
@@ -19,5 +22,40 @@ pub fn unpack(block: &[u8], tile: &mut Tile) {
         let qs = load32(block, 48 + 32 * c);
         store32(&mut tile.q, 64 * c, _mm256_or_si256(low4(qs), fifth(2 * c)));
         store32(&mut tile.q, 64 * c + 32, _mm256_or_si256(high4(qs), fifth(2 * c + 1)));
+    }
+}
+
+/// For few tokens: see [`Few256`].
+pub struct Blocks;
+
+impl Few256 for Blocks {
+    const BYTES: usize = 176;
+    const WORDS: usize = 4;
+    const OFFSET: bool = true;
+
+    #[inline]
+    #[target_feature(enable = "avx2,f16c")]
+    unsafe fn heads(blocks: &[u8]) -> Heads {
+        heads_k4::<{ Self::BYTES }>(blocks)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,f16c")]
+    unsafe fn product(block: &[u8], heads: &Heads, b: usize, codes: &[u8]) -> __m256i {
+        let block = &block[..Self::BYTES];
+        let codes = &codes[..TILE];
+        let sixteen = _mm256_set1_epi8(16);
+        let mut high = load32(block, 16);
+        let mut sum = _mm256_setzero_si256();
+        for c in 0..4 {
+            let qs = load32(block, 48 + 32 * c);
+            // Bits 0 and 1 of each byte to bit 4: the two next codes' fifth bits. What comes over from the neighbour is removed.
+            let even = _mm256_and_si256(_mm256_slli_epi16::<4>(high), sixteen);
+            let odd = _mm256_and_si256(_mm256_slli_epi16::<3>(high), sixteen);
+            sum = add_products(sum, _mm256_or_si256(low4(qs), even), codes, 64 * c, scale_k4(heads, b, 2 * c));
+            sum = add_products(sum, _mm256_or_si256(high4(qs), odd), codes, 64 * c + 32, scale_k4(heads, b, 2 * c + 1));
+            high = _mm256_srli_epi16::<2>(high);
+        }
+        sum
     }
 }

@@ -1,5 +1,8 @@
 //! Q8_0 with AVX2.
 
+use std::arch::x86_64::*;
+
+use crate::dot::avx2::few32::Few32;
 use crate::format::avx2::{half_at, load32, store32};
 use crate::tile::Tile;
 
@@ -9,5 +12,21 @@ pub fn unpack(blocks: &[u8], tile: &mut Tile) {
     for (b, block) in blocks.chunks_exact(34).enumerate() {
         tile.d[b] = half_at(block, 0);
         store32(&mut tile.q, 32 * b, load32(block, 2));
+    }
+}
+
+/// For few tokens: see [`Few32`].
+pub struct Blocks;
+
+impl Few32 for Blocks {
+    const BYTES: usize = 34;
+    const BIAS: i32 = 0;
+    const OFFSET: bool = false;
+
+    #[inline]
+    #[target_feature(enable = "avx2,f16c")]
+    unsafe fn codes(block: &[u8]) -> __m256i {
+        let block = &block[..Self::BYTES];
+        load32(block, 2)
     }
 }

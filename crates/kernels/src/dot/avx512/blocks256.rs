@@ -1,0 +1,298 @@
+//! Blocks of 256 times Q8_K activations, few tokens. Read `super` first.
+//!
+//! A block has 256 codes, and a scale for each 16 or 32 of them. With products = vpdpbusd(codes, activations), four codes a dword:
+//!
+//! ```text
+//! for each of the row's groups of sixteen blocks:
+//!     heads: d, dmin, offsets, scales of all sixteen, turned so that block b is lane b
+//!     for block b of the group:
+//!         p0..p3  = products of 64 codes each                            4 vpdpbusd
+//!         w0, w1  = p0 with p1, p2 with p3, packed to 16 bits            2 vpackssdw
+//!         sum     = w0 * scales01 + w1 * scales23, pairs added           2 vpdpwssd
+//!         sums[b] = sum
+//!     isum = sums16(sums)                                                lane b: the integer sum of block b
+//!     lanes += (d * da) * isum - (dmin * da) * msum
+//! ```
+//! Packing is what makes it cheap. A dword is a sum of four products of at most 63 * 127, 32,004: it fits in 16 bits, so two vectors of sums become one
+//! that the 16-bit multiplier takes with its scales: half as many multiplications, and half as many vectors of scales to be made.
+//!
+//! msum, the part of the offsets, is done for sixteen blocks at once: offsets and sums of activations are both turned, and eight `vpdpwssd` multiply 16
+//! pairs each: half an instruction a block. A bias of signed codes goes the same way, with the scales in the place of the offsets.
+//!
+//! Q4_K, instructions a block on the vector ports: 8 to unpack, 4 + 2 + 2 as above, 2 for scales, 3 for `sums16`, 3 for heads and floats: 24, on two
+//! ports 12 cycles. Memory gives a block of 144 bytes in 20.
+
+use std::arch::x86_64::*;
+
+use super::{FEW, GROUP, ROWS, ROWS_OF_SEVERAL, add_words, columns, load64, prefetch, reduce, sums16};
+use crate::activation::{HEADER, TILE_BYTES};
+use crate::dot::{Job, strips};
+use crate::tile::TILE;
+
+/// Groups whose turned activations are kept for all rows, over all tokens: one token of 131,072 columns, or seven of 16,384. Those of longer rows are
+/// turned again for each row.
+const KEPT: usize = 32;
+
+/// What is read of sixteen blocks at once. Lane b is of block b.
+#[derive(Clone, Copy)]
+pub struct Heads {
+    /// d.
+    pub d: __m512,
+    /// dmin; zero for a format without.
+    pub m: __m512,
+    /// What sums of activations are multiplied by, pairs of 16 bits, as [`Blocks256::WORDS`] says: offsets, or scales times the bias of the codes.
+    pub words: [__m512i; 8],
+    /// Scales, if they are not unpacked with the block: as the format likes.
+    pub scales: [__m512i; 4],
+}
+
+impl Heads {
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn zero() -> Self {
+        Heads { d: _mm512_setzero_ps(), m: _mm512_setzero_ps(), words: [_mm512_setzero_si512(); 8], scales: [_mm512_setzero_si512(); 4] }
+    }
+}
+
+/// A block in registers. Its functions are unsafe because the CPU must have AVX-512 with VNNI.
+pub trait Block {
+    /// Sixteen dwords whose sum is the sum of scale * code * activation; `codes` are the 256 of a token.
+    unsafe fn product(&self, codes: &[u8]) -> __m512i;
+}
+
+/// Codes below 64.
+pub struct Small {
+    /// Codes 64i to 64i + 63, unsigned.
+    pub codes: [__m512i; 4],
+    /// Scales of sums 128i to 128i + 127 as they are packed: four words of the first 64 codes, four of the second, in each 128 bits.
+    pub scales: [__m512i; 2],
+}
+
+impl Block for Small {
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512vnni")]
+    unsafe fn product(&self, codes: &[u8]) -> __m512i {
+        let products = |i: usize| _mm512_dpbusd_epi32(_mm512_setzero_si512(), self.codes[i], load64(codes, 64 * i));
+        let low = _mm512_packs_epi32(products(0), products(1));
+        let high = _mm512_packs_epi32(products(2), products(3));
+        add_words(add_words(_mm512_setzero_si512(), low, self.scales[0]), high, self.scales[1])
+    }
+}
+
+/// Codes of eight bits: magnitude and sign, since four products of a biased code would not fit in 16 bits. Two of 127 * 127 do.
+pub struct Signed {
+    /// Magnitudes of codes 64i to 64i + 63.
+    pub codes: [__m512i; 4],
+    /// Which of them are negative.
+    pub negative: [__mmask64; 4],
+    /// A scale for each two codes.
+    pub scales: [__m512i; 4],
+}
+
+impl Block for Signed {
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512vnni")]
+    unsafe fn product(&self, codes: &[u8]) -> __m512i {
+        let mut sum = _mm512_setzero_si512();
+        for i in 0..4 {
+            let a = load64(codes, 64 * i);
+            let a = _mm512_mask_sub_epi8(a, self.negative[i], _mm512_setzero_si512(), a);
+            sum = add_words(sum, _mm512_maddubs_epi16(self.codes[i], a), self.scales[i]);
+        }
+        sum
+    }
+}
+
+/// How a format's blocks unpack. The functions are unsafe because the CPU must have AVX-512 with VNNI.
+pub trait Blocks256 {
+    /// How a block is held in registers.
+    type Block: Block;
+    /// Bytes of a block.
+    const BYTES: usize;
+    /// Of [`Heads::words`]: 8 hold the words of sub-blocks of 16 number 2i and 2i + 1, 4 those of sub-blocks of 32. None: signed codes.
+    const WORDS: usize;
+    /// Whether the words are offsets: their sum is taken off with a factor of its own, not from the integer sum.
+    const OFFSET: bool;
+    /// At most sixteen blocks' heads.
+    unsafe fn heads(blocks: &[u8]) -> Heads;
+    /// Block b of the group.
+    unsafe fn block(block: &[u8], heads: &Heads, b: usize) -> Self::Block;
+}
+
+/// The eight scales of 32 codes each to the order of [`Small::scales`]: the four bytes in every dword of `bytes` are those of codes 128i on. Zero to 127.
+#[inline]
+#[target_feature(enable = "avx512bw")]
+pub fn by_thirty_two(bytes: __m512i) -> __m512i {
+    // In the upper byte of a word: a shuffle puts zero there.
+    const ZERO: i64 = 0x8000_8000_8000_8000_u64 as i64;
+    let place = |a: i64, b: i64| _mm_set_epi64x(b * 0x0001_0001_0001_0001 | ZERO, a * 0x0001_0001_0001_0001 | ZERO);
+    let low = _mm256_broadcastsi128_si256(place(0, 2));
+    let high = _mm256_broadcastsi128_si256(place(1, 3));
+    _mm512_shuffle_epi8(bytes, _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high))
+}
+
+/// The sixteen scales of 16 codes each, signed bytes, to the order of [`Small::scales`].
+#[inline]
+#[target_feature(enable = "avx512bw")]
+pub fn by_sixteen(bytes: __m128i) -> [__m512i; 2] {
+    let words = _mm512_castsi256_si512(_mm256_cvtepi8_epi16(bytes));
+    // 128 bits j: four times sub-block j of the first 64 codes, four times sub-block j of the second: 4 further.
+    let place = _mm512_set_epi64(
+        0x0007_0007_0007_0007,
+        0x0003_0003_0003_0003,
+        0x0006_0006_0006_0006,
+        0x0002_0002_0002_0002,
+        0x0005_0005_0005_0005,
+        0x0001_0001_0001_0001,
+        0x0004_0004_0004_0004,
+        0,
+    );
+    [_mm512_permutexvar_epi16(place, words), _mm512_permutexvar_epi16(_mm512_add_epi16(place, _mm512_set1_epi16(8)), words)]
+}
+
+/// Bytes A and B of each dword as words.
+#[inline]
+#[target_feature(enable = "avx512bw")]
+fn words<const A: i32, const B: i32>(bytes: __m512i) -> __m512i {
+    let place = |i: i32| 0x8000_8000_u32 as i32 | (i + B) << 16 | (i + A);
+    _mm512_shuffle_epi8(bytes, _mm512_broadcast_i32x4(_mm_setr_epi32(place(0), place(4), place(8), place(12))))
+}
+
+/// Bytes 0 and 1 (in the first vector) and 2 and 3 (in the second) of each dword, unsigned, as words.
+#[inline]
+#[target_feature(enable = "avx512bw")]
+pub fn unsigned_words(bytes: __m512i) -> [__m512i; 2] {
+    [words::<0, 1>(bytes), words::<2, 3>(bytes)]
+}
+
+/// The same of signed bytes, times `2^UP`.
+#[inline]
+#[target_feature(enable = "avx512bw")]
+pub fn signed_words<const UP: u32>(bytes: __m512i) -> [__m512i; 2] {
+    // To the upper byte of a word: 2^8 times too large.
+    let signed = |words| _mm512_srav_epi16(_mm512_slli_epi16::<8>(words), _mm512_set1_epi16(8 - UP as i16));
+    [signed(words::<0, 1>(bytes)), signed(words::<2, 3>(bytes))]
+}
+
+/// The activations of a token for sixteen blocks, turned.
+#[derive(Clone, Copy)]
+struct Turned {
+    d: __m512,
+    /// Pairs of sums of 16 codes, or of 32, as [`Blocks256::WORDS`] says.
+    sums: [__m512i; 8],
+}
+
+/// `tiles`: at most sixteen. Never inlined: it is for once a call, and rows longer than what is kept are rare.
+#[inline(never)]
+#[target_feature(enable = "avx512bw,avx512dq")]
+fn turned(tiles: &[u8], words: usize) -> Turned {
+    let [d, ..] = columns::<TILE_BYTES, 0>(tiles);
+    let (low, high) = (columns::<TILE_BYTES, 32>(tiles), columns::<TILE_BYTES, 48>(tiles));
+    let mut sums = [low[0], low[1], low[2], low[3], high[0], high[1], high[2], high[3]];
+    if words == 4 {
+        for i in 0..4 {
+            let pair = |x| _mm512_madd_epi16(x, _mm512_set1_epi16(1));
+            // At most 32 * 127: two fit in a dword.
+            sums[i] = _mm512_mask_blend_epi16(0xaaaa_aaaa, pair(sums[2 * i]), _mm512_slli_epi32::<16>(pair(sums[2 * i + 1])));
+        }
+    }
+    Turned { d: _mm512_castsi512_ps(d), sums }
+}
+
+/// The driver.
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+pub fn blocks256<F: Blocks256>(job: &Job<'_>, out: &mut [f32]) {
+    if job.tokens == 1 {
+        pass::<F, ROWS, 1>(job, 0, 1, out);
+    } else {
+        for first in (0..job.tokens).step_by(FEW) {
+            pass::<F, ROWS_OF_SEVERAL, FEW>(job, first, FEW.min(job.tokens - first), out);
+        }
+    }
+}
+
+/// `count` tokens from `first` on, at most T.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn pass<F: Blocks256, const R: usize, const T: usize>(job: &Job<'_>, first: usize, count: usize, out: &mut [f32]) {
+    let count = if T == 1 { 1 } else { count };
+    let acts = &job.acts[first * job.act_bytes..][..count * job.act_bytes];
+    let groups = job.act_bytes.div_ceil(GROUP * TILE_BYTES);
+    let tiles = |t: usize, g: usize| {
+        let act = &acts[t * job.act_bytes..][..job.act_bytes];
+        &act[g * GROUP * TILE_BYTES..job.act_bytes.min((g + 1) * GROUP * TILE_BYTES)]
+    };
+    let mut kept = [Turned { d: _mm512_setzero_ps(), sums: [_mm512_setzero_si512(); 8] }; KEPT];
+    for (i, kept) in kept.iter_mut().enumerate().take(count * groups) {
+        *kept = turned(tiles(i / groups, i % groups), F::WORDS);
+    }
+    let mut sums = [[[_mm512_setzero_si512(); GROUP]; T]; R];
+    strips(job, |rows: [usize; R], w| {
+        let count = if T == 1 { 1 } else { count };
+        let mut lanes = [[_mm512_setzero_ps(); T]; R];
+        for g in 0..groups {
+            // Loops and no `map` or `from_fn`: those are the library's, without the instruction set, and what they call is not inlined.
+            let (from, to) = (g * GROUP * F::BYTES, ((g + 1) * GROUP * F::BYTES).min(job.row_bytes));
+            let mut heads = [Heads::zero(); R];
+            for (heads, w) in heads.iter_mut().zip(w) {
+                // SAFETY: this function's instructions are those that the format's functions need.
+                *heads = unsafe { F::heads(&w[from..to]) };
+            }
+            let present = (to - from) / F::BYTES;
+            for b in 0..present.min(GROUP) {
+                // A range: four iterators side by side would be kept in memory.
+                #[allow(clippy::needless_range_loop)]
+                for r in 0..R {
+                    let block = &w[r][from + b * F::BYTES..][..F::BYTES];
+                    prefetch(block);
+                    // SAFETY: as above.
+                    let unpacked = unsafe { F::block(block, &heads[r], b) };
+                    for t in 0..count {
+                        let codes = &tiles(t, g)[b * TILE_BYTES + HEADER..][..TILE];
+                        // SAFETY: as above.
+                        sums[r][t][b] = unsafe { unpacked.product(codes) };
+                    }
+                }
+            }
+            let present = 0xffff_u16 >> (GROUP - present);
+            for t in 0..count {
+                let fresh;
+                let turned = match kept.get(t * groups + g) {
+                    Some(kept) => kept,
+                    None => {
+                        fresh = turned(tiles(t, g), F::WORDS);
+                        &fresh
+                    }
+                };
+                for r in 0..R {
+                    let sum = contribution::<F>(&heads[r], &sums[r][t], turned);
+                    lanes[r][t] = _mm512_mask_add_ps(lanes[r][t], present, lanes[r][t], sum);
+                }
+            }
+        }
+        for (row, lanes) in rows.into_iter().zip(lanes) {
+            for (out, lanes) in out[row * job.tokens + first..][..count].iter_mut().zip(lanes) {
+                *out = reduce(lanes);
+            }
+        }
+    });
+}
+
+/// What sixteen blocks add to the sixteen lanes.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn contribution<F: Blocks256>(heads: &Heads, sums: &[__m512i; GROUP], turned: &Turned) -> __m512 {
+    let mut isum = sums16(sums);
+    let mut msum = _mm512_setzero_si512();
+    for i in 0..F::WORDS {
+        msum = add_words(msum, heads.words[i], turned.sums[i]);
+    }
+    if F::WORDS > 0 && !F::OFFSET {
+        isum = _mm512_sub_epi32(isum, msum);
+    }
+    let product = _mm512_mul_ps(_mm512_mul_ps(heads.d, turned.d), _mm512_cvtepi32_ps(isum));
+    if F::OFFSET {
+        return _mm512_sub_ps(product, _mm512_mul_ps(_mm512_mul_ps(heads.m, turned.d), _mm512_cvtepi32_ps(msum)));
+    }
+    product
+}

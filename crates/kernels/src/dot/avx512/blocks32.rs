@@ -1,0 +1,236 @@
+//! Blocks of 32 times Q8_0 activations, few tokens. Read `super` first.
+//!
+//! A block has one scale, and its sum of products is an integer, so a group of sixteen blocks (512 codes, eight registers of two blocks each) needs no
+//! multiplication but `vpdpbusd` until it is one vector:
+//!
+//! ```text
+//! for each of the row's groups of sixteen blocks:
+//!     c0..c7 = codes of two blocks each, unsigned
+//!     p0..p7 = products of 64 codes each: dwords 0 to 7 of one block, 8 to 15 of the next       8 vpdpbusd
+//!     isum   = the sums of eight dwords each                                                   22, or 16 for codes of five bits or less
+//!     isum  -= bias * (sum of the activations), made once a call                                1
+//!     lanes += (d * da) * isum (+ m * s)
+//! ```
+//! Blocks have an odd length (18 bytes, 34), and their scales stand before their codes. Sixteen scales would be sixteen insertions, and those alone would
+//! fill a port for as long as the products take. Instead one shuffle of 16-bit words per 64 bytes ([`words`]) moves what scales are in them to their lanes:
+//! five for Q4_0.
+//!
+//! Q4_0, instructions a group on the vector ports: 8 * 3 to unpack, 8, 16, 1, 10 for scales (a shuffle and a blend for each load) and 5 for floats: 64, on
+//! two ports 32 cycles. Memory gives a group of 288 bytes in 40.
+
+use std::arch::x86_64::*;
+
+use super::{FEW, GROUP, ROWS, ROWS_OF_SEVERAL, load16, load64, prefetch, reduce, reload, small_sums4, sums4};
+use crate::activation::{HEADER, TILE_BYTES};
+use crate::dot::{Job, strips};
+
+/// Groups whose sums of activations are kept for all rows, over all tokens. Those of longer rows are made again for each row.
+const KEPT: usize = 128;
+
+/// Bytes of the longest block (Q8_0).
+const LONGEST: usize = 34;
+
+/// How a format's blocks unpack. The functions are unsafe because the CPU must have AVX-512 with VNNI.
+pub trait Blocks32 {
+    /// Bytes of a block.
+    const BYTES: usize;
+    /// What the codes are too large by.
+    const BIAS: i32;
+    /// Whether a weight is d * q + m.
+    const OFFSET: bool;
+    /// Whether the codes (as read, with the bias) are below 32: eight products then fit in 16 bits.
+    const SMALL: bool;
+    /// The codes of two blocks.
+    unsafe fn codes(two: &[u8]) -> __m512i;
+    /// d and m of sixteen blocks: halves that are the first words of each, unless the format says otherwise. Without an offset m counts for nothing.
+    #[inline]
+    #[target_feature(enable = "avx512bw")]
+    unsafe fn scales(blocks: &[u8]) -> [__m512; 2] {
+        let Words { loads, from, place, take } = const { &words(Self::BYTES, Self::OFFSET) };
+        let mut x = _mm512_setzero_si512();
+        for i in 0..*loads {
+            // SAFETY: 32 words are 64 bytes; the load has no alignment.
+            let place = unsafe { _mm512_loadu_si512(place[i].as_ptr().cast()) };
+            x = _mm512_mask_permutexvar_epi16(x, take[i], place, load64(blocks, from[i]));
+        }
+        [_mm512_cvtph_ps(_mm512_castsi512_si256(x)), _mm512_cvtph_ps(_mm512_extracti64x4_epi64::<1>(x))]
+    }
+}
+
+/// Which shuffles take the first word of each of sixteen blocks to words 0 to 15, and the second to words 16 to 31.
+struct Words {
+    /// Loads of 64 bytes.
+    loads: usize,
+    /// Where each begins.
+    from: [usize; 9],
+    /// The word of the load that word i of the result is.
+    place: [[u16; 32]; 9],
+    /// Which words of the result are in this load.
+    take: [u32; 9],
+}
+
+/// The table for blocks of that many bytes.
+const fn words(bytes: usize, second: bool) -> Words {
+    let total = GROUP * bytes;
+    let mut out = Words { loads: total.div_ceil(64), from: [0; 9], place: [[0; 32]; 9], take: [0; 9] };
+    let mut i = 0;
+    while i < out.loads {
+        // The last load ends where the blocks end, so it begins earlier than the others would have it.
+        out.from[i] = if 64 * i + 64 <= total { 64 * i } else { total - 64 };
+        let mut word = 0;
+        while word < if second { 32 } else { 16 } {
+            let at = word % 16 * bytes + word / 16 * 2;
+            if at / 64 == i {
+                out.place[i][word] = ((at - out.from[i]) / 2) as u16;
+                out.take[i] |= 1 << word;
+            }
+            word += 1;
+        }
+        i += 1;
+    }
+    out
+}
+
+/// Sixteen bytes each of two blocks, `at` and `at + stride`: nibbles to the codes of both.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512dq")]
+pub fn nibbles(two: &[u8], stride: usize, at: usize) -> __m512i {
+    // Two loads that spread sixteen bytes and no shuffle: the low nibbles are the first sixteen codes, the high ones the next.
+    let bytes = _mm512_broadcast_i32x4(load16(two, at));
+    let bytes = _mm512_mask_broadcast_i64x2(bytes, 0xf0, load16(two, at + stride));
+    let shift = _mm512_set_epi64(FOURS, FOURS, 0, 0, FOURS, FOURS, 0, 0);
+    _mm512_and_si512(_mm512_srlv_epi16(bytes, shift), _mm512_set1_epi8(15))
+}
+
+/// Four 16-bit fours.
+const FOURS: i64 = 0x0004_0004_0004_0004;
+
+/// Four bytes each of two blocks, `at` and `at + stride`: a bit a code.
+#[inline(always)]
+pub fn bits(two: &[u8], stride: usize, at: usize) -> __mmask64 {
+    let word = |at: usize| u64::from(u32::from_le_bytes([two[at], two[at + 1], two[at + 2], two[at + 3]]));
+    word(at) | word(at + stride) << 32
+}
+
+/// Eight vectors of two blocks each to one: lane b is the sum of the dwords of block b.
+#[inline]
+#[target_feature(enable = "avx512bw")]
+fn sums8<const SMALL: bool>(p: [__m512i; 8]) -> __m512i {
+    let four = |i: usize| if SMALL { small_sums4(p[i], p[i + 1], p[i + 2], p[i + 3]) } else { sums4(p[i], p[i + 1], p[i + 2], p[i + 3]) };
+    let (a, b) = (four(0), four(4));
+    let sums = _mm512_add_epi32(_mm512_shuffle_i32x4::<0b10_00_10_00>(a, b), _mm512_shuffle_i32x4::<0b11_01_11_01>(a, b));
+    // Now the even blocks 0 to 6, the odd ones 1 to 7, the even ones 8 to 14, the odd ones.
+    _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15), sums)
+}
+
+/// A token's activations for a group: two tiles.
+#[derive(Clone, Copy)]
+struct Tiles<'a>([&'a [u8]; 2]);
+
+impl<'a> Tiles<'a> {
+    /// Group g of a token's row. Where the row ends with the first tile, the second is zero.
+    #[inline(always)]
+    fn of(act: &'a [u8], g: usize) -> Self {
+        static ZERO: [u8; TILE_BYTES] = [0; TILE_BYTES];
+        let act = &act[2 * g * TILE_BYTES..];
+        Tiles([&act[..TILE_BYTES], if act.len() < 2 * TILE_BYTES { &ZERO } else { &act[TILE_BYTES..2 * TILE_BYTES] }])
+    }
+
+    /// Codes of blocks 2i and 2i + 1.
+    #[inline]
+    #[target_feature(enable = "avx512bw")]
+    fn codes(self, i: usize) -> __m512i {
+        load64(self.0[i / 4], HEADER + i % 4 * 64)
+    }
+
+    /// Sixteen floats, of eight each in both headers.
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512dq")]
+    fn floats(self, at: usize) -> __m512 {
+        let [low, high] = [super::load32(self.0[0], at), super::load32(self.0[1], at)];
+        _mm512_castsi512_ps(_mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high))
+    }
+}
+
+/// The driver.
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+pub fn blocks32<F: Blocks32>(job: &Job<'_>, out: &mut [f32]) {
+    if job.tokens == 1 {
+        pass::<F, ROWS, 1>(job, 0, 1, out);
+    } else {
+        for first in (0..job.tokens).step_by(FEW) {
+            pass::<F, ROWS_OF_SEVERAL, FEW>(job, first, FEW.min(job.tokens - first), out);
+        }
+    }
+}
+
+/// `count` tokens from `first` on, at most T.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn pass<F: Blocks32, const R: usize, const T: usize>(job: &Job<'_>, first: usize, count: usize, out: &mut [f32]) {
+    let count = if T == 1 { 1 } else { count };
+    let acts = &job.acts[first * job.act_bytes..][..count * job.act_bytes];
+    let groups = job.act_bytes.div_ceil(2 * TILE_BYTES);
+    let tiles = |t: usize, g: usize| Tiles::of(&acts[t * job.act_bytes..][..job.act_bytes], g);
+    let mut kept = [_mm512_setzero_si512(); KEPT];
+    if F::BIAS != 0 {
+        for (i, kept) in kept.iter_mut().enumerate().take(count * groups) {
+            *kept = biased(tiles(i / groups, i % groups), F::BIAS);
+        }
+    }
+    // The end of a row, filled up with blocks of zeros.
+    let mut end = [0u8; GROUP * LONGEST];
+    strips(job, |rows: [usize; R], w| {
+        let count = if T == 1 { 1 } else { count };
+        let mut lanes = [[_mm512_setzero_ps(); T]; R];
+        for g in 0..groups {
+            for (lanes, w) in lanes.iter_mut().zip(w) {
+                let blocks = &w[g * GROUP * F::BYTES..];
+                let present = blocks.len() / F::BYTES;
+                let (blocks, present) = if present < GROUP {
+                    end[..blocks.len()].copy_from_slice(blocks);
+                    (&end[..GROUP * F::BYTES], 0xffff_u16 >> (GROUP - present))
+                } else {
+                    prefetch(&blocks[..GROUP * F::BYTES]);
+                    (&blocks[..GROUP * F::BYTES], 0xffff)
+                };
+                // SAFETY: this function's instructions are those that the format's functions need.
+                let [d, m] = unsafe { F::scales(blocks) };
+                let blocks = reload(blocks);
+                let mut codes = [_mm512_setzero_si512(); 8];
+                for (codes, two) in codes.iter_mut().zip(blocks.chunks_exact(2 * F::BYTES)) {
+                    // SAFETY: as above.
+                    *codes = unsafe { F::codes(two) };
+                }
+                for (t, lanes) in lanes[..count].iter_mut().enumerate() {
+                    let act = tiles(t, g);
+                    let p = |i: usize| _mm512_dpbusd_epi32(_mm512_setzero_si512(), codes[i], act.codes(i));
+                    let p = [p(0), p(1), p(2), p(3), p(4), p(5), p(6), p(7)];
+                    let mut isum = if F::SMALL { sums8::<true>(p) } else { sums8::<false>(p) };
+                    if F::BIAS != 0 {
+                        let at = t * groups + g;
+                        isum = _mm512_sub_epi32(isum, if at < KEPT { kept[at] } else { biased(act, F::BIAS) });
+                    }
+                    let mut product = _mm512_mul_ps(_mm512_mul_ps(d, act.floats(0)), _mm512_cvtepi32_ps(isum));
+                    if F::OFFSET {
+                        product = _mm512_add_ps(product, _mm512_mul_ps(m, act.floats(32)));
+                    }
+                    *lanes = _mm512_mask_add_ps(*lanes, present, *lanes, product);
+                }
+            }
+        }
+        for (row, lanes) in rows.into_iter().zip(lanes) {
+            for (out, lanes) in out[row * job.tokens + first..][..count].iter_mut().zip(lanes) {
+                *out = reduce(lanes);
+            }
+        }
+    });
+}
+
+/// Lane b: the bias times the sum of the activations of block b. Never inlined: rows longer than what is kept are rare.
+#[inline(never)]
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn biased(act: Tiles<'_>, bias: i32) -> __m512i {
+    let p = |i: usize| _mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_set1_epi8(1), act.codes(i));
+    _mm512_mullo_epi32(sums8::<true>([p(0), p(1), p(2), p(3), p(4), p(5), p(6), p(7)]), _mm512_set1_epi32(bias))
+}

@@ -1,0 +1,233 @@
+//! Products of few tokens with AVX-512 and VNNI: weights go from memory to registers and are gone.
+//!
+//! With one token every weight is read once and used once, so the core should never do anything but wait for memory. A core that reads 20 GB/s at
+//! 3 GHz gets 7 bytes a cycle, and a block of 144 bytes (256 weights of Q4_K) every 20 cycles: that is the budget. Unpacking to a tile in memory and
+//! multiplying it in a second pass takes twice as much. Here both are one pass, and no code is ever stored:
+//!
+//! ```text
+//! codes    = unpacked by the format: 64 unsigned bytes a register                     (2 to 5 instructions)
+//! products = vpdpbusd(codes, activations): 16 sums of four products                   (1)
+//! ```
+//! Three shapes follow, one file each: [`blocks256`], [`blocks32`], [`floats`]. What they share is that float arithmetic is done for *sixteen blocks at
+//! once*. The contribution of block b goes to lane b mod 16 (see [`super`]), so sixteen blocks' integer sums, transposed and added up until lane b holds
+//! the sum of block b ([`sums16`]), are exactly one vector of the sixteen lanes: scales are converted and multiplied sixteen at a time, and no lane is
+//! ever picked out. The row's end, a group of fewer than sixteen, adds under a mask.
+//!
+//! `vpdpbusd` wants one operand unsigned. Codes that are signed are read with a bias, `u = q + bias`, and the sum is mended:
+//! `sum(q * a) = sum(u * a) - bias * sum(a)`; the sums of activations do not depend on the row, so they are made once a call. Integers are exact in any
+//! order, so none of this can be seen in the result.
+//!
+//! Up to [`FEW`] tokens share an unpacked block while it is in registers: each adds only its own products.
+
+use std::arch::asm;
+use std::arch::x86_64::*;
+
+mod blocks256;
+mod blocks32;
+mod floats;
+
+pub(crate) use blocks32::{Blocks32, bits, blocks32, nibbles};
+pub(crate) use blocks256::{Blocks256, Heads, Signed, Small, blocks256};
+pub(crate) use blocks256::{by_sixteen, by_thirty_two, signed_words, unsigned_words};
+pub(crate) use floats::{Floats, floats};
+
+/// Tokens of one pass over the weights.
+pub(crate) const FEW: usize = super::MANY;
+
+/// Blocks of a group: as many as there are lanes.
+pub(crate) const GROUP: usize = 16;
+
+/// Rows side by side, for one token and for several (which need more room for sums).
+const ROWS: usize = 4;
+const ROWS_OF_SEVERAL: usize = 2;
+
+/// How far ahead of its use a line is asked for. The hardware's own look-ahead ends at each page of 4 KiB.
+const AHEAD: usize = 3072;
+
+/// Asks for the lines of `bytes`, [`AHEAD`] further on. An address past the end does nothing.
+#[inline]
+#[target_feature(enable = "avx512bw")]
+fn prefetch(bytes: &[u8]) {
+    for line in (0..bytes.len()).step_by(64) {
+        // Whatever the address, this reads nothing that the program could see, and cannot fault.
+        _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().wrapping_add(AHEAD + line).cast());
+    }
+}
+
+/// The same bytes; the compiler no longer knows that they are. What it knows of one load it uses for the next that overlaps: it builds 32 bytes of codes
+/// with four shuffles from the 64 that were loaded for the scales in them, where a load is free.
+#[inline(always)]
+fn reload(bytes: &[u8]) -> &[u8] {
+    let mut from = bytes.as_ptr();
+    // SAFETY: no instruction at all: the address stays what it is.
+    unsafe { asm!("/* {0} */", inout(reg) from, options(pure, nomem, nostack, preserves_flags)) };
+    // SAFETY: the address and the length of `bytes`.
+    unsafe { std::slice::from_raw_parts(from, bytes.len()) }
+}
+
+/// `sum + a * b` in 16 bits, pairs added. As the instruction itself: the compiler takes the intrinsic apart into a product and a sum, which has less latency,
+/// but here the ports are what is short.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512vnni")]
+fn add_words(mut sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
+    // SAFETY: registers only, and the function has the instruction's feature.
+    unsafe {
+        asm!("vpdpwssd {0}, {1}, {2}", inout(zmm_reg) sum, in(zmm_reg) a, in(zmm_reg) b, options(pure, nomem, nostack, preserves_flags))
+    };
+    sum
+}
+
+/// Sixteen bytes at an offset.
+#[inline]
+#[target_feature(enable = "avx512bw")]
+pub(crate) fn load16(bytes: &[u8], at: usize) -> __m128i {
+    let from = &bytes[at..at + 16];
+    // SAFETY: the slice holds 16 bytes; the load has no alignment.
+    unsafe { _mm_loadu_si128(from.as_ptr().cast()) }
+}
+
+/// 32 bytes at an offset.
+#[inline]
+#[target_feature(enable = "avx512bw")]
+pub(crate) fn load32(bytes: &[u8], at: usize) -> __m256i {
+    let from = &bytes[at..at + 32];
+    // SAFETY: the slice holds 32 bytes; the load has no alignment.
+    unsafe { _mm256_loadu_si256(from.as_ptr().cast()) }
+}
+
+/// 64 bytes at an offset.
+#[inline]
+#[target_feature(enable = "avx512bw")]
+pub(crate) fn load64(bytes: &[u8], at: usize) -> __m512i {
+    let from = &bytes[at..at + 64];
+    // SAFETY: the slice holds 64 bytes; the load has no alignment.
+    unsafe { _mm512_loadu_si512(from.as_ptr().cast()) }
+}
+
+/// 32 bytes at an offset, in both halves: a load and no arithmetic.
+#[inline]
+#[target_feature(enable = "avx512bw")]
+pub(crate) fn twice32(bytes: &[u8], at: usize) -> __m512i {
+    _mm512_broadcast_i64x4(load32(bytes, at))
+}
+
+/// `low` in the lower half, `high` in the upper one: of each 16-bit place.
+#[inline]
+#[target_feature(enable = "avx512bw")]
+pub(crate) fn halves(low: i16, high: i16) -> __m512i {
+    _mm512_inserti64x4::<1>(_mm512_set1_epi16(low), _mm256_set1_epi16(high))
+}
+
+/// Codes in nibbles: the low ones of the lower half, the high ones of the upper half.
+#[inline]
+#[target_feature(enable = "avx512bw")]
+pub(crate) fn low_then_high(bytes: __m512i) -> __m512i {
+    // A shift of 16 bits brings four bits over from the neighbour: the mask removes them.
+    _mm512_and_si512(_mm512_srlv_epi16(bytes, halves(0, 4)), _mm512_set1_epi8(15))
+}
+
+/// `x[l] + x[l + 2 dwords]` of `a` and of `b`, in each 128 bits: a, b, a, b.
+#[inline]
+#[target_feature(enable = "avx512bw")]
+fn add_pairs(a: __m512i, b: __m512i) -> __m512i {
+    _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b))
+}
+
+/// The sums of four vectors' dwords within each 128 bits: dword i is of vector i.
+#[inline]
+#[target_feature(enable = "avx512bw")]
+fn sums4(a: __m512i, b: __m512i, c: __m512i, d: __m512i) -> __m512i {
+    let (ab, cd) = (add_pairs(a, b), add_pairs(c, d));
+    _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd))
+}
+
+/// [`sums4`] of dwords of which two fit in 16 bits: six instructions and not nine.
+#[inline]
+#[target_feature(enable = "avx512bw")]
+fn small_sums4(a: __m512i, b: __m512i, c: __m512i, d: __m512i) -> __m512i {
+    let pairs = |a, b| _mm512_madd_epi16(_mm512_packs_epi32(a, b), _mm512_set1_epi16(1));
+    pairs(pairs(a, b), pairs(c, d))
+}
+
+/// Sixteen vectors to one: lane i is the sum of the sixteen dwords of vector i. 45 instructions, less than three a vector.
+#[inline]
+#[target_feature(enable = "avx512bw")]
+fn sums16(v: &[__m512i; 16]) -> __m512i {
+    let four = |i: usize| sums4(v[i], v[i + 1], v[i + 2], v[i + 3]);
+    let halves = |a, b| _mm512_add_epi32(_mm512_shuffle_i32x4::<0b01_00_01_00>(a, b), _mm512_shuffle_i32x4::<0b11_10_11_10>(a, b));
+    let (ab, cd) = (halves(four(0), four(4)), halves(four(8), four(12)));
+    _mm512_add_epi32(_mm512_shuffle_i32x4::<0b10_00_10_00>(ab, cd), _mm512_shuffle_i32x4::<0b11_01_11_01>(ab, cd))
+}
+
+/// The fixed tree of [`super::reduce`]: lanes 8 apart, then 4, 2, 1.
+#[inline]
+#[target_feature(enable = "avx512dq")]
+fn reduce(lanes: __m512) -> f32 {
+    let x = _mm256_add_ps(_mm512_castps512_ps256(lanes), _mm512_extractf32x8_ps::<1>(lanes));
+    let x = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+    let x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+    _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)))
+}
+
+/// 16 bytes at AT of each of at most sixteen blocks of STRIDE bytes, turned: dword i of block b is lane b of vector i. Blocks past the last count as zero.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512dq")]
+pub(crate) fn columns<const STRIDE: usize, const AT: usize>(blocks: &[u8]) -> [__m512i; 4] {
+    if blocks.len() < GROUP * STRIDE {
+        return columns_of_end(blocks, STRIDE, AT);
+    }
+    let blocks = &blocks[..GROUP * STRIDE];
+    let part = |b: usize| load16(blocks, b * STRIDE + AT);
+    // Vector k holds blocks k, k + 4, k + 8, k + 12: so the turned lanes are in order. An insertion from memory needs no shuffle.
+    let four = |k: usize| {
+        let x = _mm512_inserti32x4::<1>(_mm512_castsi128_si512(part(k)), part(k + 4));
+        _mm512_inserti32x4::<3>(_mm512_inserti32x4::<2>(x, part(k + 8)), part(k + 12))
+    };
+    turn(four(0), four(1), four(2), four(3))
+}
+
+/// [`columns`] at the end of a row.
+#[inline(never)]
+#[target_feature(enable = "avx512bw,avx512dq")]
+fn columns_of_end(blocks: &[u8], stride: usize, at: usize) -> [__m512i; 4] {
+    let mut parts = [_mm_setzero_si128(); GROUP];
+    for (b, block) in blocks.chunks_exact(stride).enumerate() {
+        parts[b % 4 * 4 + b / 4] = load16(block, at);
+    }
+    // SAFETY: four times four vectors of 16 bytes; the loads have no alignment.
+    let four = |k: usize| unsafe { _mm512_loadu_si512(parts[4 * k..4 * k + 4].as_ptr().cast()) };
+    turn(four(0), four(1), four(2), four(3))
+}
+
+/// Turns the 4 by 4 dwords of each 128 bits. Twice gives back what was.
+#[inline]
+#[target_feature(enable = "avx512bw")]
+pub(crate) fn turn(a: __m512i, b: __m512i, c: __m512i, d: __m512i) -> [__m512i; 4] {
+    let (ab, cd) = (_mm512_unpacklo_epi32(a, b), _mm512_unpacklo_epi32(c, d));
+    let (upper_ab, upper_cd) = (_mm512_unpackhi_epi32(a, b), _mm512_unpackhi_epi32(c, d));
+    [
+        _mm512_unpacklo_epi64(ab, cd),
+        _mm512_unpackhi_epi64(ab, cd),
+        _mm512_unpacklo_epi64(upper_ab, upper_cd),
+        _mm512_unpackhi_epi64(upper_ab, upper_cd),
+    ]
+}
+
+/// The half in the low 16 bits of each dword.
+#[inline]
+#[target_feature(enable = "avx512bw")]
+pub(crate) fn low_halves(x: __m512i) -> __m512 {
+    _mm512_cvtph_ps(_mm512_cvtepi32_epi16(x))
+}
+
+/// The half at `at` of each block of `stride` bytes, at most sixteen; zero past the last.
+#[inline]
+#[target_feature(enable = "avx512bw")]
+pub(crate) fn halves_at(blocks: &[u8], stride: usize, at: usize) -> __m512 {
+    let mut bits = [0u16; GROUP];
+    for (bits, block) in bits.iter_mut().zip(blocks.chunks_exact(stride)) {
+        *bits = u16::from_le_bytes([block[at], block[at + 1]]);
+    }
+    // SAFETY: the array holds 32 bytes; the load has no alignment.
+    _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(bits.as_ptr().cast()) })
+}

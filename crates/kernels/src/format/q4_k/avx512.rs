@@ -1,0 +1,29 @@
+//! Q4_K with AVX-512.
+
+use crate::dot::avx512::{Blocks256, Heads, Small, low_then_high, twice32};
+use crate::format::avx512::{heads_k4, scales_k4};
+
+/// See [`Blocks256`].
+pub struct Blocks;
+
+impl Blocks256 for Blocks {
+    type Block = Small;
+    const BYTES: usize = 144;
+    const WORDS: usize = 4;
+    const OFFSET: bool = true;
+
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+    unsafe fn heads(blocks: &[u8]) -> Heads {
+        heads_k4::<{ Self::BYTES }>(blocks)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+    unsafe fn block(block: &[u8], heads: &Heads, b: usize) -> Small {
+        let block = &block[..Self::BYTES];
+        // The low nibbles of 32 bytes are 32 codes, the high ones the next 32.
+        let codes = |c: usize| low_then_high(twice32(block, 16 + 32 * c));
+        Small { codes: [codes(0), codes(1), codes(2), codes(3)], scales: scales_k4(heads, b) }
+    }
+}
