@@ -15,6 +15,8 @@ use crate::{Isa, Kernel, activation, dot};
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 pub(crate) mod encode;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod scalar;
 
 /// Eight bits, one scale for 32.
@@ -30,6 +32,20 @@ pub static Q8_0: Format = Format {
     kernels: &[
         #[cfg(target_arch = "x86_64")]
         Kernel { isa: Isa::Avx2, unpack: avx2::unpack, few: dot::avx2::blocks32, many: dot::avx2::blocks32 },
+        #[cfg(target_arch = "aarch64")]
+        Kernel {
+            isa: Isa::I8mm,
+            unpack: scalar::unpack,
+            few: dot::arm::few32::<dot::arm::I8mm, neon::Blocks, 2>,
+            many: dot::arm::many32::<dot::arm::I8mm, neon::Blocks, 2>,
+        },
+        #[cfg(target_arch = "aarch64")]
+        Kernel {
+            isa: Isa::DotProd,
+            unpack: scalar::unpack,
+            few: dot::arm::few32::<dot::arm::DotProd, neon::Blocks, 2>,
+            many: dot::arm::many32::<dot::arm::DotProd, neon::Blocks, 2>,
+        },
         #[cfg(target_arch = "aarch64")]
         Kernel { isa: Isa::Neon, unpack: scalar::unpack, few: dot::neon::blocks32, many: dot::neon::blocks32 },
         Kernel { isa: Isa::Scalar, unpack: scalar::unpack, few: dot::scalar::blocks32, many: dot::scalar::blocks32 },
