@@ -5,7 +5,7 @@
 
 use std::arch::{aarch64::*, asm};
 
-use super::many::{Block, Lanes, Multiply, Rows8, Sums};
+use super::many::{Block, Lanes, Multiply, Rows8, Sums, transposed};
 use super::{Blocks32, load_s8};
 use crate::activation::{HEADER, TILE_BYTES};
 
@@ -41,50 +41,39 @@ impl Multiply for DotProd {
     /// Rows 4h.. are vector h.
     const TWICE: bool = false;
 
-    /// Two transpositions of four rows times four words. Vector 2k + h: columns 4k..4k + 4 of rows 4h..4h + 4.
+    /// A transposition: vector v holds columns 4v..4v + 4 of the four rows.
     #[inline]
     #[target_feature(enable = "neon")]
-    unsafe fn interleave(rows: [uint8x16_t; 8]) -> [uint8x16_t; 8] {
-        let words = rows.map(|row| vreinterpretq_u32_u8(row));
-        let transposed = |h: usize| {
-            let pairs = |a: usize| (vtrn1q_u32(words[a], words[a + 1]), vtrn2q_u32(words[a], words[a + 1]));
-            let ((even0, odd0), (even1, odd1)) = (pairs(4 * h), pairs(4 * h + 2));
-            let long = |x: uint32x4_t| vreinterpretq_u64_u32(x);
-            [
-                vtrn1q_u64(long(even0), long(even1)),
-                vtrn1q_u64(long(odd0), long(odd1)),
-                vtrn2q_u64(long(even0), long(even1)),
-                vtrn2q_u64(long(odd0), long(odd1)),
-            ]
-            .map(|x| vreinterpretq_u8_u64(x))
-        };
-        let (a, b) = (transposed(0), transposed(1));
-        [a[0], b[0], a[1], b[1], a[2], b[2], a[3], b[3]]
+    unsafe fn interleave(rows: [uint8x16_t; 4]) -> [uint8x16_t; 4] {
+        transposed(rows.map(|row| vreinterpretq_u32_u8(row))).map(|words| vreinterpretq_u8_u32(words))
     }
 
-    #[inline]
-    #[target_feature(enable = "neon,dotprod")]
-    unsafe fn steps<const STEPS: usize>(rows: &Rows8, from: usize, acts: [&[u8; TILE_BYTES]; 4]) -> Sums {
-        let mut sums = [vdupq_n_s32(0); 8];
-        for step in from..from + STEPS {
-            let a = acts.map(|act| load_s8(act, HEADER + 16 * step));
-            // Two vectors of weights times four tokens: eight products for two loads.
-            macro_rules! columns {
-                ($lane:literal) => {
-                    let w = [rows.code(step, 2 * $lane), rows.code(step, 2 * $lane + 1)];
-                    for t in 0..4 {
-                        for h in 0..2 {
-                            sums[2 * t + h] = sdot_lane::<$lane>(sums[2 * t + h], w[h], a[t]);
+    #[inline(always)]
+    fn place(h: usize, v: usize) -> usize {
+        2 * v + h
+    }
+
+    #[inline(always)]
+    unsafe fn add_steps<const STEPS: usize>(mut sums: Sums, rows: &Rows8, from: usize, acts: [&[u8; TILE_BYTES]; 4]) -> Sums {
+        // SAFETY: only inlined into functions that have dotprod, as the trait says.
+        unsafe {
+            for step in from..from + STEPS {
+                let a = acts.map(|act| load_s8(act, HEADER + 16 * step));
+                // Two vectors of weights times four tokens: eight products for two loads.
+                macro_rules! columns {
+                    ($($v:literal)*) => {$(
+                        let w = [rows.code(step, Self::place(0, $v)), rows.code(step, Self::place(1, $v))];
+                        for t in 0..4 {
+                            for h in 0..2 {
+                                sums[2 * t + h] = sdot_lane::<$v>(sums[2 * t + h], w[h], a[t]);
+                            }
                         }
-                    }
-                };
+                    )*};
+                }
+                columns!(0 1 2 3);
             }
-            columns!(0);
-            columns!(1);
-            columns!(2);
-            columns!(3);
+            sums
         }
-        sums
     }
 
     #[inline(always)]

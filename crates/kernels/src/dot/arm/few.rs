@@ -18,9 +18,9 @@ use std::array::from_fn;
 
 use super::dotprod::sdot;
 use super::many::Multiply;
-use super::{Blocks32, Blocks256, add_to, load, load_f32, load_s8, many32, many256, sums4, to_f32, widen};
+use super::{Blocks32, Blocks256, add_to, load, load_f32, load_lanes, load_s8, many32, many256, reduce4, sums4, to_f32, widen};
 use crate::activation::{HEADER, TILE_BYTES, f32_at};
-use crate::dot::{Job, reduce};
+use crate::dot::Job;
 
 /// Up to so many tokens are multiplied one by one; above, unpacking the tile for `M` takes fewer instructions.
 const FEW: usize = 2;
@@ -63,14 +63,18 @@ pub fn pairs(job: &Job<'_>, out: &mut [f32], two: impl Fn([&[u8]; 2], &[u8]) -> 
 #[target_feature(enable = "neon,dotprod")]
 fn rows256<F: Blocks256<RAW>, const RAW: usize, const R: usize>(w: [&[u8]; R], act: &[u8]) -> [f32; R] {
     let blocks = act.len() / TILE_BYTES;
+    assert!(w.iter().all(|w| w.len() >= blocks * F::BYTES), "a block of weights for each tile of activations");
     let mut lanes = [[0f32; 16]; R];
     for first in (0..blocks).step_by(4) {
         // Blocks past the end of the row stay zero, and add zeros.
         let (mut isum, mut msum) = ([[vdupq_n_s32(0); 4]; R], [[vdupq_n_s32(0); 4]; R]);
         let (mut halves, mut da) = ([[0u32; 4]; R], [0f32; 4]);
         for b in 0..4.min(blocks - first) {
-            let act: &[u8; TILE_BYTES] = act[(first + b) * TILE_BYTES..][..TILE_BYTES].try_into().expect("a tile of activations");
-            let w: [&[u8]; R] = from_fn(|r| &w[r][(first + b) * F::BYTES..][..F::BYTES]);
+            let at = first + b;
+            // SAFETY: `at < blocks`, and all rows are as long as that, as asserted above. (Checking each costs a twelfth of the instructions.)
+            let act: &[u8; TILE_BYTES] = unsafe { &*act.as_ptr().add(at * TILE_BYTES).cast() };
+            // SAFETY: as above.
+            let w = w.map(|w| unsafe { w.get_unchecked(at * F::BYTES..(at + 1) * F::BYTES) });
             let (isums, msums) = block256::<F, RAW, R>(w, act);
             for r in 0..R {
                 isum[r][b] = isums[r];
@@ -93,7 +97,7 @@ fn rows256<F: Blocks256<RAW>, const RAW: usize, const R: usize>(w: [&[u8]; R], a
             add_to(&mut lanes[r], first % 16, product);
         }
     }
-    lanes.map(|lanes| reduce(&lanes))
+    lanes.map(|lanes| reduce4([0, 4, 8, 12].map(|l| load_lanes(&lanes, l))))
 }
 
 /// Partial sums, four each, of one block of `R` rows: of scale * q * a, and of min * sums.
@@ -156,24 +160,23 @@ fn half256<F: Blocks256<RAW>, const RAW: usize, const R: usize, const HALF: usiz
 #[target_feature(enable = "neon,dotprod")]
 fn rows32<F: Blocks32<RAW>, const RAW: usize, const R: usize>(w: [&[u8]; R], act: &[u8]) -> [f32; R] {
     let mut lanes = [[0f32; 16]; R];
+    let mut padded = [[0u8; MOST]; R];
     let blocks = w[0].len() / F::BYTES;
     for first in (0..blocks).step_by(4) {
         let act: &[u8; TILE_BYTES] = act[first / 8 * TILE_BYTES..][..TILE_BYTES].try_into().expect("a tile of activations");
         let at = first * F::BYTES;
-        if first + 4 <= blocks {
-            let w = from_fn(|r| &w[r][at..][..4 * F::BYTES]);
-            group32::<F, RAW, R>(w, act, first, &mut lanes);
+        let group: [&[u8]; R] = if first + 4 <= blocks {
+            from_fn(|r| &w[r][at..][..4 * F::BYTES])
         } else {
             // The end of a row that is not a multiple of four blocks: zeros behind it, as behind the activations.
-            let mut padded = [[0u8; MOST]; R];
-            for r in 0..R {
-                padded[r][..w[r].len() - at].copy_from_slice(&w[r][at..]);
+            for (padded, w) in padded.iter_mut().zip(w) {
+                padded[..w.len() - at].copy_from_slice(&w[at..]);
             }
-            let w = from_fn(|r| &padded[r][..4 * F::BYTES]);
-            group32::<F, RAW, R>(w, act, first, &mut lanes);
-        }
+            padded.each_ref().map(|padded| &padded[..4 * F::BYTES])
+        };
+        group32::<F, RAW, R>(group, act, first, &mut lanes);
     }
-    lanes.map(|lanes| reduce(&lanes))
+    lanes.map(|lanes| reduce4([0, 4, 8, 12].map(|l| load_lanes(&lanes, l))))
 }
 
 /// Bytes of four blocks of the largest format.
@@ -198,8 +201,14 @@ fn group32<F: Blocks32<RAW>, const RAW: usize, const R: usize>(
             let q = unsafe { F::codes(0, F::raw(0).map(|at| load(w[r], b * F::BYTES + at))) };
             sdot(sdot(vdupq_n_s32(0), q[0], a[2 * b]), q[1], a[2 * b + 1])
         });
-        let half = |b: usize| u64::from(u16::from_le_bytes([w[r][b * F::BYTES], w[r][b * F::BYTES + 1]])) << (16 * b);
-        let d = widen(vcreate_u16(half(0) | half(1) | half(2) | half(3)));
+        let d = w[r].as_ptr().cast::<u16>();
+        // SAFETY: the slice holds four blocks, each of which begins with a half; the loads have no alignment.
+        let d = unsafe {
+            let d0 = vld1_lane_u16::<0>(d, vdup_n_u16(0));
+            let d1 = vld1_lane_u16::<1>(d.byte_add(F::BYTES), d0);
+            let d2 = vld1_lane_u16::<2>(d.byte_add(2 * F::BYTES), d1);
+            widen(vld1_lane_u16::<3>(d.byte_add(3 * F::BYTES), d2))
+        };
         add_to(&mut lanes[r], first % 16, vmulq_f32(vmulq_f32(d, da), to_f32::<F, RAW>(sums4(dots))));
     }
 }

@@ -5,8 +5,8 @@
 use std::arch::aarch64::*;
 
 use super::few::pairs;
-use super::load;
-use crate::dot::{Job, neon, reduce};
+use super::{load, load_f32, reduce4};
+use crate::dot::{Job, neon};
 
 /// A format of 16-bit floats.
 pub trait Halves {
@@ -44,14 +44,7 @@ fn rows<F: Halves, const R: usize>(w: [&[u8]; R], act: &[u8]) -> [f32; R] {
             add16::<F>(&padded, &act[64 * whole..], &mut sums[r]);
         }
     }
-    sums.map(|sums| {
-        let mut lanes = [0f32; 16];
-        for (lanes, sum) in lanes.chunks_exact_mut(4).zip(sums) {
-            // SAFETY: the chunk holds four floats.
-            unsafe { vst1q_f32(lanes.as_mut_ptr(), sum) }
-        }
-        reduce(&lanes)
-    })
+    sums.map(|sums| reduce4(sums))
 }
 
 /// Sixteen products to sixteen sums.
@@ -64,7 +57,7 @@ fn add16<F: Halves>(w: &[u8], act: &[u8], sums: &mut [float32x4_t; 4]) {
         let floats = unsafe { [F::widen(vget_low_u16(halves)), F::widen(vget_high_u16(halves))] };
         for (j, w) in floats.into_iter().enumerate() {
             let j = 2 * i + j;
-            sums[j] = vaddq_f32(sums[j], vmulq_f32(w, super::load_f32(act, 16 * j)));
+            sums[j] = vaddq_f32(sums[j], vmulq_f32(w, load_f32(act, 16 * j)));
         }
     }
 }

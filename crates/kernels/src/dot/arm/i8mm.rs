@@ -9,7 +9,7 @@
 use std::arch::{aarch64::*, asm};
 
 use super::many::{Block, Lanes, Multiply, Rows8, Sums};
-use super::{Blocks32, load_s8};
+use super::{Blocks32, load};
 use crate::activation::{HEADER, TILE_BYTES};
 
 /// Armv8.6 with i8mm. All such CPUs have dotprod too.
@@ -38,32 +38,38 @@ impl Multiply for I8mm {
     /// Sum 2p + u: rows 2p and 2p + 1, tokens 2u and 2u + 1.
     const TWICE: bool = true;
 
-    /// Vector 4k + p: columns 8k..8k + 8 of rows 2p and 2p + 1.
+    /// Vector 2p + k: columns 8k..8k + 8 of rows 2p and 2p + 1.
     #[inline]
     #[target_feature(enable = "neon")]
-    unsafe fn interleave(rows: [uint8x16_t; 8]) -> [uint8x16_t; 8] {
-        let [a, b, c, d] = [0, 2, 4, 6].map(|r| halves(rows[r], rows[r + 1]));
-        [a[0], b[0], c[0], d[0], a[1], b[1], c[1], d[1]]
+    unsafe fn interleave(rows: [uint8x16_t; 4]) -> [uint8x16_t; 4] {
+        let ([a, b], [c, d]) = (halves(rows[0], rows[1]), halves(rows[2], rows[3]));
+        [a, b, c, d]
     }
 
-    #[inline]
-    #[target_feature(enable = "neon,i8mm")]
-    unsafe fn steps<const STEPS: usize>(rows: &Rows8, from: usize, acts: [&[u8; TILE_BYTES]; 4]) -> Sums {
-        let mut sums = [vdupq_n_s32(0); 8];
-        for step in from..from + STEPS {
-            let a = acts.map(|act| vreinterpretq_u8_s8(load_s8(act, HEADER + 16 * step)));
-            let (a, b) = (halves(a[0], a[1]), halves(a[2], a[3]));
-            for k in 0..2 {
-                let tokens = [vreinterpretq_s8_u8(a[k]), vreinterpretq_s8_u8(b[k])];
-                for p in 0..4 {
-                    let w = rows.code(step, 4 * k + p);
-                    for u in 0..2 {
-                        sums[2 * p + u] = smmla(sums[2 * p + u], w, tokens[u]);
+    #[inline(always)]
+    fn place(h: usize, v: usize) -> usize {
+        4 * (v % 2) + 2 * h + v / 2
+    }
+
+    #[inline(always)]
+    unsafe fn add_steps<const STEPS: usize>(mut sums: Sums, rows: &Rows8, from: usize, acts: [&[u8; TILE_BYTES]; 4]) -> Sums {
+        // SAFETY: only inlined into functions that have i8mm, as the trait says.
+        unsafe {
+            for step in from..from + STEPS {
+                let a = acts.map(|act| load(act, HEADER + 16 * step));
+                let (a, b) = (halves(a[0], a[1]), halves(a[2], a[3]));
+                for k in 0..2 {
+                    let tokens = [vreinterpretq_s8_u8(a[k]), vreinterpretq_s8_u8(b[k])];
+                    for p in 0..4 {
+                        let w = rows.code(step, 4 * k + p);
+                        for u in 0..2 {
+                            sums[2 * p + u] = smmla(sums[2 * p + u], w, tokens[u]);
+                        }
                     }
                 }
             }
+            sums
         }
-        sums
     }
 
     #[inline(always)]

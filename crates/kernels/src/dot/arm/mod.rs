@@ -105,6 +105,24 @@ fn add_to(lanes: &mut [f32], at: usize, x: float32x4_t) {
     unsafe { vst1q_f32(lanes.as_mut_ptr(), vaddq_f32(vld1q_f32(lanes.as_ptr()), x)) }
 }
 
+/// Four of sixteen lanes.
+#[inline]
+#[target_feature(enable = "neon")]
+fn load_lanes(lanes: &[f32; 16], at: usize) -> float32x4_t {
+    let lanes = &lanes[at..at + 4];
+    // SAFETY: the slice holds four floats.
+    unsafe { vld1q_f32(lanes.as_ptr()) }
+}
+
+/// [`reduce`](crate::dot::reduce) of sixteen lanes in four vectors: the same tree.
+#[inline]
+#[target_feature(enable = "neon")]
+fn reduce4(lanes: [float32x4_t; 4]) -> f32 {
+    let four = vaddq_f32(vaddq_f32(lanes[0], lanes[2]), vaddq_f32(lanes[1], lanes[3]));
+    let two = vadd_f32(vget_low_f32(four), vget_high_f32(four));
+    vget_lane_f32::<0>(two) + vget_lane_f32::<1>(two)
+}
+
 /// The sums of four vectors, in order.
 #[inline]
 #[target_feature(enable = "neon")]
