@@ -30,10 +30,14 @@ pub fn few_floats<F: Halves>(job: &Job<'_>, out: &mut [f32]) {
 #[target_feature(enable = "neon")]
 fn rows<F: Halves, const R: usize>(w: [&[u8]; R], act: &[u8]) -> [f32; R] {
     let mut sums = [[vdupq_n_f32(0.0); 4]; R];
-    let whole = w[0].len() / 32;
+    let row_bytes = w[0].len();
+    let whole = row_bytes / 32;
+    assert!(w.iter().all(|w| w.len() == row_bytes), "rows of one length");
     for (i, act) in act.chunks_exact(64).take(whole).enumerate() {
         for r in 0..R {
-            add16::<F>(&w[r][32 * i..][..32], act, &mut sums[r]);
+            // SAFETY: `i < whole`, and every row holds that many times 32 bytes.
+            let w = unsafe { w[r].get_unchecked(32 * i..32 * (i + 1)) };
+            add16::<F>(w, act, &mut sums[r]);
         }
     }
     if act.len() / 64 > whole {
