@@ -111,6 +111,26 @@ fn deny(_: &mut Count) -> Result<()> {
     shown(cargo().args(["deny", "--log-level", "error", "check", "licenses", "bans", "sources"]))
 }
 
+/// A CPU that is emulated.
+struct Emulated {
+    /// The name QEMU gives it.
+    cpu: &'static str,
+    /// Instruction sets whose kernels must run.
+    isas: &'static str,
+    /// Arguments of `cargo test`: which tests.
+    tests: &'static str,
+}
+
+/// One CPU for each set of instructions that the kernels distinguish.
+const EMULATED: &[Emulated] = &[
+    // Plain NEON only: an unguarded later instruction dies here.
+    Emulated { cpu: "cortex-a53", isas: "neon", tests: "-p nibble-kernels -p nibble-engine --lib --tests" },
+    // Phones since 2018.
+    Emulated { cpu: "cortex-a76", isas: "neon,dotprod", tests: "-p nibble-kernels --test conformance" },
+    // Everything that QEMU knows: the older ones have no name for a CPU with i8mm.
+    Emulated { cpu: "max", isas: "neon,dotprod,i8mm", tests: "-p nibble-kernels --test conformance" },
+];
+
 /// The kernels' and the engine's tests as aarch64 code under QEMU. NIBBLE_ARM names the folder that `.ci/arm.sh FOLDER` filled.
 fn arm(count: &mut Count) -> Result<()> {
     let Some(folder) = std::env::var_os("NIBBLE_ARM") else {
@@ -120,11 +140,16 @@ fn arm(count: &mut Count) -> Result<()> {
     if !env.is_file() {
         bail!("NIBBLE_ARM: {} is not there: run `bash .ci/arm.sh {}`", env.display(), folder.to_string_lossy());
     }
-    // A Cortex-A53 has plain NEON only: an unguarded later instruction dies here.
-    let script = "set -e; . \"$NIBBLE_ARM/env\"; unset RUSTUP_TOOLCHAIN CARGO RUSTC RUSTDOC RUSTFLAGS; export CARGO_TARGET_DIR=\"$NIBBLE_ARM_TARGET\"; \
-                  exec cargo test --quiet --target aarch64-unknown-linux-gnu -p nibble-kernels -p nibble-engine --lib --tests";
-    let mut command = Command::new("bash");
-    command.args(["-c", script]).env("NIBBLE_ARM_TARGET", crate::target_dir().join("arm"));
-    command.env("QEMU_CPU", "cortex-a53").env("NIBBLE_EMULATED", "1").env("NIBBLE_REQUIRE_ISA", "neon");
-    counted(&mut command, count)
+    for emulated in EMULATED {
+        let script = format!(
+            "set -e; . \"$NIBBLE_ARM/env\"; unset RUSTUP_TOOLCHAIN CARGO RUSTC RUSTDOC RUSTFLAGS; export CARGO_TARGET_DIR=\"$NIBBLE_ARM_TARGET\"; \
+             exec cargo test --quiet --target aarch64-unknown-linux-gnu {}",
+            emulated.tests
+        );
+        let mut command = Command::new("bash");
+        command.args(["-c", &script]).env("NIBBLE_ARM_TARGET", crate::target_dir().join("arm"));
+        command.env("QEMU_CPU", emulated.cpu).env("NIBBLE_EMULATED", "1").env("NIBBLE_REQUIRE_ISA", emulated.isas);
+        counted(&mut command, count)?;
+    }
+    Ok(())
 }

@@ -13,11 +13,15 @@ pub enum Isa {
     Avx512Vnni,
     /// Base Armv8 NEON: every aarch64 CPU.
     Neon,
+    /// NEON with the dot products of Armv8.2 (Cortex-A55, A75 and A76, 2018; Apple A11).
+    DotProd,
+    /// NEON with dot products and the 8-bit matrix products of Armv8.6 (Cortex-A510, A710 and X2, 2021; Apple M2).
+    I8mm,
 }
 
 impl Isa {
     /// All that exist, best first.
-    pub const ALL: &'static [Isa] = &[Isa::Avx512Vnni, Isa::Avx2, Isa::Neon, Isa::Scalar];
+    pub const ALL: &'static [Isa] = &[Isa::Avx512Vnni, Isa::Avx2, Isa::I8mm, Isa::DotProd, Isa::Neon, Isa::Scalar];
 
     /// The name in lower case, as `NIBBLE_REQUIRE_ISA` of the tests spells it.
     pub fn name(self) -> &'static str {
@@ -26,6 +30,8 @@ impl Isa {
             Isa::Avx2 => "avx2",
             Isa::Avx512Vnni => "avx512vnni",
             Isa::Neon => "neon",
+            Isa::DotProd => "dotprod",
+            Isa::I8mm => "i8mm",
         }
     }
 
@@ -48,6 +54,10 @@ impl Isa {
             // NEON is part of the aarch64 baseline: no question to ask.
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => true,
+            #[cfg(target_arch = "aarch64")]
+            Isa::DotProd => std::arch::is_aarch64_feature_detected!("dotprod"),
+            #[cfg(target_arch = "aarch64")]
+            Isa::I8mm => Isa::DotProd.available() && std::arch::is_aarch64_feature_detected!("i8mm"),
             #[allow(unreachable_patterns)]
             _ => false,
         }

@@ -22,6 +22,8 @@
 use crate::tile::Tile;
 use crate::{Format, Isa};
 
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod arm;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]

@@ -30,6 +30,15 @@ pub fn words_k4(s: &[u8]) -> (u64, u64) {
     (pack(a & 0x3f3f_3f3f, c & 0x0f0f_0f0f | high(a)), pack(b & 0x3f3f_3f3f, (c >> 4) & 0x0f0f_0f0f | high(b)))
 }
 
+/// The same as (scales 0..4, mins 0..4) and (scales 4..8, mins 4..8): eight bytes at a time, since that is how they are packed.
+#[cfg(target_arch = "aarch64")]
+#[inline(always)]
+pub fn words_k4_pairs(s: &[u8]) -> (u64, u64) {
+    let ab = u64::from_le_bytes([s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7]]);
+    let c = u64::from(u32::from_le_bytes([s[8], s[9], s[10], s[11]]));
+    (ab & 0x3f3f_3f3f_3f3f_3f3f, (c | c << 28) & 0x0f0f_0f0f_0f0f_0f0f | (ab >> 2) & 0x3030_3030_3030_3030)
+}
+
 /// [`words_k4`] as a tile has them: each belongs to 32 elements, so to two sub-blocks.
 #[inline(always)]
 pub fn scales_mins_k4(s: &[u8], scale: &mut [i16; 16], min: &mut [i16; 16]) {

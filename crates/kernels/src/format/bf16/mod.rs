@@ -14,6 +14,8 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod encode;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod scalar;
 
 /// The upper half of single precision.
@@ -32,7 +34,7 @@ pub static BF16: Format = Format {
         #[cfg(target_arch = "x86_64")]
         Kernel { isa: Isa::Avx2, unpack: avx2::unpack, few: dot::avx2::floats, many: dot::avx2::floats },
         #[cfg(target_arch = "aarch64")]
-        Kernel { isa: Isa::Neon, unpack: scalar::unpack, few: dot::neon::floats, many: dot::neon::floats },
+        Kernel { isa: Isa::Neon, unpack: scalar::unpack, few: dot::arm::few_floats::<neon::Floats>, many: dot::neon::floats },
         Kernel { isa: Isa::Scalar, unpack: scalar::unpack, few: dot::scalar::floats, many: dot::scalar::floats },
     ],
 };

@@ -37,6 +37,20 @@ pub static IQ4_NL: Format = Format {
         #[cfg(target_arch = "x86_64")]
         Kernel { isa: Isa::Avx2, unpack: avx2::unpack, few: dot::avx2::few32::few32::<avx2::Blocks>, many: dot::avx2::blocks32 },
         #[cfg(target_arch = "aarch64")]
+        Kernel {
+            isa: Isa::I8mm,
+            unpack: neon::unpack,
+            few: dot::arm::few32::<dot::arm::I8mm, neon::Blocks, 1>,
+            many: dot::arm::many32::<dot::arm::I8mm, neon::Blocks, 1>,
+        },
+        #[cfg(target_arch = "aarch64")]
+        Kernel {
+            isa: Isa::DotProd,
+            unpack: neon::unpack,
+            few: dot::arm::few32::<dot::arm::DotProd, neon::Blocks, 1>,
+            many: dot::arm::many32::<dot::arm::DotProd, neon::Blocks, 1>,
+        },
+        #[cfg(target_arch = "aarch64")]
         Kernel { isa: Isa::Neon, unpack: neon::unpack, few: dot::neon::blocks32, many: dot::neon::blocks32 },
         Kernel { isa: Isa::Scalar, unpack: scalar::unpack, few: dot::scalar::blocks32, many: dot::scalar::blocks32 },
     ],

@@ -39,6 +39,20 @@ pub static Q4_K: Format = Format {
         #[cfg(target_arch = "x86_64")]
         Kernel { isa: Isa::Avx2, unpack: avx2::unpack, few: dot::avx2::few256::few256::<avx2::Blocks>, many: dot::avx2::blocks256 },
         #[cfg(target_arch = "aarch64")]
+        Kernel {
+            isa: Isa::I8mm,
+            unpack: neon::unpack,
+            few: dot::arm::few256::<dot::arm::I8mm, neon::Blocks, 4>,
+            many: dot::arm::many256::<dot::arm::I8mm, neon::Blocks, 4>,
+        },
+        #[cfg(target_arch = "aarch64")]
+        Kernel {
+            isa: Isa::DotProd,
+            unpack: neon::unpack,
+            few: dot::arm::few256::<dot::arm::DotProd, neon::Blocks, 4>,
+            many: dot::arm::many256::<dot::arm::DotProd, neon::Blocks, 4>,
+        },
+        #[cfg(target_arch = "aarch64")]
         Kernel { isa: Isa::Neon, unpack: neon::unpack, few: dot::neon::blocks256, many: dot::neon::blocks256 },
         Kernel { isa: Isa::Scalar, unpack: scalar::unpack, few: dot::scalar::blocks256, many: dot::scalar::blocks256 },
     ],

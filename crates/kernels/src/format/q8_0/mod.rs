@@ -17,6 +17,8 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 pub(crate) mod encode;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod scalar;
 
 /// Eight bits, one scale for 32.
@@ -34,6 +36,20 @@ pub static Q8_0: Format = Format {
         Kernel { isa: Isa::Avx512Vnni, unpack: avx2::unpack, few: dot::avx512::blocks32::<avx512::Blocks>, many: dot::avx2::blocks32 },
         #[cfg(target_arch = "x86_64")]
         Kernel { isa: Isa::Avx2, unpack: avx2::unpack, few: dot::avx2::few32::few32::<avx2::Blocks>, many: dot::avx2::blocks32 },
+        #[cfg(target_arch = "aarch64")]
+        Kernel {
+            isa: Isa::I8mm,
+            unpack: scalar::unpack,
+            few: dot::arm::few32::<dot::arm::I8mm, neon::Blocks, 2>,
+            many: dot::arm::many32::<dot::arm::I8mm, neon::Blocks, 2>,
+        },
+        #[cfg(target_arch = "aarch64")]
+        Kernel {
+            isa: Isa::DotProd,
+            unpack: scalar::unpack,
+            few: dot::arm::few32::<dot::arm::DotProd, neon::Blocks, 2>,
+            many: dot::arm::many32::<dot::arm::DotProd, neon::Blocks, 2>,
+        },
         #[cfg(target_arch = "aarch64")]
         Kernel { isa: Isa::Neon, unpack: scalar::unpack, few: dot::neon::blocks32, many: dot::neon::blocks32 },
         Kernel { isa: Isa::Scalar, unpack: scalar::unpack, few: dot::scalar::blocks32, many: dot::scalar::blocks32 },
