@@ -52,9 +52,9 @@ fn strides(range: Range<usize>) -> impl Iterator<Item = Range<usize>> {
     (range.start / STRIDE * STRIDE..range.end).step_by(STRIDE).map(move |at| at.max(range.start)..(at + STRIDE).min(range.end))
 }
 
-/// What two ranges share.
+/// What two ranges share; where that is nothing, an empty range within the first.
 fn common(a: &Range<usize>, b: &Range<usize>) -> Range<usize> {
-    let start = a.start.max(b.start);
+    let start = a.start.max(b.start).min(a.end);
     start..a.end.min(b.end).max(start)
 }
 
@@ -270,7 +270,8 @@ mod tests {
     #[test]
     fn every_way_gives_the_bits_of_the_plain_formula() {
         let emulated = std::env::var_os("NIBBLE_EMULATED").is_some();
-        let shapes = [(6, 2, 32, None), (8, 1, 64, Some(300)), (3, 3, 96, None), (4, 2, 128, Some(40)), (5, 1, 20, None)];
+        let shapes =
+            [(6, 2, 32, None), (8, 1, 64, Some(300)), (3, 3, 96, None), (4, 2, 128, Some(40)), (4, 2, 32, Some(5)), (5, 1, 20, None)];
         for (heads, kv_heads, hd, window) in shapes {
             let spec = spec(heads, kv_heads, hd, window);
             for kv in KvType::all().filter(|kv| kv.row_bytes(hd).is_some()) {

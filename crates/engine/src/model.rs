@@ -64,6 +64,9 @@ impl Model {
         if context == 0 || context > config.context {
             return Err(Error::ContextRange { asked: context, most: config.context });
         }
+        if options.kv.row_bytes(config.head_dim).is_none() {
+            return Err(Error::KvType { kv: options.kv, head_dim: config.head_dim });
+        }
         let need = need(&source, &options);
         if let Some(available) = options.memory.or_else(memory::available) {
             need.check(context, available)?;

@@ -2,6 +2,7 @@
 
 use super::half::{f16_to_f32, f32_to_f16};
 use super::lanes::Lanes;
+use crate::activation::portable::nearest;
 use crate::format::common::half_at;
 
 /// Rows of a cache as it keeps them.
@@ -109,4 +110,49 @@ pub fn to_f32(x: &[f32], out: &mut [u8]) {
 pub fn to_f16(x: &[f32], out: &mut [u8]) {
     assert_eq!(out.len(), 2 * x.len(), "bytes of a row in F16");
     out.as_chunks_mut().0.iter_mut().zip(x).for_each(|(out, &x)| *out = f32_to_f16(x).to_le_bytes());
+}
+
+/// The half-precision scale d and 1/d for a block that is to reach `x`; where x is not finite d is NaN, which poisons the block.
+#[inline(always)]
+fn scale(x: f32) -> (u16, f32) {
+    let d = if x.is_finite() { f32_to_f16(x) } else { 0x7e00 };
+    let value = f16_to_f32(d);
+    // The inverse does not overflow: the smallest half is 6e-8.
+    (d, if value != 0.0 && value.is_finite() { 1.0 / value } else { 0.0 })
+}
+
+/// Of a block, the largest magnitude's element; NaN when one is not finite.
+#[inline(always)]
+fn largest(x: &[f32; 32]) -> f32 {
+    let bits = x.iter().fold(0, |m: u32, x| m.max(x.to_bits() & 0x7fff_ffff));
+    if bits < 0x7f80_0000 { x.iter().copied().find(|x| x.to_bits() & 0x7fff_ffff == bits).unwrap_or(0.0) } else { f32::NAN }
+}
+
+/// A row as Q8_0 blocks: each element to the nearest code at the scale that the block's largest needs. At eight bits a search for a better scale, as
+/// weights get it, would gain next to nothing.
+pub fn to_q8_0(x: &[f32], out: &mut [u8]) {
+    assert!(x.len().is_multiple_of(32) && out.len() == x.len() / 32 * 34, "bytes of a row in Q8_0");
+    for (x, block) in x.as_chunks::<32>().0.iter().zip(out.as_chunks_mut::<34>().0) {
+        let (d, inverse) = scale(largest(x).abs() / 127.0);
+        let (head, codes) = block.split_at_mut(2);
+        head.copy_from_slice(&d.to_le_bytes());
+        for (q, x) in codes.iter_mut().zip(x) {
+            *q = nearest(x * inverse).clamp(-127, 127) as i8 as u8;
+        }
+    }
+}
+
+/// A row as Q4_0 blocks: the largest element becomes -8 times the scale, whichever its sign, as llama.cpp stores a cache.
+pub fn to_q4_0(x: &[f32], out: &mut [u8]) {
+    assert!(x.len().is_multiple_of(32) && out.len() == x.len() / 32 * 18, "bytes of a row in Q4_0");
+    for (x, block) in x.as_chunks::<32>().0.iter().zip(out.as_chunks_mut::<18>().0) {
+        let (d, inverse) = scale(largest(x) / -8.0);
+        let (head, codes) = block.split_at_mut(2);
+        head.copy_from_slice(&d.to_le_bytes());
+        let code = |x: f32| (nearest(x * inverse) + 8).clamp(0, 15) as u8;
+        let (low, high) = x.split_at(16);
+        for (q, (low, high)) in codes.iter_mut().zip(low.iter().zip(high)) {
+            *q = code(*low) | code(*high) << 4;
+        }
+    }
 }
