@@ -99,6 +99,7 @@ fn of_libraries(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     match cause.downcast_ref::<Engine>()? {
         Engine::Memory { fits: Some(fits), .. } => Some(format!("--ctx {fits}, or a smaller type")),
         Engine::Memory { fits: None, .. } => Some("a smaller type, made with nibble quantize".into()),
+        Engine::KvType { .. } => Some("--kv f16".into()),
         Engine::ContextRange { most, .. } => Some(format!("--ctx {most} or less")),
         Engine::PromptTooLong { tokens, .. } => {
             Some(format!("--ctx {} or more, which leaves room for an answer, or a shorter prompt", tokens + 256))

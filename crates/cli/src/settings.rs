@@ -1,6 +1,7 @@
 //! From flags and from what the model's makers recommend to the engine's settings.
 
 use nibble_container::gguf::Value;
+use nibble_engine::KvType;
 use nibble_engine::sampler::Sampling;
 use nibble_engine::source::{Kind, Source};
 
@@ -12,6 +13,7 @@ pub fn engine(options: &Options) -> nibble_engine::Options {
     nibble_engine::Options {
         threads: options.threads.map(|n| n as usize),
         context: options.ctx.map(|n| usize::try_from(n).unwrap_or(usize::MAX)),
+        kv: KvType::by_name(&options.kv).unwrap_or_default(),
         ..nibble_engine::Options::default()
     }
 }

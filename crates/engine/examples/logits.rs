@@ -1,6 +1,6 @@
 //! Writes the logits of every position as raw little-endian f32, for comparison with other engines (bench/peers).
 //!
-//!     cargo run --release -p nibble-engine --example logits -- MODEL IDS [f16|f32] > logits.bin
+//!     cargo run --release -p nibble-engine --example logits -- MODEL IDS [f16|f32|q8_0|q4_0] > logits.bin
 //!
 //! MODEL: a GGUF or a Hugging Face directory. IDS: a file of token ids, u32 little endian; lines of at most CONTEXT ids are runs of their own when a
 //! fourth argument gives CONTEXT.
@@ -12,11 +12,10 @@ use std::path::Path;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [model, ids, rest @ ..] = args.as_slice() else { return Err("logits MODEL IDS [f16|f32] [CONTEXT]".into()) };
+    let [model, ids, rest @ ..] = args.as_slice() else { return Err("logits MODEL IDS [f16|f32|q8_0|q4_0] [CONTEXT]".into()) };
     let kv = match rest.first().map(String::as_str) {
-        None | Some("f16") => KvType::F16,
-        Some("f32") => KvType::F32,
-        Some(other) => return Err(format!("KV type {other}: f16 or f32").into()),
+        None => KvType::F16,
+        Some(name) => KvType::by_name(name).ok_or_else(|| format!("no KV type {name}"))?,
     };
     let ids: Vec<u32> = std::fs::read(ids)?.as_chunks().0.iter().map(|b| u32::from_le_bytes(*b)).collect();
     let context = rest.get(1).map_or(Ok(ids.len()), |n| n.parse())?;

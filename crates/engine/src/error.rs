@@ -40,6 +40,14 @@ pub enum Error {
         /// The model's own.
         most: usize,
     },
+    /// A type of KV cache whose blocks do not divide the model's heads.
+    #[error("a {} cache keeps blocks of {}, and this model's heads have {head_dim} elements: f16 and f32 hold any", .kv.name(), .kv.block())]
+    KvType {
+        /// The type asked for.
+        kv: crate::KvType,
+        /// Elements of a head.
+        head_dim: usize,
+    },
     /// A prompt that the context does not hold. It is never cut.
     #[error("the prompt has {tokens} tokens, the context holds {context}: ask for a longer context or shorten the prompt")]
     PromptTooLong {

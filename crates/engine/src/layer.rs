@@ -3,38 +3,44 @@
 //! For a batch of tokens x [tokens, dim] at positions pos ..:
 //! ```text
 //! h = rms_norm(x);  q, k, v = wq h + bq, wk h + bk, wv h + bv;  rope on every head of q and k;  k, v to the cache
-//! for each head: p = softmax(scale * q · keys[first ..= own position]);  a = p · values
+//! a = attention(q, cache)
 //! x += wo a + bo
 //! h = rms_norm(x);  x += down (silu(gate h + bg) * (up h + bu)) + bd
 //! ```
 //! Every number depends on its own token and the cache only, each sum has one fixed order, and the threads split rows, heads or tokens: the result
 //! is the same for any number of threads and any split of a prompt into batches.
+//!
+//! Matrices give [rows, tokens] and take a token's row at a time. What lies between two matrices is therefore computed where the second one's activations
+//! are made, a few tokens at a time: there is no normed input and no inner row in memory. One token costs five barriers a layer, one for each run of
+//! matrices and one for attention: what else there is to do for it takes less time than a barrier and is done by the calling thread.
 
 use crate::arch::rope::Angles;
 use crate::arch::{Activation, LayerSpec};
-use crate::cache::{LayerCache, Store};
+use crate::attention;
+use crate::cache::{LayerCache, Part, STEP};
 use crate::pool::Pool;
 use crate::weights::{LayerWeights, Matrix};
 use nibble_kernels::ops;
 use std::cell::RefCell;
 
-/// Positions whose keys or values are converted at once while attending.
-const STRIDE: usize = 32;
+/// Tokens whose rows a thread takes out of [rows, tokens] at once: what it reads are 32 bytes in a row.
+const BLOCK: usize = 8;
 
 /// Buffers for a batch, made once a session.
 #[derive(Default)]
 pub(crate) struct Scratch {
-    /// Normed input, [tokens, dim].
-    normed: Vec<f32>,
-    /// Activations in a kernel's form, and which form.
-    acts: Acts,
+    /// Activations in a kernel's form.
+    acts: Vec<u8>,
     /// What matrices gave, [rows, tokens].
     wide: Vec<f32>,
-    /// Queries, then what attention gave, [tokens, heads * head_dim].
+    /// What the matrices of the feed-forward network gave first, [gate and up rows, tokens].
+    inner: Vec<f32>,
+    /// Queries, then what attention gave, [kv_heads, tokens, heads of the group * head_dim].
     q: Vec<f32>,
     attended: Vec<f32>,
-    /// silu(gate) * up, [tokens, ffn].
-    inner: Vec<f32>,
+    /// For one token's attention when it is cut by position.
+    scores: Vec<f32>,
+    strips: Vec<f32>,
 }
 
 /// The rotation of each token of a batch: cosines and sines, [tokens, dims / 2].
@@ -58,56 +64,55 @@ impl Rotation {
     }
 }
 
-#[derive(Default)]
-struct Acts {
-    bytes: Vec<u8>,
-    kind: Option<&'static nibble_kernels::Activation>,
-}
-
 /// Sets the length without caring for the content.
 fn sized(v: &mut Vec<f32>, len: usize) -> &mut [f32] {
     v.resize(len, 0.0);
     &mut v[..len]
 }
 
+/// The input of a matrix: `rows(first, out)` computes the rows of the tokens from `first` on into `out`, [tokens, cols].
+type Input<'a> = dyn Fn(usize, &mut [f32]) + Sync + 'a;
+
 impl Scratch {
     /// A matrix times each row of `x` [tokens, cols]: [rows, tokens].
     pub fn multiply(&mut self, pool: &Pool, matrix: &Matrix, x: &[f32], tokens: usize) -> &[f32] {
-        multiply(pool, &[matrix], x, &mut self.acts, tokens, &mut self.wide);
+        let cols = matrix.cols;
+        let input = |t: usize, out: &mut [f32]| out.copy_from_slice(&x[t * cols..][..out.len()]);
+        multiply(pool, &[matrix], &input, &mut self.acts, tokens, &mut self.wide);
         &self.wide
     }
 }
 
-/// `wide` = each matrix times each row of `x` [tokens, cols], the matrices' outputs one after the other, each [rows, tokens]. All matrices have the
-/// same columns. Two barriers, activations and product, for each run of matrices that want the same form of activations.
-fn multiply(pool: &Pool, matrices: &[&Matrix], x: &[f32], acts: &mut Acts, tokens: usize, wide: &mut Vec<f32>) {
+/// `wide` = each matrix times each row of the input, the matrices' outputs one after the other, each [rows, tokens]. All matrices have the same columns. Two
+/// barriers (one for a single token), for each run of matrices that want the same form of activations.
+fn multiply(pool: &Pool, matrices: &[&Matrix], input: &Input, acts: &mut Vec<u8>, tokens: usize, wide: &mut Vec<f32>) {
     let total: usize = matrices.iter().map(|m| m.rows).sum();
     let mut rest = sized(wide, total * tokens);
     let mut from = 0;
-    acts.kind = None;
     while from < matrices.len() {
-        // Neighbours that want the same form of activations share a barrier.
+        // Neighbours that want the same form of activations share it, and a barrier.
         let kind = matrices[from].chosen.format().activation;
         let same = matrices[from..].iter().take_while(|m| std::ptr::eq(m.chosen.format().activation, kind)).count();
         let group = &matrices[from..from + same];
         let (out, later) = rest.split_at_mut(group.iter().map(|m| m.rows).sum::<usize>() * tokens);
-        prepare(pool, group[0], x, acts);
-        group_multiply(pool, group, &acts.bytes, tokens, out);
+        prepare(pool, group[0], input, tokens, acts);
+        group_multiply(pool, group, acts, tokens, out);
         rest = later;
         from += same;
     }
 }
 
-/// Brings the rows of x into the form that the matrix's kernel wants, unless they are in it.
-fn prepare(pool: &Pool, m: &Matrix, x: &[f32], acts: &mut Acts) {
-    let kind = m.chosen.format().activation;
-    if acts.kind.is_some_and(|k| std::ptr::eq(k, kind)) {
-        return;
-    }
+/// Brings the rows of the input into the form that the matrix's kernel wants.
+fn prepare(pool: &Pool, m: &Matrix, input: &Input, tokens: usize, acts: &mut Vec<u8>) {
     let bytes = m.chosen.activation_bytes(m.cols);
-    acts.bytes.resize(x.len() / m.cols * bytes, 0);
-    pool.chunks(&mut acts.bytes, bytes, |t, out| m.chosen.quantize(&x[t * m.cols..][..m.cols], out));
-    acts.kind = Some(kind);
+    acts.resize(tokens * bytes, 0);
+    pool.chunks(acts, BLOCK * bytes, |i, out| {
+        SCRATCH.with_borrow_mut(|rows| {
+            let rows = sized(rows, out.len() / bytes * m.cols);
+            input(i * BLOCK, rows);
+            rows.chunks_exact(m.cols).zip(out.chunks_exact_mut(bytes)).for_each(|(x, out)| m.chosen.quantize(x, out));
+        });
+    });
 }
 
 fn group_multiply(pool: &Pool, group: &[&Matrix], acts: &[u8], tokens: usize, out: &mut [f32]) {
@@ -148,13 +153,25 @@ fn gather(wide: &[f32], tokens: usize, t: usize, first: usize, out: &mut [f32]) 
     }
 }
 
-/// x += wide (transposed) + bias, token by token.
+/// Calls `each(row of out, wide's element)` for the columns from `first` on, as many as `out` [tokens, rows] has rows. Sixteen rows at a time, so that neither side
+/// is touched in single floats far apart.
+fn turned(wide: &[f32], tokens: usize, first: usize, out: &mut [f32], rows: usize, each: impl Fn(usize, &mut f32, f32)) {
+    for from in (0..rows).step_by(16) {
+        let n = 16.min(rows - from);
+        for (t, out) in out.chunks_exact_mut(rows).enumerate() {
+            for (r, out) in out[from..from + n].iter_mut().enumerate() {
+                each(from + r, out, wide[(from + r) * tokens + first + t]);
+            }
+        }
+    }
+}
+
+/// x += wide (turned) + bias, a few tokens at a time.
 fn add_back(pool: &Pool, x: &mut [f32], wide: &[f32], tokens: usize, bias: &Option<Vec<f32>>) {
     let dim = x.len() / tokens;
-    pool.chunks(x, dim, |t, row| {
-        for (r, o) in row.iter_mut().enumerate() {
-            *o += wide[r * tokens + t] + bias.as_ref().map_or(0.0, |b| b[r]);
-        }
+    pool.chunks(x, BLOCK * dim, |i, x| match bias {
+        Some(bias) => turned(wide, tokens, i * BLOCK, x, dim, |r, x, w| *x += w + bias[r]),
+        None => turned(wide, tokens, i * BLOCK, x, dim, |_, x, w| *x += w),
     });
 }
 
@@ -172,61 +189,138 @@ pub(crate) fn forward(
     s: &mut Scratch,
 ) {
     let dim = x.len() / tokens;
-    let (hd, q_rows, kv_rows) = (spec.head_dim, spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim);
+    let (heads, ffn) = (spec.heads / spec.kv_heads, spec.ffn);
 
-    norm(pool, x, &w.attn_norm, spec.eps, dim, sized(&mut s.normed, tokens * dim));
-    multiply(pool, &[&w.q, &w.k, &w.v], &s.normed, &mut s.acts, tokens, &mut s.wide);
+    let normed = |x: &[f32], weight: &[f32], t: usize, out: &mut [f32]| {
+        out.chunks_exact_mut(dim).zip(x[t * dim..].chunks_exact(dim)).for_each(|(out, x)| ops::rms_norm(x, weight, spec.eps, out));
+    };
+    multiply(pool, &[&w.q, &w.k, &w.v], &|t, out| normed(x, &w.attn_norm, t, out), &mut s.acts, tokens, &mut s.wide);
+    attend(spec, w, pool, cache, rotation, pos, tokens, s);
+    let (attended, group) = (&s.attended, heads * spec.head_dim);
+    let by_token = |first: usize, out: &mut [f32]| {
+        for (t, out) in out.chunks_exact_mut(spec.heads * spec.head_dim).enumerate() {
+            for (h, out) in out.chunks_exact_mut(group).enumerate() {
+                out.copy_from_slice(&attended[(h * tokens + first + t) * group..][..group]);
+            }
+        }
+    };
+    multiply(pool, &[&w.o], &by_token, &mut s.acts, tokens, &mut s.wide);
+    add_back(pool, x, &s.wide, tokens, &w.o_bias);
 
+    multiply(pool, &[&w.gate, &w.up], &|t, out| normed(x, &w.ffn_norm, t, out), &mut s.acts, tokens, &mut s.inner);
+    let (gate, up) = s.inner.split_at_mut(ffn * tokens);
+    activate(spec, w, pool, gate, up, tokens);
+    multiply(pool, &[&w.down], &|t, out| turned(gate, tokens, t, out, ffn, |_, out, x| *out = x), &mut s.acts, tokens, &mut s.wide);
+    add_back(pool, x, &s.wide, tokens, &w.down_bias);
+}
+
+/// From what the matrices of q, k and v gave in `s.wide` to `s.attended`, [kv_heads, tokens, heads of the group * head_dim]; keys and values go to the cache.
+#[allow(clippy::too_many_arguments)]
+fn attend(
+    spec: &LayerSpec,
+    w: &LayerWeights,
+    pool: &Pool,
+    cache: &mut LayerCache,
+    rotation: &Rotation,
+    pos: usize,
+    tokens: usize,
+    s: &mut Scratch,
+) {
+    let (hd, heads, kv_heads) = (spec.head_dim, spec.heads / spec.kv_heads, spec.kv_heads);
+    let (q_rows, kv_rows, group) = (spec.heads * hd, kv_heads * hd, heads * hd);
+    let wide = &s.wide;
+    let bias = |out: &mut [f32], bias: &Option<Vec<f32>>, first: usize| {
+        add_bias(out, bias.as_deref().map(|b| &b[first..first + out.len()]));
+    };
     let turn = |head: &mut [f32], t: usize| {
         if let Some(rope) = spec.rope {
             let half = rope.dims / 2;
             ops::rope(head, &rotation.cos[t * half..][..half], &rotation.sin[t * half..][..half], rope.interleaved);
         }
     };
-    let wide = &s.wide;
-    pool.chunks(sized(&mut s.q, tokens * q_rows), q_rows, |t, q| {
-        gather(wide, tokens, t, 0, q);
-        add_bias(q, w.q_bias.as_deref());
+    // The queries of token t for key-value head h, its key, and its value.
+    let query = |h: usize, t: usize, q: &mut [f32]| {
+        gather(wide, tokens, t, h * group, q);
+        bias(q, &w.q_bias, h * group);
         q.chunks_exact_mut(hd).for_each(|head| turn(head, t));
-    });
-    let context = cache.context;
-    store(pool, &mut cache.keys, context * hd, pos * hd, hd, tokens, |h, t, key| {
+    };
+    let key = |h: usize, t: usize, key: &mut [f32]| {
         gather(wide, tokens, t, q_rows + h * hd, key);
-        add_bias(key, w.k_bias.as_deref().map(|b| &b[h * hd..][..hd]));
+        bias(key, &w.k_bias, h * hd);
         turn(key, t);
-    });
-    store(pool, &mut cache.values, context * hd, pos * hd, hd, tokens, |h, t, value| {
+    };
+    let value = |h: usize, t: usize, value: &mut [f32]| {
         gather(wide, tokens, t, q_rows + kv_rows + h * hd, value);
-        add_bias(value, w.v_bias.as_deref().map(|b| &b[h * hd..][..hd]));
-    });
+        bias(value, &w.v_bias, h * hd);
+    };
 
-    let group = q_rows / spec.kv_heads;
-    let q = &s.q;
-    let cache = &*cache;
-    pool.chunks(sized(&mut s.attended, tokens * q_rows), group, |i, out| {
-        let (t, h) = (i / spec.kv_heads, i % spec.kv_heads);
-        attend(spec, &q[i * group..][..group], cache, h, pos + t, out);
-    });
-    multiply(pool, &[&w.o], &s.attended, &mut s.acts, tokens, &mut s.wide);
-    add_back(pool, x, &s.wide, tokens, &w.o_bias);
-
-    norm(pool, x, &w.ffn_norm, spec.eps, dim, sized(&mut s.normed, tokens * dim));
-    multiply(pool, &[&w.gate, &w.up], &s.normed, &mut s.acts, tokens, &mut s.wide);
-    let wide = &s.wide;
-    pool.chunks(sized(&mut s.inner, tokens * spec.ffn), spec.ffn, |t, gate| {
-        SCRATCH.with_borrow_mut(|up| {
-            let up = sized(up, spec.ffn);
-            gather(wide, tokens, t, 0, gate);
-            gather(wide, tokens, t, spec.ffn, up);
-            add_bias(gate, w.gate_bias.as_deref());
-            add_bias(up, w.up_bias.as_deref());
-            match spec.activation {
-                Activation::SwiGlu => ops::swiglu(gate, up),
-            }
+    cache.reserve(pos + tokens);
+    let head_bytes = cache.head_bytes();
+    let attended = sized(&mut s.attended, tokens * q_rows);
+    if tokens == 1 && !attention::worth_cutting(spec, pos, pool) {
+        // All of it in one loop over the heads.
+        let (layout, chunk) = cache.split_mut(pos);
+        return pool.pairs(chunk, head_bytes, attended, group, |h, own, out| {
+            SCRATCH.with_borrow_mut(|row| {
+                let row = sized(row, group);
+                key(h, 0, &mut row[..hd]);
+                layout.write(own, Part::Keys, pos, &row[..hd]);
+                value(h, 0, &mut row[..hd]);
+                layout.write(own, Part::Values, pos, &row[..hd]);
+                query(h, 0, row);
+                attention::attend(spec, &layout.head(h, own), row, pos, out);
+            });
         });
+    }
+
+    // A chunk of the cache after the other; those that the batch does not reach are not looked at.
+    for chunk_pos in (pos / STEP * STEP..pos + tokens).step_by(STEP) {
+        let (layout, chunk) = cache.split_mut(chunk_pos);
+        pool.chunks(chunk, head_bytes, |h, own| {
+            SCRATCH.with_borrow_mut(|row| {
+                let row = sized(row, hd);
+                for p in chunk_pos.max(pos)..(chunk_pos + STEP).min(pos + tokens) {
+                    key(h, p - pos, row);
+                    layout.write(own, Part::Keys, p, row);
+                    value(h, p - pos, row);
+                    layout.write(own, Part::Values, p, row);
+                }
+            });
+        });
+    }
+    let q = sized(&mut s.q, tokens * q_rows);
+    pool.chunks(q, tokens * group, |h, q| q.chunks_exact_mut(group).enumerate().for_each(|(t, q)| query(h, t, q)));
+    let (q, layout) = (&*q, cache.layout());
+    if tokens == 1 {
+        return attention::attend_cut(spec, pool, layout, q, pos, attended, (&mut s.scores, &mut s.strips));
+    }
+    let block = attention::block(spec, pos + tokens);
+    let blocks = tokens.div_ceil(block);
+    let ends: Vec<usize> =
+        (0..kv_heads * blocks).map(|i| (i / blocks * tokens + (i % blocks * block + block).min(tokens)) * group).collect();
+    pool.parts(attended, &ends, |i, out| {
+        let (h, first) = (i / blocks, i % blocks * block);
+        let q = &q[(h * tokens + first) * group..][..out.len()];
+        attention::attend(spec, &layout.head(h, &[]), q, pos + first, out);
     });
-    multiply(pool, &[&w.down], &s.inner, &mut s.acts, tokens, &mut s.wide);
-    add_back(pool, x, &s.wide, tokens, &w.down_bias);
+}
+
+/// gate = silu(gate + bias) * (up + bias), element by element: both are [ffn, tokens].
+fn activate(spec: &LayerSpec, w: &LayerWeights, pool: &Pool, gate: &mut [f32], up: &mut [f32], tokens: usize) {
+    let add = |x: &mut [f32], bias: &Option<Vec<f32>>, first: usize| {
+        if let Some(bias) = bias {
+            x.chunks_exact_mut(tokens).zip(&bias[first..]).for_each(|(row, b)| row.iter_mut().for_each(|x| *x += b));
+        }
+    };
+    // One token's row is not worth a barrier.
+    let rows = if tokens == 1 { spec.ffn } else { 64 };
+    pool.pairs(gate, rows * tokens, up, rows * tokens, |i, gate, up| {
+        add(gate, &w.gate_bias, i * rows);
+        add(up, &w.up_bias, i * rows);
+        match spec.activation {
+            Activation::SwiGlu => ops::swiglu(gate, up),
+        }
+    });
 }
 
 thread_local! {
@@ -237,68 +331,4 @@ thread_local! {
 /// RMS norm of each row of x.
 pub(crate) fn norm(pool: &Pool, x: &[f32], weight: &[f32], eps: f32, dim: usize, out: &mut [f32]) {
     pool.chunks(out, dim, |t, row| ops::rms_norm(&x[t * dim..][..dim], weight, eps, row));
-}
-
-/// Writes one key or value for each head and token: `fill(head, token, out)` computes it. A head owns `per_head` elements of the store and its batch
-/// starts `at` elements into them.
-fn store(
-    pool: &Pool,
-    store: &mut Store,
-    per_head: usize,
-    at: usize,
-    hd: usize,
-    tokens: usize,
-    fill: impl Fn(usize, usize, &mut [f32]) + Sync,
-) {
-    match store {
-        Store::F32(all) => pool.chunks(all, per_head, |h, own| {
-            own[at..at + tokens * hd].chunks_exact_mut(hd).enumerate().for_each(|(t, out)| fill(h, t, out));
-        }),
-        Store::F16(all) => pool.chunks(all, per_head, |h, own| {
-            SCRATCH.with_borrow_mut(|buffer| {
-                let buffer = sized(buffer, hd);
-                for (t, out) in own[at..at + tokens * hd].chunks_exact_mut(hd).enumerate() {
-                    fill(h, t, buffer);
-                    ops::slice_to_f16(buffer, out);
-                }
-            });
-        }),
-    }
-}
-
-/// Attention of the query heads that share key-value head `h`, for the token at position `own`: q and out are [heads of the group, head_dim].
-fn attend(spec: &LayerSpec, q: &[f32], cache: &LayerCache, h: usize, own: usize, out: &mut [f32]) {
-    let hd = spec.head_dim;
-    let first = spec.window.map_or(0, |w| (own + 1).saturating_sub(w));
-    let n = own + 1 - first;
-    let base = (h * cache.context + first) * hd;
-    SCRATCH.with_borrow_mut(|scratch| {
-        let heads = q.len() / hd;
-        let (scores, rest) = sized(scratch, heads * n + q.len() + STRIDE * hd).split_at_mut(heads * n);
-        let (own_q, buffer) = rest.split_at_mut(q.len());
-        own_q.copy_from_slice(q);
-        cache.keys.round(own_q);
-        let q = &*own_q;
-        for at in (0..n).step_by(STRIDE) {
-            let m = STRIDE.min(n - at);
-            let keys = cache.keys.read(base + at * hd, m * hd, buffer);
-            for (q, scores) in q.chunks_exact(hd).zip(scores.chunks_exact_mut(n)) {
-                for (key, score) in keys.chunks_exact(hd).zip(&mut scores[at..at + m]) {
-                    *score = ops::dot(q, key) * spec.scale;
-                }
-            }
-        }
-        scores.chunks_exact_mut(n).for_each(ops::softmax);
-        cache.values.round(scores);
-        out.fill(0.0);
-        for at in (0..n).step_by(STRIDE) {
-            let m = STRIDE.min(n - at);
-            let values = cache.values.read(base + at * hd, m * hd, buffer);
-            for (out, scores) in out.chunks_exact_mut(hd).zip(scores.chunks_exact(n)) {
-                for (value, p) in values.chunks_exact(hd).zip(&scores[at..at + m]) {
-                    ops::axpy(*p, value, out);
-                }
-            }
-        }
-    });
 }

@@ -4,6 +4,7 @@
 //! (tokens in, logits out), [`generate()`] (the loop). Nothing here prints, reads the environment or uses the network.
 
 pub mod arch;
+mod attention;
 mod cache;
 mod error;
 mod generate;

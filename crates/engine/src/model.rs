@@ -9,6 +9,7 @@ use crate::source::Source;
 use crate::weights::{LayerWeights, Matrix, Weights};
 use crate::{Error, Session};
 use nibble_kernels::Isa;
+use nibble_kernels::ops::Attention;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -63,6 +64,9 @@ impl Model {
         if context == 0 || context > config.context {
             return Err(Error::ContextRange { asked: context, most: config.context });
         }
+        if options.kv.row_bytes(config.head_dim).is_none() {
+            return Err(Error::KvType { kv: options.kv, head_dim: config.head_dim });
+        }
         let need = need(&source, &options);
         if let Some(available) = options.memory.or_else(memory::available) {
             need.check(context, available)?;
@@ -116,6 +120,11 @@ impl Model {
         &self.pool
     }
 
+    /// The loops of attention.
+    pub(crate) fn attention(&self) -> Attention {
+        self.options.isa.and_then(Attention::with).unwrap_or_else(Attention::best)
+    }
+
     pub(crate) fn angles(&self) -> &Angles {
         &self.angles
     }
@@ -139,7 +148,8 @@ impl Model {
 fn need(source: &Source, options: &Options) -> Need {
     let c = source.config();
     let weights = source.tensors().iter().map(|t| source.stored_bytes(t)).sum();
-    let token = (2 * c.layers * c.kv_dim() * options.kv.bytes()) as u64;
+    let row = options.kv.row_bytes(c.head_dim).unwrap_or(4 * c.head_dim);
+    let token = (2 * c.layers * c.kv_heads * row) as u64;
     // A batch's buffers: some dozen floats for each element of its widest rows.
     let rows = 6 * c.dim + 4 * c.heads * c.head_dim + 4 * c.ffn;
     let fixed = (4 * options.batch * rows + 8 * c.vocab) as u64;

@@ -1,6 +1,6 @@
 //! A conversation's state: the tokens seen and their keys and values. Tokens go in, logits come out.
 
-use crate::cache::{LayerCache, Store};
+use crate::cache::LayerCache;
 use crate::layer::{self, Rotation, Scratch};
 use crate::model::Model;
 use crate::{Error, memory};
@@ -28,9 +28,8 @@ impl<'m> Session<'m> {
         if let Some(available) = model.options().memory.or_else(memory::available) {
             memory::Need { weights: 0, ..model.need() }.check(context, available)?;
         }
-        let per_layer = context * config.kv_dim();
-        let store = || Store::new(model.options().kv, per_layer);
-        let caches = (0..config.layers).map(|_| LayerCache { keys: store(), values: store(), context }).collect();
+        let cache = || LayerCache::new(model.options().kv, model.attention(), config.kv_heads, config.head_dim);
+        let caches = (0..config.layers).map(|_| cache()).collect();
         Ok(Session {
             model,
             caches,
@@ -62,6 +61,7 @@ impl<'m> Session<'m> {
     pub fn truncate(&mut self, len: usize) {
         // Positions past the end are overwritten before they are read.
         self.tokens.truncate(len);
+        self.caches.iter_mut().for_each(|cache| cache.shrink(self.tokens.len()));
     }
 
     /// Keeps what the session has in common with `prompt` and forgets the rest. Returns how many tokens of the prompt need not be fed again: at

@@ -4,6 +4,7 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use clap::builder::PossibleValuesParser;
 use clap::{ArgMatches, Args, FromArgMatches};
 
 use super::Row;
@@ -51,6 +52,9 @@ pub struct Options {
     /// Tokens of context, prompt and answer together; without it, the model's own up to 4096
     #[arg(short = 'c', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub ctx: Option<u64>,
+    /// What the KV cache keeps an element in: f16, q8_0 (half of that, nearly as good), q4_0 (a quarter, worse answers) or f32
+    #[arg(long, visible_alias = "kv-type", value_name = "TYPE", value_parser = kv_types(), default_value = "f16")]
+    pub kv: String,
     /// The system message of the chat template
     #[arg(long, value_name = "TEXT")]
     pub system: Option<String>,
@@ -108,6 +112,11 @@ pub struct SamplingOptions {
     /// Seed of the random choices; without it, a new one each time (--verbose and --json tell it)
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
+}
+
+/// The types of KV cache as values of `--kv`.
+fn kv_types() -> PossibleValuesParser {
+    PossibleValuesParser::new(nibble_engine::KvType::all().map(|kv| kv.name()).collect::<Vec<_>>())
 }
 
 fn finite(text: &str) -> Result<f32, String> {

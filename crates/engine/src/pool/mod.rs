@@ -137,6 +137,25 @@ impl Pool {
         });
     }
 
+    /// As [`Pool::chunks`] for two slices at once: body i gets chunk i of both. Panics when they have not as many chunks.
+    pub fn pairs<T: Send, U: Send>(
+        &self,
+        a: &mut [T],
+        a_len: usize,
+        b: &mut [U],
+        b_len: usize,
+        body: impl Fn(usize, &mut [T], &mut [U]) + Sync,
+    ) {
+        assert_eq!(a.len().div_ceil(a_len.max(1)), b.len().div_ceil(b_len.max(1)), "chunks of {a_len} and of {b_len}");
+        let (total, len, start) = (b.len(), b_len.max(1), Start(b.as_mut_ptr()));
+        self.chunks(a, a_len, |i, a| {
+            let from = i * len;
+            // SAFETY: as in `chunks`, whose i this is: i * len is below the total, because both slices have as many chunks.
+            let b = unsafe { std::slice::from_raw_parts_mut(start.at(from), len.min(total - from)) };
+            body(i, a, b);
+        });
+    }
+
     /// As [`Pool::chunks`] with chunks of any lengths: chunk i ends before `ends[i]`. Panics when the ends go down or past the data.
     pub fn parts<T: Send>(&self, data: &mut [T], ends: &[usize], body: impl Fn(usize, &mut [T]) + Sync) {
         assert!(ends.is_sorted() && ends.last().is_none_or(|&e| e <= data.len()), "ends {ends:?} of {} elements", data.len());
@@ -164,7 +183,7 @@ impl Drop for Pool {
 
 /// A slice's start that may cross threads.
 struct Start<T>(*mut T);
-// SAFETY: only used by `chunks`, which derives disjoint slices of sendable elements from it.
+// SAFETY: only used by `chunks` and its like, which derive disjoint slices of sendable elements from it.
 unsafe impl<T: Send> Sync for Start<T> {}
 
 impl<T> Start<T> {
@@ -256,6 +275,18 @@ mod tests {
             pool.chunks(&mut data, len, |i, chunk| chunk.iter_mut().enumerate().for_each(|(j, x)| *x += 1 + i * len.max(1) + j));
             assert_eq!(data, (1..=n).collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn pairs_are_chunks_of_the_same_number() {
+        let pool = Pool::new(3, &[]);
+        let (mut a, mut b) = (vec![0usize; 10], vec![0u8; 7]);
+        pool.pairs(&mut a, 3, &mut b, 2, |i, a, b| {
+            a.fill(i);
+            b.fill(a.len() as u8);
+        });
+        assert_eq!((a, b), (vec![0, 0, 0, 1, 1, 1, 2, 2, 2, 3], vec![3, 3, 3, 3, 3, 3, 1]));
+        assert!(catch_unwind(AssertUnwindSafe(|| pool.pairs(&mut [0; 4], 2, &mut [0; 3], 1, |_, _, _| ()))).is_err());
     }
 
     #[test]

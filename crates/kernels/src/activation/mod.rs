@@ -12,7 +12,7 @@
 
 use crate::tile::TILE;
 
-mod portable;
+pub(crate) mod portable;
 
 /// Bytes before the codes of a tile.
 pub const HEADER: usize = 64;

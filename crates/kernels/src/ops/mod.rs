@@ -7,13 +7,20 @@
 //!
 //! A NaN or an infinity never panics: it goes through to the result.
 
+mod attention;
+#[cfg(test)]
+mod attention_tests;
 mod half;
+mod lanes;
 mod portable;
+mod rows;
 #[cfg(test)]
 mod tests;
 
+pub use attention::Attention;
 pub use half::{f16_to_f32, f32_to_f16};
 pub use portable::exp;
+pub use rows::{Rows, to_f16, to_f32, to_q4_0, to_q8_0};
 
 crate::twice::compiled_twice! {
     /// Sum of `a[i] * b[i]`, in sixteen lanes: element i in lane i mod 16.

@@ -4,7 +4,7 @@ use super as public;
 use super::{half, portable};
 
 /// Reproducible numbers in -scale..scale.
-fn numbers(n: usize, scale: f32, seed: u32) -> Vec<f32> {
+pub(super) fn numbers(n: usize, scale: f32, seed: u32) -> Vec<f32> {
     let mut state = seed;
     (0..n)
         .map(|_| {
@@ -14,7 +14,7 @@ fn numbers(n: usize, scale: f32, seed: u32) -> Vec<f32> {
         .collect()
 }
 
-fn bits(x: &[f32]) -> Vec<u32> {
+pub(super) fn bits(x: &[f32]) -> Vec<u32> {
     x.iter().map(|x| x.to_bits()).collect()
 }
 
