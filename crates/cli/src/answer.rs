@@ -2,17 +2,20 @@
 
 use std::hash::{BuildHasher, Hasher};
 use std::io::Write;
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use nibble_engine::sampler::{Sampler, Sampling};
+use nibble_engine::speculate::Speculator;
 use nibble_engine::text::{Clock, Prompt, Render, Stream, Template, Tokenizer, Value, Vocab};
-use nibble_engine::{Event, Finish, Model, Report, Session, Stop, generate};
+use nibble_engine::{Event, Finish, Model, Report, Session, Stop, generate_with, state};
 use serde::Serialize;
 
 use crate::commands::run::Options;
 use crate::settings;
+use crate::speculation::Speculation;
 use crate::terminal::{self, Console};
 use crate::units;
 
@@ -50,6 +53,7 @@ pub struct Speaker {
     pub model: Model,
     pub template: Option<Template>,
     tokenizer: Tokenizer,
+    speculation: Speculation,
     sampling: Sampling,
     stops: Vec<String>,
     most: Option<usize>,
@@ -71,11 +75,13 @@ impl Speaker {
         let tokenizer = Tokenizer::new(Vocab::of(model.source())?);
         let wanted = !options.raw && tokenizer.vocab().chat_template.is_some();
         let template = wanted.then(|| Template::of(tokenizer.vocab())).transpose()?;
+        let speculation = Speculation::open(options, &model, tokenizer.vocab())?;
         let sampling = settings::sampling(&options.sampling, model.source());
         Ok(Speaker {
             model,
             template,
             tokenizer,
+            speculation,
             sampling,
             stops: options.stop.clone(),
             most: options.max_tokens,
@@ -87,6 +93,11 @@ impl Speaker {
     /// The sampler of a conversation.
     pub fn sampler(&self) -> Result<Sampler> {
         Ok(Sampler::new(self.sampling.clone())?)
+    }
+
+    /// Who guesses the tokens of a conversation; `None`: nobody.
+    pub fn speculator(&self) -> Result<Option<Speculator<'_>>> {
+        self.speculation.speculator(&self.model)
     }
 
     /// Tokens of a text to continue. What the person typed is text: no special token is read from it.
@@ -112,6 +123,7 @@ impl Speaker {
         session: &mut Session,
         prompt: &[u32],
         sampler: &mut Sampler,
+        speculator: Option<&mut Speculator>,
         cancel: Option<&AtomicBool>,
         show: &mut dyn FnMut(&str) -> std::io::Result<()>,
     ) -> Result<Answer> {
@@ -131,7 +143,7 @@ impl Speaker {
             text.push_str(piece);
             show(piece)
         };
-        let report = generate(session, prompt, sampler, &stop, &mut |event| match event {
+        let report = generate_with(session, prompt, sampler, speculator, &stop, &mut |event| match event {
             Event::Prompt { done, total } => {
                 reading.at(done, total);
                 true
@@ -150,8 +162,12 @@ impl Speaker {
 
     /// The line of `--verbose`.
     pub fn timing(&self, report: &Report) -> String {
+        let drafts = match report.speculation.drafted {
+            0 => String::new(),
+            drafted => format!(", {} of {drafted} guesses right", report.speculation.accepted),
+        };
         format!(
-            "prompt {} tokens ({} known) in {} ({:.1} tokens/s), answer {} tokens in {} ({:.1} tokens/s), load {}, {} threads, seed {}",
+            "prompt {} tokens ({} known) in {} ({:.1} tokens/s), answer {} tokens in {} ({:.1} tokens/s{drafts}), load {}, {} threads, seed {}",
             report.prompt,
             report.reused,
             units::duration(report.prompt_time),
@@ -185,7 +201,12 @@ struct Told<'a> {
     /// `end`: the model ended it. `length`: --max-tokens. `context`: no room left. `stop`: a text of --stop. `cancelled`.
     finish: &'static str,
     prompt_tokens: usize,
+    /// Those of them that --prompt-cache had.
+    known_tokens: usize,
     tokens: usize,
+    /// Guesses that were computed, and those of them that were right.
+    drafted_tokens: usize,
+    accepted_tokens: usize,
     context: usize,
     seed: u64,
     threads: usize,
@@ -218,8 +239,10 @@ pub fn once(options: &Options, prompt: &str, console: &Console) -> Result<()> {
         }
     };
     let mut session = speaker.model.session()?;
+    let kept = PromptCache::open(options.prompt_cache.as_deref(), &mut session, Some(&tokens))?;
+    let mut speculator = speaker.speculator()?;
     let mut stdout = std::io::stdout().lock();
-    let answer = speaker.answer(&mut session, &tokens, &mut speaker.sampler()?, None, &mut |piece| {
+    let answer = speaker.answer(&mut session, &tokens, &mut speaker.sampler()?, speculator.as_mut(), None, &mut |piece| {
         if options.json {
             return Ok(());
         }
@@ -237,7 +260,33 @@ pub fn once(options: &Options, prompt: &str, console: &Console) -> Result<()> {
     if options.verbose {
         terminal::line_to_stderr(&speaker.timing(&answer.report));
     }
-    Ok(())
+    kept.save(&session)
+}
+
+/// The file of `--prompt-cache`, if there is one.
+pub struct PromptCache<'a> {
+    path: Option<&'a Path>,
+    /// The tokens that the file holds.
+    held: Vec<u32>,
+}
+
+impl<'a> PromptCache<'a> {
+    /// Takes in what the prompt begins with, or all without a prompt. A file that is not there yet holds nothing.
+    pub fn open(path: Option<&'a Path>, session: &mut Session, prompt: Option<&[u32]>) -> Result<PromptCache<'a>> {
+        let held = match path {
+            Some(path) if path.exists() => state::load(session, path, prompt)?,
+            _ => vec![],
+        };
+        Ok(PromptCache { path, held })
+    }
+
+    /// Keeps what the session holds now, unless the file has it already.
+    pub fn save(&self, session: &Session) -> Result<()> {
+        match self.path {
+            Some(path) if !self.held.starts_with(session.tokens()) => Ok(state::save(session, path)?),
+            _ => Ok(()),
+        }
+    }
 }
 
 fn no_template_for(_system: &str) -> crate::exit::Problem {
@@ -257,7 +306,10 @@ impl Speaker {
                 Finish::Stopped => "stop",
             },
             prompt_tokens: report.prompt,
+            known_tokens: report.reused,
             tokens: report.generated,
+            drafted_tokens: report.speculation.drafted,
+            accepted_tokens: report.speculation.accepted,
             context: self.model.context(),
             seed: self.sampling.seed,
             threads: self.model.threads(),

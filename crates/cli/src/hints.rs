@@ -105,6 +105,9 @@ fn of_libraries(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
             Some(format!("--ctx {} or more, which leaves room for an answer, or a shorter prompt", tokens + 256))
         }
         Engine::Text(text) => of_libraries(text),
+        Engine::State { path, .. } => Some(format!("rm {}, or another file for --prompt-cache", path.display())),
+        Engine::Vocabulary(_) => Some("a smaller model of the same family, or no --draft".into()),
+        Engine::Draft(draft) => of_libraries(draft.as_ref()),
         Engine::NoTokens => Some("a prompt with some text".into()),
         _ => None,
     }

@@ -11,6 +11,7 @@ mod interrupt;
 mod progress;
 mod scratch;
 mod settings;
+mod speculation;
 mod terminal;
 mod units;
 

@@ -91,6 +91,20 @@ pub enum Error {
         /// The tensor.
         tensor: String,
     },
+    /// The draft model of a speculation failed.
+    #[error("the draft model: {0}")]
+    Draft(Box<Error>),
+    /// A draft model with another vocabulary.
+    #[error(transparent)]
+    Vocabulary(#[from] crate::speculate::VocabularyFault),
+    /// A file with a session's state cannot be used.
+    #[error("{}: {fault}", .path.display())]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: crate::state::StateFault,
+    },
     /// Sampling failed.
     #[error(transparent)]
     Sample(#[from] SampleError),

@@ -3,6 +3,7 @@
 use crate::Error;
 use crate::sampler::Sampler;
 use crate::session::Session;
+use crate::speculate::{Ask, Speculator, Statistics};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,12 @@ pub struct Stop<'a> {
     pub most: Option<usize>,
     /// Ends as soon as it is true, within a prompt too.
     pub cancel: Option<&'a AtomicBool>,
+}
+
+impl Stop<'_> {
+    fn cancelled(&self) -> bool {
+        self.cancel.is_some_and(|c| c.load(Ordering::Relaxed))
+    }
 }
 
 /// What happens while generating.
@@ -57,6 +64,8 @@ pub struct Report {
     pub reused: usize,
     /// Tokens of the answer.
     pub generated: usize,
+    /// What came of the drafts among them; nothing without a speculator.
+    pub speculation: Statistics,
     /// From the start to the first logits.
     pub prompt_time: Duration,
     /// From there to the end.
@@ -85,16 +94,35 @@ pub fn generate(
     stop: &Stop,
     on_event: &mut dyn FnMut(Event) -> bool,
 ) -> Result<Report, Error> {
+    generate_with(session, prompt, sampler, None, stop, on_event)
+}
+
+/// As [`generate()`], with the same tokens, but sooner where the speculator guesses them.
+pub fn generate_with(
+    session: &mut Session,
+    prompt: &[u32],
+    sampler: &mut Sampler,
+    speculator: Option<&mut Speculator>,
+    stop: &Stop,
+    on_event: &mut dyn FnMut(Event) -> bool,
+) -> Result<Report, Error> {
     let start = Instant::now();
     if prompt.len() > session.context() {
         return Err(Error::PromptTooLong { tokens: prompt.len(), context: session.context() });
     }
-    let cancelled = || stop.cancel.is_some_and(|c| c.load(Ordering::Relaxed));
+    let cancelled = || stop.cancelled();
     let reused = session.reuse(prompt);
     sampler.forget();
     prompt.iter().for_each(|&t| sampler.accept(t));
-    let mut report =
-        Report { finish: Finish::Length, prompt: prompt.len(), reused, generated: 0, prompt_time: Duration::ZERO, time: Duration::ZERO };
+    let mut report = Report {
+        finish: Finish::Length,
+        prompt: prompt.len(),
+        reused,
+        generated: 0,
+        speculation: Statistics::default(),
+        prompt_time: Duration::ZERO,
+        time: Duration::ZERO,
+    };
 
     let mut wanted = true;
     let read = session.feed_while(&prompt[reused..], &mut |done| {
@@ -106,31 +134,94 @@ pub fn generate(
         report.finish = if wanted { Finish::Cancelled } else { Finish::Stopped };
         return Ok(report);
     }
-    let answer = Instant::now();
-    report.finish = loop {
-        if stop.most.is_some_and(|most| report.generated >= most) {
-            break Finish::Length;
-        }
-        if cancelled() {
-            break Finish::Cancelled;
-        }
-        let token = sampler.sample(session.logits())?;
-        if stop.ends.contains(&token) {
-            break Finish::End(token);
-        }
-        sampler.accept(token);
-        report.generated += 1;
-        if !on_event(Event::Token(token)) {
-            break Finish::Stopped;
-        }
-        if stop.most.is_some_and(|most| report.generated >= most) {
-            break Finish::Length;
-        }
-        if session.tokens().len() == session.context() {
-            break Finish::ContextFull;
-        }
-        session.feed(&[token])?;
-    };
-    report.time = answer.elapsed();
+    let begun = Instant::now();
+    let mut answer = Answer { session, sampler, speculator, stop, prompt: prompt.len(), text: prompt.to_vec(), fed: prompt.len() };
+    let finish = answer.run(on_event);
+    report.generated = answer.text.len() - prompt.len();
+    report.speculation = answer.close();
+    report.finish = finish?;
+    report.time = begun.elapsed();
     Ok(report)
+}
+
+/// An answer in the making.
+struct Answer<'a, 's, 'm, 'd> {
+    session: &'a mut Session<'s>,
+    sampler: &'a mut Sampler,
+    speculator: Option<&'a mut Speculator<'d>>,
+    stop: &'a Stop<'m>,
+    /// Tokens of the prompt.
+    prompt: usize,
+    /// The prompt and the answer's tokens.
+    text: Vec<u32>,
+    /// How many of them the session has seen: all, or all but the last. Behind them it may hold drafts.
+    fed: usize,
+}
+
+impl Answer<'_, '_, '_, '_> {
+    fn run(&mut self, on_event: &mut dyn FnMut(Event) -> bool) -> Result<Finish, Error> {
+        let most = self.stop.most.unwrap_or(usize::MAX);
+        let mut batch: Vec<u32> = Vec::new();
+        // The row of the session's logits that tells the next token; before the first batch there is one.
+        let mut row = 0;
+        if let Some(speculator) = &mut self.speculator {
+            let stop = self.stop;
+            speculator.begin(&self.text, &|| !stop.cancelled())?;
+        }
+        loop {
+            if self.text.len() - self.prompt >= most {
+                return Ok(Finish::Length);
+            }
+            if self.stop.cancelled() {
+                return Ok(Finish::Cancelled);
+            }
+            let token = self.sampler.sample(self.session.row(row))?;
+            if self.stop.ends.contains(&token) {
+                return Ok(Finish::End(token));
+            }
+            self.sampler.accept(token);
+            self.text.push(token);
+            if !on_event(Event::Token(token)) {
+                return Ok(Finish::Stopped);
+            }
+            if self.text.len() - self.prompt >= most {
+                return Ok(Finish::Length);
+            }
+            if self.fed == self.session.context() {
+                return Ok(Finish::ContextFull);
+            }
+            self.fed += 1;
+            if batch.get(row + 1) == Some(&token) {
+                // The draft was right: the batch has gone on from this very token.
+                row += 1;
+                continue;
+            }
+            self.session.truncate(self.fed - 1);
+            batch.clear();
+            batch.push(token);
+            row = 0;
+            self.next(&mut batch, most)?;
+        }
+    }
+
+    /// Feeds the batch, a token, with as many drafts behind it as pay.
+    fn next(&mut self, batch: &mut Vec<u32>, most: usize) -> Result<(), Error> {
+        let Some(speculator) = &mut self.speculator else { return self.session.feed_rows(batch) };
+        // A batch with k drafts gives up to k + 1 tokens: no more drafts than the answer or the context has room for.
+        let left = (most - (self.text.len() - self.prompt) - 1).min(self.session.context() - self.fed);
+        let stop = self.stop;
+        let ask = Ask { text: &self.text, most: left, sampler: self.sampler, go_on: &|| !stop.cancelled() };
+        batch.extend(speculator.propose(&ask, stop.ends)?);
+        self.session.feed_rows(batch)?;
+        speculator.computed();
+        Ok(())
+    }
+
+    /// Leaves the session as plain generation would have, and tells what came of the drafts.
+    fn close(self) -> Statistics {
+        self.session.truncate(self.fed);
+        let Some(speculator) = self.speculator else { return Statistics::default() };
+        speculator.settle(&self.text);
+        speculator.statistics()
+    }
 }

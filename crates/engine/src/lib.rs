@@ -1,7 +1,7 @@
 //! Tensors to logits to text: architectures, the forward pass, KV cache, sampler, tokenizers, templates, thread pool.
 //!
 //! Read in this order: [`arch`] (what a model is: names, shapes, layers as data), [`source`] (a model on disk), `layer` (the forward pass), [`Session`]
-//! (tokens in, logits out), [`generate()`] (the loop). Nothing here prints, reads the environment or uses the network.
+//! (tokens in, logits out), [`generate()`] (the loop), [`speculate`] (the loop, sooner), [`state`] (a session on disk). Nothing here prints, reads the environment or uses the network.
 
 pub mod arch;
 mod attention;
@@ -16,11 +16,13 @@ mod rng;
 pub mod sampler;
 mod session;
 pub mod source;
+pub mod speculate;
+pub mod state;
 pub mod text;
 mod weights;
 
 pub use cache::KvType;
 pub use error::Error;
-pub use generate::{Event, Finish, Report, Stop, generate};
+pub use generate::{Event, Finish, Report, Stop, generate, generate_with};
 pub use model::{DEFAULT_CONTEXT, Model, Options};
 pub use session::Session;

@@ -146,6 +146,12 @@ impl Sampler {
         self.recent.clear();
     }
 
+    /// A sampler that would choose as this one will: the same settings, recent tokens and random numbers. Drawing from it takes nothing from this one.
+    pub fn fork(&self) -> Sampler {
+        // The scratch is as long as the vocabulary and not worth copying.
+        Sampler { settings: self.settings.clone(), rng: self.rng.clone(), recent: self.recent.clone(), candidates: Vec::new() }
+    }
+
     /// Chooses the next token from one logit a token of the vocabulary. Does not accept it.
     pub fn sample(&mut self, logits: &[f32]) -> Result<u32, SampleError> {
         if let Some((token, &found)) = logits.iter().enumerate().find(|(_, x)| x.is_nan() || **x == f32::INFINITY) {

@@ -76,7 +76,7 @@ impl<'m> Session<'m> {
     /// Feeds tokens and returns the logits after the last, one a token of the vocabulary.
     pub fn feed(&mut self, ids: &[u32]) -> Result<&[f32], Error> {
         self.feed_while(ids, &mut |_| true)?;
-        Ok(&self.logits)
+        Ok(self.logits())
     }
 
     /// As [`Session::feed`], in batches, and `go_on` is asked after each with the number of tokens fed. Returns false when it stopped: the tokens fed
@@ -110,9 +110,39 @@ impl<'m> Session<'m> {
         Ok(())
     }
 
+    /// Feeds tokens in one batch and keeps the logits after each of them, for [`Session::row`].
+    pub fn feed_rows(&mut self, ids: &[u32]) -> Result<(), Error> {
+        self.check(ids)?;
+        self.layers(ids);
+        self.output(0, ids.len());
+        Ok(())
+    }
+
+    /// The logits after token `i` of the last [`Session::feed_rows`], one a token of the vocabulary.
+    ///
+    /// # Panics
+    /// When there was no such token.
+    pub fn row(&self, i: usize) -> &[f32] {
+        let vocab = self.model.config().vocab;
+        &self.logits[i * vocab..][..vocab]
+    }
+
     /// The logits after the last token fed; empty before the first.
     pub fn logits(&self) -> &[f32] {
-        &self.logits
+        &self.logits[self.logits.len().saturating_sub(self.model.config().vocab)..]
+    }
+
+    /// The caches of all layers, for [`crate::state`].
+    pub(crate) fn caches(&self) -> &[LayerCache] {
+        &self.caches
+    }
+
+    /// Replaces all that the session holds: `fill` gives every layer its keys and values of these tokens.
+    pub(crate) fn replace(&mut self, tokens: &[u32], mut fill: impl FnMut(usize, &mut LayerCache)) {
+        self.caches.iter_mut().enumerate().for_each(|(i, cache)| fill(i, cache));
+        self.tokens.clear();
+        self.tokens.extend_from_slice(tokens);
+        self.logits.clear();
     }
 
     fn check(&self, ids: &[u32]) -> Result<(), Error> {

@@ -7,7 +7,7 @@ use std::io::Write;
 use anyhow::Result;
 use nibble_engine::Finish;
 
-use crate::answer::{Message, Speaker};
+use crate::answer::{Message, PromptCache, Speaker};
 use crate::commands::run::Options;
 use crate::exit::Problem;
 use crate::hints;
@@ -33,6 +33,8 @@ pub fn start(options: &Options, console: &Console) -> Result<()> {
         None => console.note("the model has no chat template: each line is continued on its own; /help lists the commands, /bye leaves"),
     }
     let mut session = speaker.model.session()?;
+    let kept = PromptCache::open(options.prompt_cache.as_deref(), &mut session, None)?;
+    let mut speculator = speaker.speculator()?;
     let mut sampler = speaker.sampler()?;
     let mut prompt = Prompt::open()?;
     let mut system = options.system.clone();
@@ -41,7 +43,7 @@ pub fn start(options: &Options, console: &Console) -> Result<()> {
     loop {
         listening.rearm();
         match prompt.next()? {
-            Input::Bye => return Ok(()),
+            Input::Bye => return kept.save(&session),
             Input::Help => terminal::print(HELP)?,
             Input::Clear => {
                 turns.clear();
@@ -68,7 +70,7 @@ pub fn start(options: &Options, console: &Console) -> Result<()> {
                     }
                 };
                 let answer = tokens.and_then(|tokens| {
-                    speaker.answer(&mut session, &tokens, &mut sampler, Some(listening.flag()), &mut |piece| {
+                    speaker.answer(&mut session, &tokens, &mut sampler, speculator.as_mut(), Some(listening.flag()), &mut |piece| {
                         let mut out = std::io::stdout().lock();
                         out.write_all(piece.as_bytes())?;
                         out.flush()

@@ -9,6 +9,7 @@ use clap::{ArgMatches, Args, FromArgMatches};
 
 use super::Row;
 use crate::exit::Problem;
+use crate::speculation::How;
 use crate::terminal::Console;
 use crate::{answer, chat, hints};
 
@@ -22,7 +23,13 @@ pub const ROW: Row = Row {
               The candidates of each token pass, in this order: repeat, frequency and presence penalties over the last --repeat-last-n tokens, \
               top-k, typical, top-p, min-p, temperature. A setting that is not given comes from the model's generation_config.json where there \
               is one. --temp 0 always takes the most likely token; with it, or with --seed, the same command gives the same text on \
-              any number of threads.",
+              any number of threads.\n\n\
+              Where memory is slower than arithmetic, several tokens cost little more than one. So the next tokens are guessed from what stands in the \
+              prompt and the answer already (--speculate ngram) or by a smaller model of the same vocabulary (--draft), and computed together; \
+              those that the model would have chosen itself stay. The answer is the same, token by token, with any setting and any seed. How \
+              many are guessed follows what they have saved so far; where they save nothing, none are.\n\n\
+              --prompt-cache FILE keeps keys and values of prompt and answer in FILE. The next prompt that begins alike is read from where it \
+              begins to differ; with -n 0 a document can be read beforehand. A file of another model is refused.",
     examples: &[
         ("one answer", "nibble run model.gguf \"Why is the sky blue?\""),
         ("a chat", "nibble run model.gguf"),
@@ -30,6 +37,11 @@ pub const ROW: Row = Row {
         (
             "a document as the prompt, a JSON object as the answer",
             "nibble run model.gguf --json --system \"Summarise in one sentence.\" < notes.txt",
+        ),
+        ("a small model guesses for a large one", "nibble run large.gguf --draft small.gguf \"Write a haiku.\""),
+        (
+            "a document that is read once for many questions",
+            "nibble run model.gguf --prompt-cache notes.state --system \"$(cat notes.txt)\" \"Who wrote this?\"",
         ),
     ],
     args: |command| Options::augment_args(command),
@@ -67,6 +79,18 @@ pub struct Options {
     /// Threads; without it, one for each of the fast cores
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub threads: Option<u32>,
+    /// Who guesses tokens ahead, to be verified together; the answer stays the same [default: draft with --draft, else ngram]
+    #[arg(long, value_name = "WHO")]
+    pub speculate: Option<How>,
+    /// A small model with the same vocabulary that guesses for MODEL
+    #[arg(long, visible_alias = "model-draft", value_name = "MODEL")]
+    pub draft: Option<PathBuf>,
+    /// Guess at most N tokens at a time; without it, 15
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub draft_max: Option<u32>,
+    /// Take what the prompt has in common with FILE as read, and keep prompt and answer in FILE
+    #[arg(long, value_name = "FILE")]
+    pub prompt_cache: Option<PathBuf>,
     /// Print one JSON object at the end instead of streaming the text
     #[arg(long)]
     pub json: bool,
