@@ -22,10 +22,29 @@ pub fn show_cursor() {
     }
 }
 
-/// The progress of one job, counted in bytes of its input.
+/// The progress of one job, counted in bytes of its input or in steps.
 pub struct Progress {
     total: u64,
+    unit: Unit,
     kind: Kind,
+}
+
+/// What is counted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    Bytes,
+    /// Steps take very different times, so no rate and no time left is told.
+    Steps,
+}
+
+impl Unit {
+    /// How a bar looks.
+    fn template(self) -> &'static str {
+        match self {
+            Unit::Bytes => "{bar:28} {percent:>3}%  {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left  {wide_msg}",
+            Unit::Steps => "{bar:28} {percent:>3}%  {elapsed}  {wide_msg}",
+        }
+    }
 }
 
 enum Kind {
@@ -42,12 +61,19 @@ struct Lines {
 impl Progress {
     /// Starts at 0 of `total` bytes.
     pub fn new(console: &Console, total: u64) -> Progress {
+        Progress::counting(console, total, Unit::Bytes)
+    }
+
+    /// Starts at 0 of `total` steps.
+    pub fn steps(console: &Console, total: u64) -> Progress {
+        Progress::counting(console, total, Unit::Steps)
+    }
+
+    fn counting(console: &Console, total: u64, unit: Unit) -> Progress {
         let kind = if console.quiet {
             Kind::Silent
         } else if console.stderr_is_terminal {
-            let style =
-                ProgressStyle::with_template("{bar:28} {percent:>3}%  {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left  {wide_msg}")
-                    .expect("the template is ours");
+            let style = ProgressStyle::with_template(unit.template()).expect("the template is ours");
             let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10)).with_style(style);
             CURSOR_HIDDEN.store(true, Ordering::SeqCst);
             Kind::Bar(bar)
@@ -55,10 +81,10 @@ impl Progress {
             let now = Instant::now();
             Kind::Lines(Mutex::new(Lines { started: now, last: now }))
         };
-        Progress { total, kind }
+        Progress { total, unit, kind }
     }
 
-    /// `done` bytes are read; `what` is being worked on.
+    /// `done` bytes are read, or steps done; `what` is being worked on.
     pub fn update(&self, done: u64, what: &str) {
         match &self.kind {
             Kind::Bar(bar) => {
@@ -69,7 +95,11 @@ impl Progress {
                 let mut lines = lines.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
                 if lines.last.elapsed() >= EVERY {
                     lines.last = Instant::now();
-                    line_to_stderr(&plain(done, self.total, lines.started.elapsed(), what));
+                    let line = match self.unit {
+                        Unit::Bytes => plain(done, self.total, lines.started.elapsed(), what),
+                        Unit::Steps => plain_step(done, self.total, what),
+                    };
+                    line_to_stderr(&line);
                 }
             }
             Kind::Silent => {}
@@ -100,6 +130,12 @@ fn plain(done: u64, total: u64, elapsed: Duration, what: &str) -> String {
     format!("{percent:>3} %  {} of {}  {}/s  {left} left  {what}", units::bytes(done), units::bytes(total), units::bytes(rate as u64))
 }
 
+/// `45 %  prompt 512, 2 threads, 3 of 5`.
+fn plain_step(done: u64, total: u64, what: &str) -> String {
+    let percent = (done as u128 * 100).checked_div(total as u128).unwrap_or(100);
+    format!("{percent:>3} %  {what}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,5 +146,6 @@ mod tests {
         assert_eq!(line, " 25 %  1.00 GiB of 4.00 GiB  512.0 MiB/s  6.00 s left  blk.3.attn_q.weight");
         assert!(plain(0, 0, Duration::ZERO, "").contains("100 %"));
         assert!(plain(0, 5, Duration::from_secs(1), "").contains("? left"));
+        assert_eq!(plain_step(3, 12, "load"), " 25 %  load");
     }
 }

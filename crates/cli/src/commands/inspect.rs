@@ -2,7 +2,7 @@
 //! shown all the same.
 
 mod directory;
-mod gguf;
+pub mod gguf;
 mod read;
 mod report;
 

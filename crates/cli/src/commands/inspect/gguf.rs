@@ -34,7 +34,7 @@ pub fn describe(version: u32, metadata: &Metadata, report: &mut Report) {
 }
 
 /// The recipe of a `general.file_type`.
-fn file_type(number: i128) -> String {
+pub fn file_type(number: i128) -> String {
     // llama.cpp sets bit 10 where it guessed the type from the tensors.
     let (guessed, number) = (number & 1024 != 0, number & !1024);
     let name = RECIPES.iter().find(|r| r.file_type.is_some_and(|t| i128::from(t) == number)).map(|r| r.name.to_string());

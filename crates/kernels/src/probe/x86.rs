@@ -1,0 +1,93 @@
+//! The loops with AVX-512 VNNI and with AVX2.
+
+use std::arch::asm;
+use std::arch::x86_64::*;
+
+use super::{STEP, STREAMS, SUMS};
+
+/// See `Loops::read`.
+#[target_feature(enable = "avx512f")]
+pub fn read_avx512(bytes: &[u8]) -> u64 {
+    let stream = bytes.len() / STREAMS;
+    let mut sums = [_mm512_setzero_si512(); STREAMS];
+    for at in (0..stream).step_by(STEP) {
+        for (s, sum) in sums.iter_mut().enumerate() {
+            let part = &bytes[s * stream + at..][..STEP];
+            for half in part.chunks_exact(64) {
+                // SAFETY: the slice holds 64 bytes; the load has no alignment.
+                *sum = _mm512_add_epi64(*sum, unsafe { _mm512_loadu_si512(half.as_ptr().cast()) });
+            }
+        }
+    }
+    sums.iter().fold(0, |total, sum| total.wrapping_add(_mm512_reduce_add_epi64(*sum) as u64))
+}
+
+/// See `Loops::read`.
+#[target_feature(enable = "avx2")]
+pub fn read_avx2(bytes: &[u8]) -> u64 {
+    let stream = bytes.len() / STREAMS;
+    let mut sums = [_mm256_setzero_si256(); STREAMS];
+    for at in (0..stream).step_by(STEP) {
+        for (s, sum) in sums.iter_mut().enumerate() {
+            let part = &bytes[s * stream + at..][..STEP];
+            for quarter in part.chunks_exact(32) {
+                // SAFETY: the slice holds 32 bytes; the load has no alignment.
+                *sum = _mm256_add_epi64(*sum, unsafe { _mm256_loadu_si256(quarter.as_ptr().cast()) });
+            }
+        }
+    }
+    let mut words = [0u64; 4];
+    let total = sums.iter().fold(_mm256_setzero_si256(), |a, b| _mm256_add_epi64(a, *b));
+    // SAFETY: the array holds 32 bytes; the store has no alignment.
+    unsafe { _mm256_storeu_si256(words.as_mut_ptr().cast(), total) };
+    words.iter().fold(0, |a, b| a.wrapping_add(*b))
+}
+
+/// See `Loops::multiply_add`: `vpdpbusd`, 64 multiplications an instruction.
+#[target_feature(enable = "avx512f,avx512vnni")]
+pub fn multiply_add_avx512(rounds: u32) -> u64 {
+    let ones = _mm512_set1_epi8(1);
+    let mut sums = [_mm512_setzero_si512(); SUMS];
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            *sum = _mm512_dpbusd_epi32(*sum, ones, ones);
+            opaque512(sum);
+        }
+    }
+    sums.iter().map(|sum| _mm512_reduce_add_epi32(*sum) as u32).map(u64::from).sum()
+}
+
+/// See `Loops::multiply_add`: `maddubs`, `madd` and an addition for 32 multiplications, as every exact product of bytes on AVX2 needs them.
+#[target_feature(enable = "avx2")]
+pub fn multiply_add_avx2(rounds: u32) -> u64 {
+    let (mut a, ones) = (_mm256_set1_epi8(1), _mm256_set1_epi16(1));
+    let mut sums = [_mm256_setzero_si256(); SUMS];
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            opaque256(&mut a);
+            *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(_mm256_maddubs_epi16(a, a), ones));
+        }
+    }
+    let mut lanes = [[0u32; 8]; SUMS];
+    for (lanes, sum) in lanes.iter_mut().zip(sums) {
+        // SAFETY: the array holds 32 bytes; the store has no alignment.
+        unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast(), sum) };
+    }
+    lanes.iter().flatten().map(|&lane| u64::from(lane)).sum()
+}
+
+/// Makes the compiler forget what it knows of a register, at no cost: or it would multiply once and leave the loop.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn opaque512(x: &mut __m512i) {
+    // SAFETY: no instruction at all.
+    unsafe { asm!("/* {0} */", inout(zmm_reg) * x, options(pure, nomem, nostack, preserves_flags)) }
+}
+
+/// The same for a register of 256 bits.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn opaque256(x: &mut __m256i) {
+    // SAFETY: no instruction at all.
+    unsafe { asm!("/* {0} */", inout(ymm_reg) * x, options(pure, nomem, nostack, preserves_flags)) }
+}
