@@ -188,6 +188,51 @@ impl Head<'_> {
     }
 }
 
+/// Positions as bytes, for files: the keys of positions 0..n, then the values, each `[kv_head][position]` rows in the type's own bytes, little endian.
+/// Nothing in them depends on the chunks.
+impl LayerCache {
+    /// Bytes of `n` positions.
+    pub fn bytes_of(&self, n: usize) -> usize {
+        2 * self.kv_heads * self.row_bytes * n
+    }
+
+    /// Appends positions 0..n to `out`.
+    pub fn copy_out(&self, n: usize, out: &mut Vec<u8>) {
+        for part in [Part::Keys, Part::Values] {
+            for h in 0..self.kv_heads {
+                for (chunk, rows) in self.chunks.iter().zip(chunked(n)) {
+                    out.extend(&chunk[self.place(h, part)..][..rows * self.row_bytes]);
+                }
+            }
+        }
+    }
+
+    /// Takes in the first `n` of the `saved` positions that `bytes` holds; as many bytes as [`LayerCache::bytes_of`] says for them.
+    pub fn copy_in(&mut self, saved: usize, n: usize, bytes: &[u8]) {
+        self.reserve(n);
+        let mut heads = bytes.chunks_exact(saved * self.row_bytes);
+        for part in [Part::Keys, Part::Values] {
+            for (h, head) in (0..self.kv_heads).zip(&mut heads) {
+                let at = self.place(h, part);
+                let steps = head[..n * self.row_bytes].chunks(STEP * self.row_bytes);
+                for (chunk, rows) in self.chunks.iter_mut().zip(steps) {
+                    chunk[at..at + rows.len()].copy_from_slice(rows);
+                }
+            }
+        }
+    }
+
+    /// Where in a chunk a head's keys or values begin.
+    fn place(&self, h: usize, part: Part) -> usize {
+        (2 * h + part as usize) * STEP * self.row_bytes
+    }
+}
+
+/// How many of the first `n` positions lie in each chunk.
+fn chunked(n: usize) -> impl Iterator<Item = usize> {
+    (0..n).step_by(STEP).map(move |first| STEP.min(n - first))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -229,73 +274,6 @@ mod tests {
                 let got = head.read(part, p..p + n, 0..hd, &mut buffer);
                 let expected: Vec<f32> = (p..p + n).flat_map(|p| row(h, p, part)).collect();
                 assert_eq!(got, expected, "{} head {h} position {p}", kv.name());
-            }
-        }
-    }
-}
-
-/// Positions as bytes, for files: the keys of positions 0..n, then the values, each `[kv_head][position][head_dim]` in the store's own elements, little
-/// endian. Nothing in them depends on the context's length.
-impl LayerCache {
-    /// Bytes of `n` positions.
-    pub fn bytes_of(&self, n: usize) -> usize {
-        (self.keys.row_bytes(self.context) + self.values.row_bytes(self.context)) * n
-    }
-
-    /// Appends positions 0..n of `heads` key-value heads to `out`.
-    pub fn copy_out(&self, heads: usize, n: usize, out: &mut Vec<u8>) {
-        self.keys.copy_out(heads, self.context, n, out);
-        self.values.copy_out(heads, self.context, n, out);
-    }
-
-    /// Takes in the first `n` of the `saved` positions that `bytes` holds; as many bytes as [`LayerCache::bytes_of`] says for them.
-    pub fn copy_in(&mut self, heads: usize, saved: usize, n: usize, bytes: &[u8]) {
-        let (keys, values) = bytes.split_at(self.keys.row_bytes(self.context) * saved);
-        self.keys.copy_in(heads, self.context, saved, n, keys);
-        self.values.copy_in(heads, self.context, saved, n, values);
-    }
-}
-
-impl Store {
-    /// Bytes of all heads at one position.
-    fn row_bytes(&self, context: usize) -> usize {
-        match self {
-            Store::F16(all) => 2 * (all.len() / context),
-            Store::F32(all) => 4 * (all.len() / context),
-        }
-    }
-
-    fn copy_out(&self, heads: usize, context: usize, n: usize, out: &mut Vec<u8>) {
-        match self {
-            Store::F16(all) => {
-                for head in all.chunks_exact(all.len() / heads) {
-                    out.extend(head[..head.len() / context * n].iter().flat_map(|x| x.to_le_bytes()));
-                }
-            }
-            Store::F32(all) => {
-                for head in all.chunks_exact(all.len() / heads) {
-                    out.extend(head[..head.len() / context * n].iter().flat_map(|x| x.to_le_bytes()));
-                }
-            }
-        }
-    }
-
-    fn copy_in(&mut self, heads: usize, context: usize, saved: usize, n: usize, bytes: &[u8]) {
-        let from = bytes.chunks_exact(self.row_bytes(context) / heads * saved);
-        match self {
-            Store::F16(all) => {
-                let per_head = all.len() / heads;
-                for (head, bytes) in all.chunks_exact_mut(per_head).zip(from) {
-                    let taken = &mut head[..per_head / context * n];
-                    taken.iter_mut().zip(bytes.as_chunks().0).for_each(|(x, b)| *x = u16::from_le_bytes(*b));
-                }
-            }
-            Store::F32(all) => {
-                let per_head = all.len() / heads;
-                for (head, bytes) in all.chunks_exact_mut(per_head).zip(from) {
-                    let taken = &mut head[..per_head / context * n];
-                    taken.iter_mut().zip(bytes.as_chunks().0).for_each(|(x, b)| *x = f32::from_le_bytes(*b));
-                }
             }
         }
     }

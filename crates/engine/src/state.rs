@@ -23,7 +23,6 @@
 
 use crate::arch::Meta;
 use crate::arch::limit;
-use crate::cache::KvType;
 use crate::source::Kind;
 use crate::{Error, Model, Session};
 use nibble_container::Map;
@@ -248,18 +247,13 @@ pub fn fingerprint(model: &Model) -> u64 {
     sum.value()
 }
 
-/// The name of a cache's type, as files and the command line write it.
-fn kv_name(kv: KvType) -> String {
-    format!("{kv:?}").to_lowercase()
-}
-
 /// Writes what a session holds to a file, which appears whole or not at all.
 pub fn save(session: &Session, path: &Path) -> Result<(), Error> {
     let (model, tokens) = (session.model(), session.tokens());
     let n = tokens.len();
     let layer = session.caches().first().map_or(0, |cache| cache.bytes_of(n));
     let mut kv = [0; 8];
-    let name = kv_name(model.options().kv);
+    let name = model.options().kv.name();
     kv[..name.len()].copy_from_slice(name.as_bytes());
     let mut head = Vec::with_capacity(HEADER + 4 * n);
     head.extend(MAGIC);
@@ -280,7 +274,7 @@ pub fn save(session: &Session, path: &Path) -> Result<(), Error> {
     let mut part = Vec::with_capacity(layer + 8);
     for cache in session.caches() {
         part.clear();
-        cache.copy_out(model.config().kv_heads, n, &mut part);
+        cache.copy_out(n, &mut part);
         put(&mut part)?;
     }
     let sum = sum.value().to_le_bytes();
@@ -295,7 +289,7 @@ pub fn restore(session: &mut Session, state: &State, prompt: Option<&[u32]>) -> 
     if state.model != expected {
         return Err(StateFault::Model { found: state.model, expected });
     }
-    let kv = kv_name(model.options().kv);
+    let kv = model.options().kv.name();
     if state.kv != kv {
         return Err(StateFault::KvType { found: state.kv.clone(), expected: kv });
     }
@@ -311,10 +305,9 @@ pub fn restore(session: &mut Session, state: &State, prompt: Option<&[u32]>) -> 
     }
     let common = |prompt: &[u32]| state.tokens.iter().zip(prompt).take_while(|(a, b)| a == b).count();
     let n = prompt.map_or(saved, common).min(session.context());
-    let heads = model.config().kv_heads;
     session.replace(&state.tokens[..n], |i, cache| match n {
         0 => {}
-        _ => cache.copy_in(heads, saved, n, state.layers[i]),
+        _ => cache.copy_in(saved, n, state.layers[i]),
     });
     Ok(())
 }
