@@ -217,7 +217,8 @@ def measure(args, model, others, program):
         read = limit["read_bytes_per_second"]
         read = f"{read / 1e9:.1f} GB/s" if read else "unknown"
         int8 = limit["int8_macs_per_second"] / 1e9
-        out.append(f"The machine with {threads} threads: reads {read}, multiplies {int8:.0f} G 8-bit integers/s ({limit['instruction_set']}).")
+        plural = "s" * (threads != 1)
+        out.append(f"The machine with {threads} thread{plural}: reads {read}, multiplies {int8:.0f} G 8-bit integers/s ({limit['instruction_set']}).")
     out.append("")
     out.append(table(head, speeds))
     if program:

@@ -148,10 +148,10 @@ fn a_run_is_compared_with_an_earlier_one() {
         assert!((ratio["speed"].as_f64().unwrap() / speed - 1.0).abs() < 1e-12, "{ratio}");
     }
     let unmatched: Vec<&str> = comparison["unmatched"].as_array().unwrap().iter().map(|u| u.as_str().unwrap()).collect();
-    assert_eq!(unmatched, ["prompt 4, 1 threads: only here", "prompt 9999, 1 threads: only there"]);
+    assert_eq!(unmatched, ["prompt 4, 1 thread: only here", "prompt 9999, 1 thread: only there"]);
     // For people and in the table too.
     let out = nibble(&small(&model, &["--compare", arg(&other)])).exits(0);
-    out.prints(&["beside the other", " times", "Not alike: another processor", "Not compared: prompt 4, 1 threads: only here"]);
+    out.prints(&["beside the other", " times", "Not alike: another processor", "Not compared: prompt 4, 1 thread: only here"]);
     let csv = nibble(&small(&model, &["--csv", "--compare", arg(&other)])).exits(0).stdout;
     assert!(csv.lines().nth(1).is_some_and(|line| line.ends_with(",true") || line.ends_with(",false")), "{csv}");
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::report::{Measured, Report, Test};
+use super::report::{Measured, Report, Test, threads};
 
 /// A run beside an earlier one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -61,7 +61,7 @@ pub fn compare(this: &Report, that: &Report, other: &str) -> Comparison {
 
     let mut ratios = vec![];
     let mut unmatched = vec![];
-    let lone = |r: &Measured, place: &str| format!("{}, {} threads: only {place}", r.label(), r.threads);
+    let lone = |r: &Measured, place: &str| format!("{}, {}: only {place}", r.label(), threads(r.threads));
     for a in &this.results {
         match that.results.iter().find(|b| a.same_as(b)) {
             Some(b) => ratios.push(Ratio {

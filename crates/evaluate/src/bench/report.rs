@@ -137,6 +137,11 @@ impl Measured {
     }
 }
 
+/// `1 thread`, `2 threads`.
+pub fn threads(n: usize) -> String {
+    format!("{n} thread{}", if n == 1 { "" } else { "s" })
+}
+
 /// What a test is called.
 pub fn label(test: Test, tokens: usize, depth: usize) -> String {
     match test {

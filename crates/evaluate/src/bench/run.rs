@@ -158,7 +158,7 @@ impl Runner<'_> {
     /// One test, its repetitions in the same session.
     fn cell(&mut self, cell: Cell, session: &mut Session) -> Result<(), Error> {
         let model = session.model();
-        let label = format!("{}, {} threads", report::label(cell.test, cell.tokens, cell.depth), model.threads());
+        let label = format!("{}, {}", report::label(cell.test, cell.tokens, cell.depth), report::threads(model.threads()));
         let mut values = vec![];
         let count = self.repetitions;
         for n in 0..count {

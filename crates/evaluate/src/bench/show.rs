@@ -1,7 +1,7 @@
 //! A report as a page of Markdown and as rows of CSV.
 
 use super::compare::{Comparison, Ratio};
-use super::report::{Measured, Report, label};
+use super::report::{Measured, Report, label, threads};
 use crate::machine::Limits;
 
 /// The columns of the CSV, a row a test.
@@ -86,7 +86,7 @@ fn limit_row(limits: &Limits) -> [String; 2] {
     let read = limits.read_bytes_per_second.map_or("not measured (too little memory)".into(), |x| format!("{:.1} GB/s", x / 1e9));
     let int8 = limits.int8_macs_per_second / 1e9;
     [
-        format!("the machine, {} threads", limits.threads),
+        format!("the machine, {}", threads(limits.threads)),
         format!("reads {read}, multiplies {int8:.0} G 8-bit integers/s ({})", limits.instruction_set),
     ]
 }

@@ -5,7 +5,7 @@
 //!
 //! - **Reading**: every byte once, into a few sums. One core does not fill the memory's bandwidth with one run of addresses: the hardware's
 //!   prefetcher keeps only so many lines of it under way. Measured on a Sapphire Rapids core (2026-11-28, 1 GiB, best of 16 MiB pieces, GB/s): one run
-//!   11.6; one run with prefetches 4 KiB ahead 12.7; two runs 12.3; four 13.3; eight 13.6; eight with prefetches 13.6. Hence [`STREAMS`] = 8, no prefetch.
+//!   11.6; one run with prefetches 4 KiB ahead 12.7; two runs 12.3; four 13.3; eight 13.6; eight with prefetches 13.6. Hence `STREAMS` = 8, no prefetch.
 //! - **Multiplying**: 8-bit times 8-bit, added up in 32 bits, on registers alone. All factors are 1, so the sums *are* the number of
 //!   multiplications: the loop counts itself, and a compiler that left some out would be found by the test.
 //!
