@@ -1,7 +1,7 @@
 //! Products of quantized rows and activations: drivers for an activation form and an instruction set, for all formats.
 //!
 //! There are two kinds. Where tokens are few ([`Kernel::few`]) the weights' way from memory takes the time, and unpacking and multiplying are one pass
-//! (`avx512`, `avx2::few256`, `avx2::few32`). Where tokens are many ([`Kernel::many`]), or where nobody has written the other kind, the driver is the one
+//! (`avx512`, and the `few` modules of `avx2`). Where tokens are many ([`Kernel::many`]), or where nobody has written the other kind, the driver is the one
 //! described here.
 //!
 //! The driver walks the rows; it unpacks a tile of 256 weights once ([`crate::Tile`], by the format's own `unpack`) and multiplies it with the same tile of up
