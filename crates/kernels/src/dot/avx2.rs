@@ -13,6 +13,7 @@ use crate::tile::{TILE, Tile};
 
 pub(crate) mod few256;
 pub(crate) mod few32;
+pub(crate) mod few_floats;
 
 /// Blocks of 32 times Q8_0 activations.
 #[target_feature(enable = "avx2,f16c")]

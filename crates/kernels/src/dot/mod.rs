@@ -1,6 +1,10 @@
-//! Products of quantized rows and activations: one driver an activation form and an instruction set, for all formats.
+//! Products of quantized rows and activations: drivers for an activation form and an instruction set, for all formats.
 //!
-//! A driver walks the rows; it unpacks a tile of 256 weights once ([`crate::Tile`], by the format's own `unpack`) and multiplies it with the same tile of up
+//! There are two kinds. Where tokens are few ([`Kernel::few`]) the weights' way from memory takes the time, and unpacking and multiplying are one pass
+//! (`avx512`, and the `few` modules of `avx2`). Where tokens are many ([`Kernel::many`]), or where nobody has written the other kind, the driver is the one
+//! described here.
+//!
+//! The driver walks the rows; it unpacks a tile of 256 weights once ([`crate::Tile`], by the format's own `unpack`) and multiplies it with the same tile of up
 //! to [`TOKENS`] tokens. So a prompt pays for unpacking once in many tokens, a format is one small function, and nothing is compiled seventeen times:
 //! the price is one indirect call a tile.
 //!

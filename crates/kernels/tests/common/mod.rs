@@ -78,15 +78,16 @@ pub fn acts(cols: usize, kind: Acts, rng: &mut Rng) -> Vec<f32> {
 }
 
 /// Row lengths for a format: one block; a tile less a block, a tile, a tile and a block; a group of sixteen blocks (as many as there are lanes) less a
-/// block, a group, a group and a block; past two groups. Floats: about a vector, a tile, and the columns that are worked on between two tokens.
+/// block, a group, a group and a block; past two groups; more than kernels keep prepared activations for. Floats: about a vector, a tile, and the columns that
+/// are worked on between two tokens.
 pub fn lengths(format: &Format) -> Vec<usize> {
     match format.block_len {
         1 if emulated() => vec![1, 15, 16, 17, 255, 256, 257, 529],
         1 => vec![1, 15, 16, 17, 255, 256, 257, 529, 1041],
         256 if emulated() => vec![256, 512, 17 * 256],
-        256 => [1, 2, 15, 16, 17, 33].map(|blocks| 256 * blocks).to_vec(),
+        256 => [1, 2, 15, 16, 17, 33, 137].map(|blocks| 256 * blocks).to_vec(),
         n if emulated() => vec![n, 256 - n, 256, 256 + n, 5 * 256 + n],
-        n => [1, 2, 256 / n - 1, 256 / n, 256 / n + 1, 15, 16, 17, 33, 40].map(|blocks| n * blocks).to_vec(),
+        n => [1, 2, 256 / n - 1, 256 / n, 256 / n + 1, 15, 16, 17, 33, 40, 350].map(|blocks| n * blocks).to_vec(),
     }
 }
 

@@ -11,6 +11,7 @@
 //! Sixteen registers do not hold a block for several tokens: each token unpacks it again. From [`PASSES`] tokens on a tile is cheaper.
 
 use std::arch::x86_64::*;
+use std::mem::MaybeUninit;
 
 use super::load;
 use crate::activation::{HEADER, TILE_BYTES};
@@ -82,10 +83,14 @@ pub fn few256<F: Few256>(job: &Job<'_>, out: &mut [f32]) {
         let act = &job.acts[t * job.act_bytes..][..job.act_bytes];
         &act[g * GROUP * TILE_BYTES..job.act_bytes.min((g + 1) * GROUP * TILE_BYTES)]
     };
-    let mut kept = [Turned { d: _mm256_setzero_ps(), sums: [_mm256_setzero_si256(); 8] }; KEPT];
-    for (i, kept) in kept.iter_mut().enumerate().take(job.tokens * groups) {
-        *kept = turned(tiles(i / groups, i % groups), F::WORDS);
+    // Not zeroed: for a few rows that would take as long as a row.
+    let mut room = [const { MaybeUninit::<Turned>::uninit() }; KEPT];
+    let room = &mut room[..KEPT.min(job.tokens * groups)];
+    for (i, kept) in room.iter_mut().enumerate() {
+        kept.write(turned(tiles(i / groups, i % groups), F::WORDS));
     }
+    // SAFETY: every one of these has been written.
+    let kept = unsafe { room.assume_init_ref() };
     strips(job, |rows: [usize; ROWS], w| {
         for t in 0..job.tokens {
             let mut lanes = [[_mm256_setzero_ps(); 2]; ROWS];

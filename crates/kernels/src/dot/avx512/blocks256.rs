@@ -20,9 +20,11 @@
 //! pairs each: half an instruction a block. A bias of signed codes goes the same way, with the scales in the place of the offsets.
 //!
 //! Q4_K, instructions a block on the vector ports: 8 to unpack, 4 + 2 + 2 as above, 2 for scales, 3 for `sums16`, 3 for heads and floats: 24, on two
-//! ports 12 cycles. Memory gives a block of 144 bytes in 20.
+//! ports 12 cycles. Memory gives a block of 144 bytes in 20. Formats with few bits have less time: a block of Q2_K (84 bytes) takes as long to multiply.
+//! IQ4_XS has codes of eight bits, which do not fit the packing: magnitudes and signs, and 20 cycles for its 136 bytes ([`Signed`]).
 
 use std::arch::x86_64::*;
+use std::mem::MaybeUninit;
 
 use super::{FEW, GROUP, ROWS, ROWS_OF_SEVERAL, add_words, columns, load64, prefetch, reduce, sums16};
 use crate::activation::{HEADER, TILE_BYTES};
@@ -125,7 +127,7 @@ pub trait Blocks256 {
 pub fn by_thirty_two(bytes: __m512i) -> __m512i {
     // In the upper byte of a word: a shuffle puts zero there.
     const ZERO: i64 = 0x8000_8000_8000_8000_u64 as i64;
-    let place = |a: i64, b: i64| _mm_set_epi64x(b * 0x0001_0001_0001_0001 | ZERO, a * 0x0001_0001_0001_0001 | ZERO);
+    let place = |a: i64, b: i64| _mm_set_epi64x((b * 0x0001_0001_0001_0001) | ZERO, (a * 0x0001_0001_0001_0001) | ZERO);
     let low = _mm256_broadcastsi128_si256(place(0, 2));
     let high = _mm256_broadcastsi128_si256(place(1, 3));
     _mm512_shuffle_epi8(bytes, _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high))
@@ -222,10 +224,14 @@ fn pass<F: Blocks256, const R: usize, const T: usize>(job: &Job<'_>, first: usiz
         let act = &acts[t * job.act_bytes..][..job.act_bytes];
         &act[g * GROUP * TILE_BYTES..job.act_bytes.min((g + 1) * GROUP * TILE_BYTES)]
     };
-    let mut kept = [Turned { d: _mm512_setzero_ps(), sums: [_mm512_setzero_si512(); 8] }; KEPT];
-    for (i, kept) in kept.iter_mut().enumerate().take(count * groups) {
-        *kept = turned(tiles(i / groups, i % groups), F::WORDS);
+    // Not zeroed: for a few rows that would take as long as a row.
+    let mut room = [const { MaybeUninit::<Turned>::uninit() }; KEPT];
+    let room = &mut room[..KEPT.min(count * groups)];
+    for (i, kept) in room.iter_mut().enumerate() {
+        kept.write(turned(tiles(i / groups, i % groups), F::WORDS));
     }
+    // SAFETY: every one of these has been written.
+    let kept = unsafe { room.assume_init_ref() };
     let mut sums = [[[_mm512_setzero_si512(); GROUP]; T]; R];
     strips(job, |rows: [usize; R], w| {
         let count = if T == 1 { 1 } else { count };

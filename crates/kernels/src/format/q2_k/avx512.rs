@@ -35,7 +35,7 @@ impl Blocks256 for Blocks {
         let block = &block[..Self::BYTES];
         // Of the lower 32 codes bits 0 and 1, of the upper ones 2 and 3; then 4 and 5, 6 and 7.
         let codes = |c: usize| {
-            let low = _mm512_srlv_epi16(twice32(block, 16 + c / 2 * 32), if c % 2 == 0 { halves(0, 2) } else { halves(4, 6) });
+            let low = _mm512_srlv_epi16(twice32(block, 16 + c / 2 * 32), if c & 1 == 0 { halves(0, 2) } else { halves(4, 6) });
             _mm512_and_si512(low, _mm512_set1_epi8(3))
         };
         let scales = by_sixteen(_mm_and_si128(load16(block, 0), _mm_set1_epi8(15)));

@@ -50,7 +50,7 @@ impl Blocks256 for Blocks {
         let (third, three, four) = (twice32(block, 0), _mm512_set1_epi8(3), _mm512_set1_epi8(4));
         // Of the lower 32 codes bits 0 and 1, of the upper ones 2 and 3; then 4 and 5, 6 and 7.
         let codes = |c: usize| {
-            let low = _mm512_srlv_epi16(twice32(block, 32 + c / 2 * 32), if c % 2 == 0 { halves(0, 2) } else { halves(4, 6) });
+            let low = _mm512_srlv_epi16(twice32(block, 32 + c / 2 * 32), if c & 1 == 0 { halves(0, 2) } else { halves(4, 6) });
             // low & 3 | third & 4
             _mm512_ternarylogic_epi32::<0xf8>(_mm512_and_si512(low, three), high_bits::<2>(third, c as i32), four)
         };
