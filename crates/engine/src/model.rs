@@ -19,8 +19,10 @@ pub const DEFAULT_CONTEXT: usize = 4096;
 /// How to run a model.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Threads; `None`: one for each physical fast core.
+    /// Threads; `None`: one for each of `cores`, or for each physical fast core.
     pub threads: Option<usize>,
+    /// Processors to keep the threads on; `None`: the fast ones, where the cores differ. What the system refuses is not an error.
+    pub cores: Option<Vec<usize>>,
     /// Tokens that a session is to hold; `None`: the model's own context, at most [`DEFAULT_CONTEXT`].
     pub context: Option<usize>,
     /// Precision of the KV cache.
@@ -35,7 +37,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options { threads: None, context: None, kv: KvType::F16, batch: 64, memory: None, isa: None }
+        Options { threads: None, cores: None, context: None, kv: KvType::F16, batch: 64, memory: None, isa: None }
     }
 }
 
@@ -74,10 +76,7 @@ impl Model {
         let layers = (0..config.layers).map(|i| config.layer(i)).collect();
         let angles = Angles::new(&config.rope, source.rope_factors()?.as_deref());
         let weights = Weights::bind(&source, options.isa)?;
-        let cores = Cores::detect();
-        let threads = options.threads.unwrap_or(cores.fast.len());
-        // Threads asked for beyond the fast cores have to run somewhere.
-        let pool = Pool::new(threads, if cores.mixed && threads <= cores.fast.len() { &cores.fast } else { &[] });
+        let pool = pool(&options);
         Ok(Model { source, options, context, need, weights, layers, angles, pool })
     }
 
@@ -142,6 +141,18 @@ impl Model {
     pub(crate) fn output(&self) -> (&[f32], &Matrix) {
         (&self.weights.output_norm, self.weights.output.as_ref().unwrap_or(&self.weights.embedding))
     }
+}
+
+/// The threads, kept where the options or the kinds of cores say.
+fn pool(options: &Options) -> Pool {
+    if let Some(list) = &options.cores {
+        return Pool::new(options.threads.unwrap_or(list.len()), list);
+    }
+    let cores = Cores::detect();
+    // A container may have many cores and the time of few.
+    let granted = std::thread::available_parallelism().map_or(usize::MAX, |n| n.get());
+    let threads = options.threads.unwrap_or(cores.fast.len().min(granted));
+    Pool::new(threads, cores.for_threads(threads))
 }
 
 /// Bytes that a model needs to run.
