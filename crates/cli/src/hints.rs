@@ -97,6 +97,7 @@ fn of_libraries(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
         };
     }
     match cause.downcast_ref::<Engine>()? {
+        Engine::Memory { fits: Some(fits), kv: Some(kv), .. } => Some(format!("--kv {}, --ctx {fits}, or a smaller type", kv.name())),
         Engine::Memory { fits: Some(fits), .. } => Some(format!("--ctx {fits}, or a smaller type")),
         Engine::Memory { fits: None, .. } => Some("a smaller type, made with nibble quantize".into()),
         Engine::KvType { .. } => Some("--kv f16".into()),

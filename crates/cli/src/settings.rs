@@ -12,6 +12,7 @@ use crate::commands::run::{Options, SamplingOptions};
 pub fn engine(options: &Options) -> nibble_engine::Options {
     nibble_engine::Options {
         threads: options.threads.map(|n| n as usize),
+        cores: options.cores.as_ref().map(|c| c.0.clone()),
         context: options.ctx.map(|n| usize::try_from(n).unwrap_or(usize::MAX)),
         kv: KvType::by_name(&options.kv).unwrap_or_default(),
         ..nibble_engine::Options::default()

@@ -42,6 +42,12 @@ pub(crate) fn block(spec: &LayerSpec, end: usize) -> usize {
     (ROWS / heads).min(SCORES / (heads * positions(spec, end - 1).len())).max(1)
 }
 
+/// Floats that attention keeps in all threads together, at most, for a context of so many tokens.
+pub(crate) fn most_floats(spec: &LayerSpec, context: usize, threads: usize) -> usize {
+    let heads = spec.heads / spec.kv_heads;
+    threads * ((heads * context).max(SCORES) + (2 * ROWS.max(heads) + STRIDE) * spec.head_dim.next_multiple_of(16))
+}
+
 /// What the token at position `own` sees.
 fn positions(spec: &LayerSpec, own: usize) -> Range<usize> {
     spec.window.map_or(0, |w| (own + 1).saturating_sub(w))..own + 1

@@ -126,6 +126,38 @@ impl LayerCache {
         (layout, &mut rest[0])
     }
 
+    /// Bytes of `n` positions as [`LayerCache::copy_out`] writes them.
+    #[allow(dead_code)] // For a session's state in a file.
+    pub fn bytes_of(&self, n: usize) -> usize {
+        2 * self.kv_heads * n * self.row_bytes
+    }
+
+    /// Appends positions 0..n: the keys, then the values, each `[kv_head][position]` rows in the type's own bytes. Nothing in them depends on chunks or on
+    /// the context.
+    #[allow(dead_code)] // As above.
+    pub fn copy_out(&self, n: usize, out: &mut Vec<u8>) {
+        for (part, h) in [Part::Keys, Part::Values].into_iter().flat_map(|part| (0..self.kv_heads).map(move |h| (part, h))) {
+            for (i, chunk) in self.chunks.iter().enumerate().take(n.div_ceil(STEP)) {
+                let at = h * self.head_bytes() + part as usize * STEP * self.row_bytes;
+                out.extend_from_slice(&chunk[at..at + (n - i * STEP).min(STEP) * self.row_bytes]);
+            }
+        }
+    }
+
+    /// Takes in the first `n` of the `saved` positions that `bytes` holds: [`LayerCache::bytes_of`] them.
+    #[allow(dead_code)] // As above.
+    pub fn copy_in(&mut self, saved: usize, n: usize, bytes: &[u8]) {
+        self.reserve(n);
+        let head_bytes = self.head_bytes();
+        for (i, rows) in bytes.chunks_exact((saved * self.row_bytes).max(1)).enumerate() {
+            let (part, h) = (i / self.kv_heads, i % self.kv_heads);
+            for (chunk, rows) in self.chunks.iter_mut().zip(rows[..n * self.row_bytes].chunks(STEP * self.row_bytes)) {
+                let at = h * head_bytes + part * STEP * self.row_bytes;
+                chunk[at..at + rows.len()].copy_from_slice(rows);
+            }
+        }
+    }
+
     /// All chunks, to be read.
     pub fn layout(&self) -> Layout<'_> {
         Layout { kind: self.kind, loops: self.loops, row_bytes: self.row_bytes, before: &self.chunks }
@@ -264,10 +296,16 @@ mod tests {
                     layout.write(own, Part::Values, p, &row(h, p, Part::Values));
                 }
             }
+            let mut bytes = Vec::new();
+            cache.copy_out(STEP + 10, &mut bytes);
+            assert_eq!(bytes.len(), cache.bytes_of(STEP + 10));
+            // Of what was saved, all but the last position.
+            cache = LayerCache::new(kv, Attention::best(), heads, hd);
+            cache.copy_in(STEP + 10, STEP + 9, &bytes);
             cache.reserve(5 * STEP);
             cache.shrink(STEP + 10);
             assert_eq!(cache.chunks.len(), 3);
-            for (h, part, p) in [(0, Part::Keys, 0), (2, Part::Values, 255), (1, Part::Keys, 256), (2, Part::Values, 264)] {
+            for (h, part, p) in [(0, Part::Keys, 0), (2, Part::Values, 255), (1, Part::Keys, 256), (2, Part::Values, 263)] {
                 let mut buffer = vec![0.0; 2 * hd];
                 let head = cache.layout().head(h, &[]);
                 let n = if p == 255 { 1 } else { 2 };

@@ -19,7 +19,7 @@ pub enum Error {
     },
     /// The context does not fit in memory; nothing was loaded.
     #[error("a context of {context} tokens needs {}, of which the weights {}, and {} are available: {}",
-        size(*.need), size(*.weights), size(*.available), would_fit(*.fits))]
+        size(*.need), size(*.weights), size(*.available), would_fit(*.fits, *.kv))]
     Memory {
         /// Tokens asked for.
         context: usize,
@@ -31,6 +31,8 @@ pub enum Error {
         available: u64,
         /// The longest context that would fit; `None` when the weights alone do not.
         fits: Option<u64>,
+        /// The type of KV cache with which the context asked for would fit.
+        kv: Option<crate::KvType>,
     },
     /// A context that the model was not made for.
     #[error("a context of {asked} tokens was asked for; the model was made for 1 to {most}")]
@@ -145,9 +147,10 @@ fn size(bytes: u64) -> String {
     }
 }
 
-fn would_fit(tokens: Option<u64>) -> String {
+fn would_fit(tokens: Option<u64>, kv: Option<crate::KvType>) -> String {
+    let smaller = kv.map_or(String::new(), |kv| format!(", or this one with a {} cache", kv.name()));
     match tokens {
-        Some(n) => format!("a context of up to {n} tokens would fit"),
+        Some(n) => format!("a context of up to {n} tokens would fit{smaller}"),
         None => "the weights alone do not fit; a smaller quantization would".to_string(),
     }
 }

@@ -3,6 +3,7 @@
 use crate::arch::rope::Angles;
 use crate::arch::{Config, LayerSpec};
 use crate::cache::KvType;
+use crate::layer;
 use crate::memory::{self, Need};
 use crate::pool::{Pool, cores::Cores};
 use crate::source::Source;
@@ -19,8 +20,10 @@ pub const DEFAULT_CONTEXT: usize = 4096;
 /// How to run a model.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Threads; `None`: one for each physical fast core.
+    /// Threads; `None`: one for each of `cores`, or for each physical fast core.
     pub threads: Option<usize>,
+    /// Processors to keep the threads on; `None`: the fast ones, where the cores differ. What the system refuses is not an error.
+    pub cores: Option<Vec<usize>>,
     /// Tokens that a session is to hold; `None`: the model's own context, at most [`DEFAULT_CONTEXT`].
     pub context: Option<usize>,
     /// Precision of the KV cache.
@@ -35,7 +38,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options { threads: None, context: None, kv: KvType::F16, batch: 64, memory: None, isa: None }
+        Options { threads: None, cores: None, context: None, kv: KvType::F16, batch: 64, memory: None, isa: None }
     }
 }
 
@@ -67,17 +70,11 @@ impl Model {
         if options.kv.row_bytes(config.head_dim).is_none() {
             return Err(Error::KvType { kv: options.kv, head_dim: config.head_dim });
         }
-        let need = need(&source, &options);
-        if let Some(available) = options.memory.or_else(memory::available) {
-            need.check(context, available)?;
-        }
+        let need = check(&source, &options, context, options.memory.or_else(memory::available).unwrap_or(u64::MAX))?;
         let layers = (0..config.layers).map(|i| config.layer(i)).collect();
         let angles = Angles::new(&config.rope, source.rope_factors()?.as_deref());
         let weights = Weights::bind(&source, options.isa)?;
-        let cores = Cores::detect();
-        let threads = options.threads.unwrap_or(cores.fast.len());
-        // Threads asked for beyond the fast cores have to run somewhere.
-        let pool = Pool::new(threads, if cores.mixed && threads <= cores.fast.len() { &cores.fast } else { &[] });
+        let pool = pool(&options);
         Ok(Model { source, options, context, need, weights, layers, angles, pool })
     }
 
@@ -144,14 +141,44 @@ impl Model {
     }
 }
 
-/// Bytes that a model needs to run.
-fn need(source: &Source, options: &Options) -> Need {
+/// The threads, kept where the options or the kinds of cores say.
+fn pool(options: &Options) -> Pool {
+    if let Some(list) = &options.cores {
+        return Pool::new(options.threads.unwrap_or(list.len()), list);
+    }
+    let cores = Cores::detect();
+    // A container may have many cores and the time of few.
+    let granted = std::thread::available_parallelism().map_or(usize::MAX, |n| n.get());
+    let threads = options.threads.unwrap_or(cores.fast.len().min(granted));
+    Pool::new(threads, cores.for_threads(threads))
+}
+
+/// Bytes that a model needs to run, with a cache of that type.
+fn need(source: &Source, options: &Options, kv: KvType, context: usize) -> Need {
     let c = source.config();
     let weights = source.tensors().iter().map(|t| source.stored_bytes(t)).sum();
-    let row = options.kv.row_bytes(c.head_dim).unwrap_or(4 * c.head_dim);
+    let row = kv.row_bytes(c.head_dim).unwrap_or(4 * c.head_dim);
     let token = (2 * c.layers * c.kv_heads * row) as u64;
-    // A batch's buffers: some dozen floats for each element of its widest rows.
-    let rows = 6 * c.dim + 4 * c.heads * c.head_dim + 4 * c.ffn;
-    let fixed = (4 * options.batch * rows + 8 * c.vocab) as u64;
-    Need { weights, fixed, token }
+    let threads = options.threads.or(options.cores.as_ref().map(Vec::len));
+    let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get()));
+    // Logits twice, as a matrix gives them and in order, and the sampler's candidates.
+    let floats = layer::most_floats(&c.layer(0), c.dim, options.batch, context, threads) + 4 * c.vocab;
+    Need { weights, fixed: 4 * floats as u64, token }
+}
+
+/// Refuses a context that does not fit, and names what would: a shorter one, or a smaller type of cache, the nearest to the one asked for.
+fn check(source: &Source, options: &Options, context: usize, available: u64) -> Result<Need, Error> {
+    let own = need(source, options, options.kv, context);
+    own.check(context, available).map_err(|error| match error {
+        Error::Memory { context, need: bytes, weights, available, fits, .. } => {
+            let head = source.config().head_dim;
+            let smaller = KvType::all().filter(|kv| kv.row_bytes(head).is_some_and(|b| Some(b) < options.kv.row_bytes(head)));
+            let kv = smaller
+                .filter(|&kv| need(source, options, kv, context).check(context, available).is_ok())
+                .max_by_key(|kv| kv.row_bytes(head));
+            Error::Memory { context, need: bytes, weights, available, fits, kv }
+        }
+        other => other,
+    })?;
+    Ok(own)
 }

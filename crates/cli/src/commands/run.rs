@@ -79,6 +79,9 @@ pub struct Options {
     /// Threads; without it, one for each of the fast cores
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub threads: Option<u32>,
+    /// Processors to run on, such as 4-7,0; without it, the fast ones where a device has several kinds
+    #[arg(long, value_name = "LIST", value_parser = core_list)]
+    pub cores: Option<Cpus>,
     /// Who guesses tokens ahead, to be verified together; the answer stays the same [default: draft with --draft, else ngram]
     #[arg(long, value_name = "WHO")]
     pub speculate: Option<How>,
@@ -136,6 +139,14 @@ pub struct SamplingOptions {
     /// Seed of the random choices; without it, a new one each time (--verbose and --json tell it)
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
+}
+
+/// Processor numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cpus(pub Vec<usize>);
+
+fn core_list(text: &str) -> Result<Cpus, String> {
+    nibble_engine::pool::cores::parse_list(text).map(Cpus).ok_or_else(|| "not a list of processors such as 4-7,0".to_string())
 }
 
 /// The types of KV cache as values of `--kv`.

@@ -1,31 +1,69 @@
-//! Which processors to compute on: one thread for each physical core of the fast kind, among those that the process may use.
+//! Which processors to compute on: one thread for each physical core of the fast kinds, among those that the process may use.
 //!
-//! On phones the slow cores would hold up every barrier, and two threads on one core share its arithmetic: more threads than this are slower.
+//! On phones the little cores would hold up every barrier, and two threads on one core share its arithmetic: more threads than this are slower. What a
+//! core is worth is read from sysfs: `cpu_capacity` where there is one (ARM: the kernel's own measure, clock included), else the greatest
+//! clock. Intel's hybrid processors have neither in a usable form (an E-core's clock is near a P-core's, its throughput is not); there the kernel lists the
+//! P-cores in `cpu_core/cpus`.
+//!
+//! Everything is read below a root that the caller gives, so that the tests can give a phone's.
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 /// The processors to use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cores {
-    /// One processor number for each physical fast core; never empty.
+    /// One processor number for each physical fast core, the fastest first; never empty.
     pub fast: Vec<usize>,
-    /// True when there are slower cores beside them, so that threads are better kept off those.
+    /// True when the cores differ, so that threads are better kept off the slower ones.
     pub mixed: bool,
+    /// What each of `fast` is worth, in the units of the system; 0 when it does not tell.
+    speed: Vec<u64>,
 }
 
 impl Cores {
     /// Asks the system. Where it does not tell, as many as the process may use.
     pub fn detect() -> Cores {
-        let allowed = allowed();
-        let read = |cpu: usize, file: &str| fs::read_to_string(format!("/sys/devices/system/cpu/cpu{cpu}/{file}")).ok();
-        let number = |cpu: usize, file: &str| read(cpu, file).and_then(|s| s.trim().parse::<u64>().ok());
-        let seen = allowed.iter().map(|&cpu| Seen {
+        Cores::read(Path::new("/sys/devices"), &allowed())
+    }
+
+    /// What the files below `root`, which stands for /sys/devices, say of the processors `allowed`. A file that is missing or makes no sense is as good as
+    /// none.
+    pub fn read(root: &Path, allowed: &[usize]) -> Cores {
+        let read = |path: String| fs::read_to_string(root.join(path)).ok();
+        let number = |path: String| read(path).and_then(|s| s.trim().parse::<u64>().ok());
+        let online = |cpu: &&usize| number(format!("system/cpu/cpu{cpu}/online")) != Some(0);
+        let mut cpus: Vec<usize> = allowed.iter().filter(online).copied().collect();
+        let count = cpus.len();
+        // The P-cores of a hybrid, where the process may use one.
+        if let Some(list) = read("cpu_core/cpus".into()).and_then(|s| parse_list(s.trim())) {
+            let p_cores: Vec<usize> = cpus.iter().filter(|cpu| list.contains(cpu)).copied().collect();
+            if !p_cores.is_empty() {
+                cpus = p_cores;
+            }
+        }
+        // One measure for all of them: those that only some processors have cannot be compared.
+        let measures = ["cpu_capacity", "cpufreq/cpuinfo_max_freq"];
+        let measure = |file: &&str| cpus.iter().map(|cpu| number(format!("system/cpu/cpu{cpu}/{file}"))).collect::<Option<Vec<_>>>();
+        let speeds = measures.iter().find_map(measure).unwrap_or_else(|| vec![0; cpus.len()]);
+        let seen = cpus.iter().zip(speeds).map(|(&cpu, speed)| Seen {
             cpu,
-            speed: number(cpu, "cpu_capacity").or_else(|| number(cpu, "cpufreq/cpuinfo_max_freq")).unwrap_or(0),
-            core: read(cpu, "topology/thread_siblings_list").map_or_else(|| cpu.to_string(), |s| s.trim().to_string()),
+            speed,
+            core: read(format!("system/cpu/cpu{cpu}/topology/thread_siblings_list")).map_or_else(|| cpu.to_string(), |s| s.trim().into()),
         });
-        choose(seen.collect())
+        choose(seen.collect(), count)
+    }
+
+    /// The processors for so many threads: the fastest, and all that are nearly as fast, so that a thread can move when another program takes its core. Empty
+    /// (any will do) where the cores are alike, or where the threads are more than the fast cores and have to run somewhere.
+    pub fn for_threads(&self, threads: usize) -> &[usize] {
+        if !self.mixed || threads == 0 || threads > self.fast.len() {
+            return &[];
+        }
+        let least = self.speed[threads - 1];
+        let alike = self.speed.iter().take_while(|&&s| nearly(s, least)).count();
+        &self.fast[..alike.max(threads)]
     }
 }
 
@@ -37,27 +75,50 @@ struct Seen {
     core: String,
 }
 
-/// The fast cores among those seen: at least 60 % of the fastest's capacity, which parts the A7x and X cores of a phone from its A5x ones but keeps
-/// the "gold" beside the "prime".
-fn choose(seen: Vec<Seen>) -> Cores {
+/// Whether a core is as good as another for a thread: clocks of one kind of core differ by as much.
+fn nearly(speed: u64, other: u64) -> bool {
+    speed * 4 >= other * 3
+}
+
+/// The fast cores among those seen, of `count` that there are.
+///
+/// Left out is the slowest kind, where it has less than 60 % of the fastest's capacity: the A5x beside A7x and X cores. A kind in the middle stays if it
+/// has 40 %: the A76 between the X1 and the A55. Rows are handed out one after the other, so a core at half speed adds half a core; one at a fifth
+/// holds up the others with its last piece.
+fn choose(seen: Vec<Seen>, count: usize) -> Cores {
     let top = seen.iter().map(|s| s.speed).max().unwrap_or(0);
-    let total = seen.len();
-    let fast: Vec<&Seen> = seen.iter().filter(|s| s.speed * 10 >= top * 6).collect();
-    let mixed = fast.len() < total;
+    let least = seen.iter().map(|s| s.speed).min().unwrap_or(0);
+    let fast = seen.iter().filter(|s| s.speed * 10 >= top * 6 || !nearly(least, s.speed) && s.speed * 10 >= top * 4);
     let mut by_core = BTreeMap::new();
     for s in fast {
-        by_core.entry(&s.core).or_insert(s.cpu);
+        by_core.entry(&s.core).or_insert((s.cpu, s.speed));
     }
-    let mut cpus: Vec<usize> = by_core.into_values().collect();
-    cpus.sort_unstable();
+    let mut cpus: Vec<(usize, u64)> = by_core.into_values().collect();
+    cpus.sort_unstable_by_key(|&(cpu, speed)| (std::cmp::Reverse(speed), cpu));
     if cpus.is_empty() {
-        cpus.push(0);
+        cpus.push((0, 0));
     }
-    Cores { fast: cpus, mixed }
+    let (fast, speed) = cpus.into_iter().unzip();
+    Cores { fast, mixed: seen.len() < count || !nearly(least, top), speed }
+}
+
+/// Processor numbers as Linux writes and as people type them: "0-3,7". `None` for anything else, and for a list of nothing.
+pub fn parse_list(text: &str) -> Option<Vec<usize>> {
+    let mut cpus = Vec::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last) = (first.trim().parse::<usize>().ok()?, last.trim().parse::<usize>().ok()?);
+        // No system has as many; the limit bounds the list.
+        if first > last || last >= 1 << 16 {
+            return None;
+        }
+        cpus.extend((first..=last).filter(|cpu| !cpus.contains(cpu)).collect::<Vec<_>>());
+    }
+    Some(cpus)
 }
 
 /// Processors that the process may run on.
-fn allowed() -> Vec<usize> {
+pub(crate) fn allowed() -> Vec<usize> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
         // SAFETY: a cpu_set_t of zeros is a valid, empty set; the call writes at most its size into it.
@@ -92,25 +153,5 @@ pub(crate) fn pin(cpus: &[usize]) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn cpu(cpu: usize, speed: u64, core: &str) -> Seen {
-        Seen { cpu, speed, core: core.into() }
-    }
-
-    #[test]
-    fn a_phone_uses_its_big_cores() {
-        let mut seen: Vec<Seen> = (0..6).map(|c| cpu(c, 430, &c.to_string())).collect();
-        seen.extend([cpu(6, 1024, "6"), cpu(7, 1000, "7")]);
-        assert_eq!(choose(seen), Cores { fast: vec![6, 7], mixed: true });
-    }
-
-    #[test]
-    fn a_desktop_uses_each_core_once() {
-        let seen = vec![cpu(0, 5_000_000, "0,4"), cpu(1, 5_000_000, "1,5"), cpu(4, 5_000_000, "0,4"), cpu(5, 5_000_000, "1,5")];
-        assert_eq!(choose(seen), Cores { fast: vec![0, 1], mixed: false });
-        assert_eq!(choose(vec![]), Cores { fast: vec![0], mixed: false });
-        assert!(!Cores::detect().fast.is_empty());
-    }
-}
+#[path = "cores_tests.rs"]
+mod tests;

@@ -2,8 +2,9 @@
 //!
 //! A token's forward pass is some hundred small parallel loops with a barrier after each, so the cost of starting and ending a loop decides the
 //! speed of small models. Threads therefore spin for a few microseconds before they sleep, indices are taken from one counter (a thread that is held
-//! up takes fewer), and the caller waits only for threads that joined the loop: one that the system has not scheduled is not waited for. That is
-//! what keeps a phone with more threads than free cores from collapsing.
+//! up takes fewer), and the caller waits only for threads that joined the loop: one that the system has not scheduled is not waited for. So when another
+//! program takes a core, the others take its rows, and the most that a loop can wait for is the one piece that a thread held when it lost its core.
+//! That is what keeps a phone with more threads than free cores from collapsing.
 //!
 //! Every index writes its own part of the result and no sum crosses indices, so results do not depend on the number of threads.
 //!
@@ -54,11 +55,16 @@ pub struct Pool {
     shared: Arc<Shared>,
     workers: Vec<(Thread, Option<JoinHandle<()>>)>,
     busy: Mutex<()>,
+    /// The thread that made the pool and where it was allowed to run before, when it was pinned.
+    pinned: Option<(thread::ThreadId, Vec<usize>)>,
 }
 
 impl Pool {
-    /// A pool of `threads` threads, the caller included; at least one. `cpus`, when not empty, are the only processors that its own threads use.
+    /// A pool of `threads` threads, the caller included; at least one. `cpus`, when not empty, are the only processors that its threads use, if the system
+    /// allows: the calling thread too, until the pool is dropped on it.
     pub fn new(threads: usize, cpus: &[usize]) -> Pool {
+        let pinned = (!cpus.is_empty()).then(|| (thread::current().id(), cores::allowed()));
+        cores::pin(cpus);
         let extra = threads.clamp(1, 1024) - 1;
         let shared = Arc::new(Shared {
             gate: AtomicU64::new(0),
@@ -79,7 +85,7 @@ impl Pool {
             let Ok(handle) = started else { break };
             workers.push((handle.thread().clone(), Some(handle)));
         }
-        Pool { shared, workers, busy: Mutex::new(()) }
+        Pool { shared, workers, busy: Mutex::new(()), pinned }
     }
 
     /// Threads that take part, the caller included.
@@ -171,6 +177,11 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
+        if let Some((thread, cpus)) = &self.pinned
+            && *thread == thread::current().id()
+        {
+            cores::pin(cpus);
+        }
         self.shared.stop.store(true, Ordering::SeqCst);
         for (worker, handle) in &mut self.workers {
             worker.unpark();
@@ -297,6 +308,37 @@ mod tests {
         assert_eq!(data, [1, 1, 1, 3, 3, 3, 3, 3, 3, 9]);
         assert!(catch_unwind(AssertUnwindSafe(|| pool.parts(&mut [0; 4], &[3, 2], |_, _| ()))).is_err());
         assert!(catch_unwind(AssertUnwindSafe(|| pool.parts(&mut [0; 4], &[5], |_, _| ()))).is_err());
+    }
+
+    /// A thread that is held up, as one whose core another program has taken, keeps nobody from the rest: whoever has index 0 stays in it until all
+    /// the others are done.
+    #[test]
+    fn the_others_take_what_a_thread_that_is_held_up_does_not() {
+        let pool = Pool::new(3, &[]);
+        let (count, done) = (100, AtomicUsize::new(0));
+        let start = std::time::Instant::now();
+        pool.run(count, &|i| {
+            // The limit is for a pool that would wait for ever.
+            while i == 0 && done.load(Ordering::Acquire) < count - 1 && start.elapsed().as_secs() < 60 {
+                thread::yield_now();
+            }
+            done.fetch_add(usize::from(i != 0 || done.load(Ordering::Acquire) == count - 1), Ordering::AcqRel);
+        });
+        assert_eq!(done.into_inner(), count);
+    }
+
+    /// Affinity is only a matter of speed: processors that do not exist are no error, and a pool puts its maker back where it was.
+    #[test]
+    fn pinning_may_be_refused_and_is_taken_back() {
+        let before = cores::allowed();
+        for cpus in [&[before[0]][..], &[1023, 70_000]] {
+            let pool = Pool::new(2, cpus);
+            let mut data = vec![0; 50];
+            pool.chunks(&mut data, 1, |i, c| c[0] = i);
+            assert_eq!(data[49], 49);
+            drop(pool);
+            assert_eq!(cores::allowed(), before);
+        }
     }
 
     #[test]
