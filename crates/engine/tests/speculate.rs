@@ -171,8 +171,8 @@ fn an_end_within_a_draft_ends_and_so_does_the_length() {
     for sampling in &settings()[..2] {
         let free = answer(&model, &prompt, sampling, None, &Stop { most: Some(30), ..Stop::default() }).0.tokens;
         let text = [&prompt[..], &free].concat();
-        for at in 0..12 {
-            let ends = [999, free[at]];
+        for (at, &end) in free.iter().enumerate().take(12) {
+            let ends = [999, end];
             for stop in [Stop { ends: &ends, ..Stop::default() }, Stop { most: Some(at), ..Stop::default() }] {
                 let plain = answer(&model, &prompt, sampling, None, &stop).0;
                 for k in [1, 4, 9] {

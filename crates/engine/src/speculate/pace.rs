@@ -9,23 +9,26 @@
 //!   the line through one token and that one. So sizes are tried one after the other as they promise to pay, not by plan.
 //!
 //! What is not tried is not measured, and what did not pay once may pay later: another program has ended, or the text has become repetitive. So
-//! the time of a size that is not used fades towards the time of one token, and what is known of a drafter that rests, and so is not watched, is
-//! slowly forgotten. A probe comes the sooner the nearer drafting is to paying, and costs the less. In the simulations below, all this costs 1 % of the time
-//! where no draft pays, and 2 % against the best fixed length where they do.
+//! the time of a size that is not used fades towards the time of one token, that one towards nothing, and what is known of a drafter that rests, and so is not watched, is
+//! slowly forgotten. A probe comes the sooner the nearer drafting is to paying, and costs the less. In the simulations below, all this costs 1 % of the
+//! time where no draft pays, and 3 % against the best fixed length where they do; on a machine where every fifth batch is held up, 8 % and 11 %.
 
 /// Strengths that are told apart: 0, 1, 2, 3, 4 to 7, 8 to 15, 16 to 31, more.
 const CLASSES: usize = 8;
-/// The part of a measured time that goes into the mean.
-const WEIGHT: f64 = 0.25;
+/// The part of a measured time that goes into the mean when it is longer, and when it is shorter. Other programs only ever make a batch longer, and on
+/// a busy machine often: the mean stays near the times that they left alone.
+const WEIGHTS: (f64, f64) = (0.1, 0.5);
 /// Most that one measured time may be against the mean: while this process is held up by another, time passes that says nothing.
 const OUTLIER: f64 = 2.0;
 /// Drafts that a chance is the mean of.
 const MEMORY: f64 = 32.0;
 /// Time of each further token of a batch before any batch was measured, as a part of the time of one.
 const SLOPE: f64 = 0.25;
-/// What a batch leaves of the distance between the time of a size that it does not have and the time of one token. A probe every few hundred
-/// tokens: often enough for an answer to profit, seldom enough not to matter.
-const KEEP_BATCH: f64 = 1.0 - 1.0 / 512.0;
+/// What a batch takes of the distance between the time of a size that it does not have and the time of one token is one part in so many, for each time
+/// that the size was measured, up to [`SURE`]. A probe every few hundred tokens: often enough for an answer to profit, seldom enough not
+/// to matter; and sooner after a single bad measurement.
+const FADE: f64 = 128.0;
+const SURE: f64 = 8.0;
 /// What a token without a draft leaves of the evidence about a drafter that is not watched meanwhile, and of the time of a draft.
 const KEEP_SEEN: f64 = 1.0 - 1.0 / 256.0;
 const KEEP_DRAFT: f64 = 1.0 - 1.0 / 1024.0;
@@ -52,23 +55,34 @@ impl Seen {
 /// Measured times and chances.
 #[derive(Debug, Clone)]
 pub struct Pace {
-    /// Seconds of a batch of i + 1 tokens.
-    batch: Vec<Option<f64>>,
-    /// Seconds of one draft.
-    draft: f64,
+    /// Of a batch of i + 1 tokens.
+    batch: Vec<Option<Time>>,
+    /// Of one draft.
+    draft: Option<Time>,
     /// By strength.
     seen: [Seen; CLASSES],
     free: bool,
 }
 
-fn mean(old: Option<f64>, new: f64) -> f64 {
-    old.map_or(new, |old| old + (new.min(old * OUTLIER) - old) * WEIGHT)
+/// A mean of measured times.
+#[derive(Debug, Clone, Copy)]
+struct Time {
+    seconds: f64,
+    measured: f64,
+}
+
+impl Time {
+    fn with(old: Option<Time>, new: f64) -> Time {
+        let Some(Time { seconds, measured }) = old else { return Time { seconds: new, measured: 1.0 } };
+        let weight = if new > seconds { WEIGHTS.0 } else { WEIGHTS.1 };
+        Time { seconds: seconds + (new.min(seconds * OUTLIER) - seconds) * weight, measured: (measured + 1.0).min(SURE) }
+    }
 }
 
 impl Pace {
     /// For drafts of at most `most` tokens. `free`: drafts cost nothing and are made for every token.
     pub fn new(most: usize, free: bool) -> Pace {
-        Pace { batch: vec![None; most + 1], draft: 0.0, seen: [Seen::default(); CLASSES], free }
+        Pace { batch: vec![None; most + 1], draft: None, seen: [Seen::default(); CLASSES], free }
     }
 
     /// The class of draft `i` of a draft of this strength. A match that went on is a longer match; a model stays as good as it is.
@@ -82,13 +96,13 @@ impl Pace {
     /// Tokens to draft, at most `most`.
     pub fn length(&self, strength: usize, most: usize) -> usize {
         // Without the time of one token there is nothing to compare with.
-        let Some(one) = self.batch[0] else { return 0 };
+        let Some(one) = self.batch[0].map(|time| time.seconds) else { return 0 };
         let (mut best, mut chance, mut text) = ((0, 1.0 / one), 1.0, 1.0);
-        let mut lines = Lines::new(&self.batch, one);
+        let (mut lines, draft) = (Lines::new(&self.batch, one), self.draft.map_or(0.0, |time| time.seconds));
         for k in 1..=most.min(self.batch.len() - 1) {
             chance *= self.seen[self.class(strength, k - 1)].chance();
             text += chance;
-            let rate = text / (lines.next(k) + k as f64 * self.draft);
+            let rate = text / (lines.next(k) + k as f64 * draft);
             if rate > best.1 {
                 best = (k, rate);
             }
@@ -99,10 +113,9 @@ impl Pace {
     /// A batch with `drafts` drafts took so long, and making them so long.
     pub fn took(&mut self, drafts: usize, drafting: std::time::Duration, time: std::time::Duration) {
         let Some(known) = self.batch.get(drafts).copied() else { return };
-        self.batch[drafts] = Some(mean(known, time.as_secs_f64()));
+        self.batch[drafts] = Some(Time::with(known, time.as_secs_f64()));
         if drafts > 0 && !self.free {
-            let each = drafting.as_secs_f64() / drafts as f64;
-            self.draft = mean(Some(self.draft).filter(|&d| d > 0.0), each);
+            self.draft = Some(Time::with(self.draft, drafting.as_secs_f64() / drafts as f64));
         }
         self.fade(drafts);
     }
@@ -119,14 +132,21 @@ impl Pace {
     }
 
     fn fade(&mut self, used: usize) {
-        let Some(one) = self.batch[0] else { return };
+        let least = self.batch.iter().flatten().map(|time| time.seconds).fold(f64::INFINITY, f64::min);
+        let Some(one) = &mut self.batch[0] else { return };
+        if used > 0 {
+            one.seconds -= one.seconds / (FADE * one.measured);
+        }
+        // One token takes no longer than several: a time that says so was measured while another program ran.
+        one.seconds = one.seconds.min(least);
+        let one = one.seconds;
         for (drafts, time) in self.batch.iter_mut().enumerate() {
-            if let Some(time) = time.as_mut().filter(|time| drafts != used && **time > one) {
-                *time = one + (*time - one) * KEEP_BATCH;
+            if let Some(time) = time.as_mut().filter(|time| drafts != used && time.seconds > one) {
+                time.seconds -= (time.seconds - one) / (FADE * time.measured);
             }
         }
         if used == 0 && !self.free {
-            self.draft *= KEEP_DRAFT;
+            self.draft.iter_mut().for_each(|time| time.seconds *= KEEP_DRAFT);
             self.seen.iter_mut().for_each(|seen| seen.keep(KEEP_SEEN));
         }
     }
@@ -134,7 +154,7 @@ impl Pace {
 
 /// The times of batches of 1, 2, 3 ... drafts, on lines where they were not measured.
 struct Lines<'a> {
-    times: &'a [Option<f64>],
+    times: &'a [Option<Time>],
     one: f64,
     /// The last measured size and its time, and the next, if any.
     from: (usize, f64),
@@ -142,14 +162,14 @@ struct Lines<'a> {
 }
 
 impl<'a> Lines<'a> {
-    fn new(times: &'a [Option<f64>], one: f64) -> Lines<'a> {
+    fn new(times: &'a [Option<Time>], one: f64) -> Lines<'a> {
         Lines { times, one, from: (0, one), to: Some((0, one)) }
     }
 
     fn next(&mut self, k: usize) -> f64 {
         if let Some(to) = self.to.filter(|to| k > to.0) {
             self.from = to;
-            self.to = (k..self.times.len()).find_map(|i| self.times[i].map(|t| (i, t)));
+            self.to = (k..self.times.len()).find_map(|i| self.times[i].map(|t| (i, t.seconds)));
         }
         let (at, time) = self.from;
         let slope = match (self.to, at) {
@@ -216,14 +236,14 @@ mod tests {
         for (free, draft) in [(true, 0.0), (false, 0.002)] {
             for chance in [0.0, 0.05, 0.3, 0.6] {
                 let (paced, plain, _) = Machine { batch: &arithmetic_bound, draft, chance }.compare(free);
-                assert!(paced < plain * 1.02, "{free} {chance}: {paced} against {plain}");
+                assert!(paced < plain * 1.03, "{free} {chance}: {paced} against {plain}");
             }
             let (paced, plain, _) = Machine { batch: &memory_bound, draft, chance: 0.0 }.compare(free);
-            assert!(paced < plain * 1.02, "{free}: {paced} against {plain}");
+            assert!(paced < plain * 1.03, "{free}: {paced} against {plain}");
         }
         // A draft model that takes as long as the model.
         let (paced, plain, _) = Machine { batch: &memory_bound, draft: 0.031, chance: 0.9 }.compare(false);
-        assert!(paced < plain * 1.02, "{paced} against {plain}");
+        assert!(paced < plain * 1.03, "{paced} against {plain}");
     }
 
     #[test]
@@ -231,7 +251,7 @@ mod tests {
         for (free, draft) in [(true, 0.0), (false, 0.002)] {
             for chance in [0.5, 0.8, 0.95, 1.0] {
                 let (paced, plain, best) = Machine { batch: &memory_bound, draft, chance }.compare(free);
-                assert!(paced < plain && paced < best * 1.05, "{free} {chance}: {paced}, plain {plain}, best {best}");
+                assert!(paced < plain && paced < best * 1.08, "{free} {chance}: {paced}, plain {plain}, best {best}");
             }
         }
     }
@@ -252,6 +272,20 @@ mod tests {
             machine(&memory_bound, 1.0).run(&mut pace, 1000, None, &mut rng);
             assert!(pace.length(2, MOST) >= 3);
         }
+    }
+
+    #[test]
+    fn a_busy_machine_hides_neither_gain_nor_loss() {
+        // Every fifth batch is held up by another program for up to twice the time of a token.
+        let noise = std::cell::RefCell::new(Rng::new(9));
+        let held = |time: f64| {
+            let mut noise = noise.borrow_mut();
+            time + if noise.uniform() < 0.2 { 0.06 * noise.uniform() } else { 0.0 }
+        };
+        let (paced, plain, best) = Machine { batch: &|n| held(memory_bound(n)), draft: 0.0, chance: 0.8 }.compare(true);
+        assert!(paced < best * 1.15 && paced < plain * 0.45, "{paced}, plain {plain}, best {best}");
+        let (paced, plain, _) = Machine { batch: &|n| held(arithmetic_bound(n)), draft: 0.0, chance: 0.5 }.compare(true);
+        assert!(paced < plain * 1.08, "{paced} against {plain}");
     }
 
     #[test]
