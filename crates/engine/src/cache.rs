@@ -220,51 +220,6 @@ impl Head<'_> {
     }
 }
 
-/// Positions as bytes, for files: the keys of positions 0..n, then the values, each `[kv_head][position]` rows in the type's own bytes, little endian.
-/// Nothing in them depends on the chunks.
-impl LayerCache {
-    /// Bytes of `n` positions.
-    pub fn bytes_of(&self, n: usize) -> usize {
-        2 * self.kv_heads * self.row_bytes * n
-    }
-
-    /// Appends positions 0..n to `out`.
-    pub fn copy_out(&self, n: usize, out: &mut Vec<u8>) {
-        for part in [Part::Keys, Part::Values] {
-            for h in 0..self.kv_heads {
-                for (chunk, rows) in self.chunks.iter().zip(chunked(n)) {
-                    out.extend(&chunk[self.place(h, part)..][..rows * self.row_bytes]);
-                }
-            }
-        }
-    }
-
-    /// Takes in the first `n` of the `saved` positions that `bytes` holds; as many bytes as [`LayerCache::bytes_of`] says for them.
-    pub fn copy_in(&mut self, saved: usize, n: usize, bytes: &[u8]) {
-        self.reserve(n);
-        let mut heads = bytes.chunks_exact(saved * self.row_bytes);
-        for part in [Part::Keys, Part::Values] {
-            for (h, head) in (0..self.kv_heads).zip(&mut heads) {
-                let at = self.place(h, part);
-                let steps = head[..n * self.row_bytes].chunks(STEP * self.row_bytes);
-                for (chunk, rows) in self.chunks.iter_mut().zip(steps) {
-                    chunk[at..at + rows.len()].copy_from_slice(rows);
-                }
-            }
-        }
-    }
-
-    /// Where in a chunk a head's keys or values begin.
-    fn place(&self, h: usize, part: Part) -> usize {
-        (2 * h + part as usize) * STEP * self.row_bytes
-    }
-}
-
-/// How many of the first `n` positions lie in each chunk.
-fn chunked(n: usize) -> impl Iterator<Item = usize> {
-    (0..n).step_by(STEP).map(move |first| STEP.min(n - first))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
