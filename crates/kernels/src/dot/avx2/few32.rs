@@ -62,7 +62,9 @@ pub fn few32<F: Few32>(job: &Job<'_>, out: &mut [f32]) {
         for t in 0..job.tokens {
             let mut lanes = [[_mm256_setzero_ps(); 2]; ROWS];
             for g in 0..tiles {
-                let tile = tile(t, g);
+                let (tile, at) = (tile(t, g), t * tiles + g);
+                // Here and not where it is used: a branch among the products would have their registers put into memory.
+                let bias = if at < KEPT || F::BIAS == 0 { kept[at % KEPT] } else { biased(tile, F::BIAS) };
                 for (lanes, w) in lanes.iter_mut().zip(w) {
                     let blocks = &w[g * GROUP * F::BYTES..];
                     let blocks = if blocks.len() < GROUP * F::BYTES {
@@ -81,8 +83,7 @@ pub fn few32<F: Few32>(job: &Job<'_>, out: &mut [f32]) {
                     }
                     let mut isum = sums8(&sums);
                     if F::BIAS != 0 {
-                        let at = t * tiles + g;
-                        isum = _mm256_sub_epi32(isum, if at < KEPT { kept[at] } else { biased(tile, F::BIAS) });
+                        isum = _mm256_sub_epi32(isum, bias);
                     }
                     // SAFETY: as above.
                     let [d, m] = unsafe { F::scales(blocks) };
@@ -103,6 +104,7 @@ pub fn few32<F: Few32>(job: &Job<'_>, out: &mut [f32]) {
 }
 
 /// Lane b: the bias times the sum of the activations of block b. Never inlined: rows longer than what is kept are rare.
+#[cold]
 #[inline(never)]
 #[target_feature(enable = "avx2")]
 fn biased(tile: &[u8], bias: i32) -> __m256i {
