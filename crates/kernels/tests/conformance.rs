@@ -51,15 +51,19 @@ fn scalar_products_are_within_the_derived_bound() {
 #[test]
 fn every_instruction_set_gives_the_bits_of_the_scalar_product() {
     let mut rng = Rng(2);
-    // One token; a few; a full group; one more than a group. Alignments: even the odd ones.
-    let tokens: &[usize] = if emulated() { &[1, 3] } else { &[1, 2, 5, 32, 33] };
+    // Tokens and rows. One token; a few; a full group; one more than a group. From eight tokens on the drivers for many run: the fewest, groups that do
+    // not come out even, panels of 16 and 32 rows, full, begun, and one row more. Alignments: even the odd ones.
+    let sizes: &[(usize, usize)] = if emulated() {
+        &[(1, 1), (3, 2), (9, 3)]
+    } else {
+        &[(1, 1), (2, 2), (5, 3), (8, 15), (9, 33), (31, 17), (32, 1), (33, 2), (64, 16), (65, 4)]
+    };
     for format in FORMATS {
         let others = rows_of(format);
         for cols in lengths(format) {
-            for (i, &tokens) in tokens.iter().enumerate() {
+            for (i, &(tokens, rows)) in sizes.iter().enumerate() {
                 let (weights, kind) =
                     [(Weights::Random, Acts::Uniform), (Weights::Extreme, Acts::Full), (Weights::Extreme, Acts::Spike)][(i + cols) % 3];
-                let rows = 1 + i % 3;
                 let w = blocks(format, rows * cols / format.block_len, weights, &mut rng);
                 let xs: Vec<_> = (0..tokens).map(|_| acts(cols, kind, &mut rng)).collect();
                 let act = quantize(scalar(format), &xs);
@@ -85,20 +89,49 @@ fn every_instruction_set_gives_the_bits_of_the_scalar_product() {
 }
 
 #[test]
+fn long_rows_and_long_prompts_give_the_bits_of_the_scalar_product() {
+    // Where drivers for many tokens cut: rows into parts of their lanes (two, four, and every lane alone), rows too long even for that, and tokens
+    // into chunks of 256.
+    let mut rng = Rng(6);
+    let sizes: &[(usize, usize, usize)] =
+        if emulated() { &[(4608, 8, 1)] } else { &[(4608, 8, 18), (9216, 13, 3), (40_960, 8, 1), (66_048, 8, 1), (512, 257, 3)] };
+    for format in FORMATS {
+        for &(cols, tokens, rows) in sizes {
+            let w = blocks(format, rows * cols / format.block_len, Weights::Random, &mut rng);
+            let xs: Vec<_> = (0..tokens).map(|_| acts(cols, Acts::Uniform, &mut rng)).collect();
+            let act = quantize(scalar(format), &xs);
+            let want = matmul(scalar(format), &w, cols, &act, tokens);
+            for other in rows_of(format) {
+                let got = matmul(other, &w, cols, &act, tokens);
+                assert!(same(&got, &want), "{} {:?} {cols} columns, {tokens} tokens, {rows} rows", format.name, other.isa());
+            }
+        }
+    }
+}
+
+#[test]
 fn a_bad_activation_poisons_its_token_and_no_other() {
     let mut rng = Rng(3);
     for format in FORMATS {
         let cols = 256;
         let w = blocks(format, 2 * cols / format.block_len, Weights::Random, &mut rng);
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            let mut rows: Vec<_> = (0..3).map(|_| acts(cols, Acts::Uniform, &mut rng)).collect();
+            let tokens = 9;
+            let mut rows: Vec<_> = (0..tokens).map(|_| acts(cols, Acts::Uniform, &mut rng)).collect();
             rows[1][77] = bad;
             let act = quantize(Chosen::best(format), &rows);
             for chosen in [scalar(format), Chosen::best(format)] {
-                let out = matmul(chosen, &w, cols, &act, 3);
+                // All at once, and few of them.
+                let mut out = matmul(chosen, &w, cols, &act[..act.len() / tokens * 3], 3);
+                assert!(
+                    out.len() == 6 && out.iter().enumerate().all(|(i, y)| y.is_finite() != (i % 3 == 1)),
+                    "{} {bad}: {out:?}",
+                    format.name
+                );
+                out = matmul(chosen, &w, cols, &act, tokens);
                 for (i, y) in out.iter().enumerate() {
                     // Floats: an infinity stays one, unless its weight is zero.
-                    assert_eq!(!y.is_finite(), i % 3 == 1, "{} {bad}: product {i} is {y}", format.name);
+                    assert_eq!(!y.is_finite(), i % tokens == 1, "{} {bad}: product {i} is {y}", format.name);
                 }
             }
         }

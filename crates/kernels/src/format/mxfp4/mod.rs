@@ -41,6 +41,13 @@ pub static MXFP4: Format = Format {
     encode: encode::encode,
     kernels: &[
         #[cfg(target_arch = "x86_64")]
+        Kernel {
+            isa: Isa::Avx512Vnni,
+            unpack: avx2::unpack,
+            few: dot::avx2::blocks32,
+            many: dot::avx512::blocks32::<dot::avx512::Any, false>,
+        },
+        #[cfg(target_arch = "x86_64")]
         Kernel { isa: Isa::Avx2, unpack: avx2::unpack, few: dot::avx2::blocks32, many: dot::avx2::blocks32 },
         #[cfg(target_arch = "aarch64")]
         Kernel { isa: Isa::Neon, unpack: neon::unpack, few: dot::neon::blocks32, many: dot::neon::blocks32 },
