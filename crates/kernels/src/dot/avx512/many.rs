@@ -16,6 +16,11 @@
 //! Lanes without blocks are +0, and adding +0 changes nothing: a sum that began at +0 is never -0.
 //!
 //! A panel is read from the second-level cache once in six tokens, in the order in which it lies: some 20 bytes a cycle.
+//!
+//! Measured on a Sapphire Rapids core (shared, 3 GHz) at 512 tokens and 2048 columns: 170 to 180 GMAC/s for Q4_0, Q8_0, Q4_K and Q6_K, 44 to 48 % of the
+//! 383 of a loop of nothing but `vpdpbusd`; the AVX2 drivers 32 to 39. It is not the cache that limits: 512 columns, whose panel fits the first level, are no
+//! faster. Nor is it that broadcasts read what was just stored: making the activations unsigned for the whole group ahead changed nothing. What it
+//! comes to is 2.5 instructions a cycle in every format; broadcasts inside `vpdpbusd` (unsigned weights, signed activations) would save a quarter of them.
 
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;

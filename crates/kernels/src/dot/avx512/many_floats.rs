@@ -126,8 +126,8 @@ unsafe fn tile<L: Load, const R: usize, const T: usize>(job: &Job<'_>, cols: usi
         for t in 0..T {
             // SAFETY: a row of activations is padded to a multiple of sixteen floats.
             let a = unsafe { _mm512_loadu_ps(acts.as_ptr().add(t * job.act_bytes + 4 * at).cast()) };
-            for r in 0..R {
-                sums[r][t] = _mm512_add_ps(sums[r][t], _mm512_mul_ps(values[r], a));
+            for (sums, &values) in sums.iter_mut().zip(&values) {
+                sums[t] = _mm512_add_ps(sums[t], _mm512_mul_ps(values, a));
             }
         }
     }

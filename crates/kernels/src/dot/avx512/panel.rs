@@ -12,8 +12,8 @@
 //! [`rows16`] does so for sixteen bytes of each row: four loads a register, then two rounds of unpacking, 28 instructions for 256 bytes.
 //!
 //! A format's own fill transposes the *packed* bytes and takes nibbles apart afterwards, so that every shift and mask works on 64 codes, and the packed
-//! scales of sixteen rows are taken apart at once: about 300 cycles for 16 x 256 weights, as long as 7 tokens of products. [`Any`] unpacks row by row through
-//! the format's `unpack` and transposes the tiles: some 1,500 cycles, but no code for the format.
+//! scales of sixteen rows are taken apart at once. [`Any`] unpacks row by row through the format's `unpack` and transposes the tiles: slower, but no code
+//! for the format.
 
 use std::arch::x86_64::*;
 use std::mem::{MaybeUninit, offset_of};
@@ -144,10 +144,9 @@ fn high4(x: __m512i) -> __m512i {
 /// d, dmin, scales and mins of Q4_K and Q5_K: the sixteen bytes with which their blocks begin. As `common::words_k4`, sixteen rows at once.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
-unsafe fn head_k4(rows: &Rows, unit: *mut Unit256, p: usize, sign_extended: bool) {
+unsafe fn head_k4(rows: &Rows, unit: *mut Unit256, p: usize) {
     // SAFETY: blocks of both formats are longer than sixteen bytes; the caller promises the unit.
     let (unit, [head, a, b, c]) = unsafe { (&mut *unit, rows16(rows, 0)) };
-    let _ = sign_extended; // Six bits without a sign: both forms are the same.
     unit.d[p] = low_halves(head);
     unit.m[p] = low_halves(_mm512_srli_epi32::<16>(head));
     let six = |x: __m512i| _mm512_and_si512(x, bytes(0x3f));
@@ -194,7 +193,7 @@ impl Fill32 for Any {
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
     unsafe fn fill(job: &Job<'_>, rows: &Rows, units: &[*mut Unit32], p: usize) {
         let mut tiles = MaybeUninit::uninit();
-        // SAFETY: promised by the caller; a tile has the bytes that are read, and rows of `start` sums are written before they are read.
+        // SAFETY: promised by the caller; a tile has the bytes that are read.
         unsafe {
             let tiles = unpack(job, rows, units.len() * job.format.block_bytes, &mut tiles);
             for (b, &unit) in units.iter().enumerate().filter(|(_, unit)| !unit.is_null()) {
@@ -263,8 +262,7 @@ impl Fill32 for Q40 {
         for (b, &unit) in units.iter().enumerate().filter(|(_, unit)| !unit.is_null()) {
             // SAFETY: a block is 18 bytes; the caller promises as many as units.
             unsafe {
-                let [a, b2, c, d] = rows16(rows, 18 * b + 2);
-                let packed = [a, b2, c, d];
+                let packed = rows16(rows, 18 * b + 2);
                 let eight = bytes(8);
                 let low = packed.map(|x| _mm512_sub_epi8(low4(x), eight));
                 let high = packed.map(|x| _mm512_sub_epi8(high4(x), eight));
@@ -298,7 +296,7 @@ impl Fill256 for Q4K {
     unsafe fn fill(_: &Job<'_>, rows: &Rows, unit: *mut Unit256, p: usize) {
         // SAFETY: a block is 144 bytes, which the caller promises.
         unsafe {
-            head_k4(rows, unit, p, false);
+            head_k4(rows, unit, p);
             let unit = &mut *unit;
             for piece in 0..8 {
                 // Sixteen bytes hold columns 64c + 16h .. + 16 in the low nibbles and those 32 further in the high ones.
@@ -319,7 +317,7 @@ impl Fill256 for Q5K {
     unsafe fn fill(_: &Job<'_>, rows: &Rows, unit: *mut Unit256, p: usize) {
         // SAFETY: a block is 176 bytes, which the caller promises.
         unsafe {
-            head_k4(rows, unit, p, true);
+            head_k4(rows, unit, p);
             let unit = &mut *unit;
             for half in 0..2 {
                 let mut fifth = rows16(rows, 16 + 16 * half);
