@@ -51,25 +51,25 @@ fn scalar_products_are_within_the_derived_bound() {
 #[test]
 fn every_instruction_set_gives_the_bits_of_the_scalar_product() {
     let mut rng = Rng(2);
-    // One token; a few; the last count that is few and the first that is many; a full group; one more than a group. Alignments: even the odd ones.
-    let tokens: &[usize] = if emulated() { &[1, 2, 3, 33] } else { &[1, 2, 3, 5, 7, 8, 32, 33] };
+    // Tokens and rows. From eight tokens on the drivers for many run: the fewest, groups that do not come out even, panels of 16 and 32 rows, full,
+    // begun, and one row more. For few tokens (rows 0 here): fewer rows than are worked on side by side; as many; a multiple and what is left over.
+    // Alignments: even the odd ones.
+    let sizes: &[(usize, usize)] = if emulated() {
+        &[(1, 1), (2, 2), (3, 3), (9, 3), (33, 19)]
+    } else {
+        &[(1, 0), (2, 0), (3, 0), (5, 0), (7, 0), (8, 15), (9, 33), (31, 17), (32, 1), (33, 19), (64, 16), (65, 4)]
+    };
     for format in FORMATS {
         let others = rows_of(format);
         for cols in lengths(format) {
-            for (i, &tokens) in tokens.iter().enumerate() {
+            for (i, &(tokens, rows)) in sizes.iter().enumerate() {
                 // The longest rows are there for the kernels of few tokens.
                 if cols > 8192 && tokens > 8 {
                     continue;
                 }
+                let rows = if rows > 0 { rows } else { [1, 9, 4, 3, 2, 6, 5, 8][(i + cols / format.block_len) % 8] };
                 let (weights, kind) =
                     [(Weights::Random, Acts::Uniform), (Weights::Extreme, Acts::Full), (Weights::Extreme, Acts::Spike)][(i + cols) % 3];
-                // Few tokens: fewer rows than are worked on side by side; as many; a multiple and what is left over. Many tokens meet rows in groups:
-                // one group and an odd rest.
-                let rows = match tokens {
-                    32.. => 19,
-                    _ if emulated() => 1 + i % 3,
-                    _ => [1, 9, 4, 3, 2, 6, 5, 8][(i + cols / format.block_len) % 8],
-                };
                 let w = blocks(format, rows * cols / format.block_len, weights, &mut rng);
                 let xs: Vec<_> = (0..tokens).map(|_| acts(cols, kind, &mut rng)).collect();
                 let act = quantize(scalar(format), &xs);
@@ -95,20 +95,49 @@ fn every_instruction_set_gives_the_bits_of_the_scalar_product() {
 }
 
 #[test]
+fn long_rows_and_long_prompts_give_the_bits_of_the_scalar_product() {
+    // Where drivers for many tokens cut: rows into parts of their lanes (two, four, and every lane alone), rows too long even for that, and tokens
+    // into chunks of 256.
+    let mut rng = Rng(6);
+    let sizes: &[(usize, usize, usize)] =
+        if emulated() { &[(4608, 8, 1)] } else { &[(4608, 8, 18), (9216, 13, 3), (40_960, 8, 1), (66_048, 8, 1), (512, 257, 3)] };
+    for format in FORMATS {
+        for &(cols, tokens, rows) in sizes {
+            let w = blocks(format, rows * cols / format.block_len, Weights::Random, &mut rng);
+            let xs: Vec<_> = (0..tokens).map(|_| acts(cols, Acts::Uniform, &mut rng)).collect();
+            let act = quantize(scalar(format), &xs);
+            let want = matmul(scalar(format), &w, cols, &act, tokens);
+            for other in rows_of(format) {
+                let got = matmul(other, &w, cols, &act, tokens);
+                assert!(same(&got, &want), "{} {:?} {cols} columns, {tokens} tokens, {rows} rows", format.name, other.isa());
+            }
+        }
+    }
+}
+
+#[test]
 fn a_bad_activation_poisons_its_token_and_no_other() {
     let mut rng = Rng(3);
     for format in FORMATS {
         let cols = 256;
         let w = blocks(format, 2 * cols / format.block_len, Weights::Random, &mut rng);
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            let mut rows: Vec<_> = (0..3).map(|_| acts(cols, Acts::Uniform, &mut rng)).collect();
+            let tokens = 9;
+            let mut rows: Vec<_> = (0..tokens).map(|_| acts(cols, Acts::Uniform, &mut rng)).collect();
             rows[1][77] = bad;
             let act = quantize(Chosen::best(format), &rows);
             for chosen in [scalar(format), Chosen::best(format)] {
-                let out = matmul(chosen, &w, cols, &act, 3);
+                // All at once, and few of them.
+                let mut out = matmul(chosen, &w, cols, &act[..act.len() / tokens * 3], 3);
+                assert!(
+                    out.len() == 6 && out.iter().enumerate().all(|(i, y)| y.is_finite() != (i % 3 == 1)),
+                    "{} {bad}: {out:?}",
+                    format.name
+                );
+                out = matmul(chosen, &w, cols, &act, tokens);
                 for (i, y) in out.iter().enumerate() {
                     // Floats: an infinity stays one, unless its weight is zero.
-                    assert_eq!(!y.is_finite(), i % 3 == 1, "{} {bad}: product {i} is {y}", format.name);
+                    assert_eq!(!y.is_finite(), i % tokens == 1, "{} {bad}: product {i} is {y}", format.name);
                 }
             }
         }

@@ -40,6 +40,7 @@ use std::arch::x86_64::*;
 mod blocks256;
 mod blocks32;
 mod floats;
+pub(crate) mod many;
 
 pub(crate) use blocks32::{Blocks32, bits, blocks32, nibbles};
 pub(crate) use blocks256::{Blocks256, Heads, Signed, Small, blocks256};

@@ -31,7 +31,12 @@ pub static F16: Format = Format {
     encode: encode::encode,
     kernels: &[
         #[cfg(target_arch = "x86_64")]
-        Kernel { isa: Isa::Avx512Vnni, unpack: avx2::unpack, few: dot::avx512::floats::<avx512::Values>, many: dot::avx2::floats },
+        Kernel {
+            isa: Isa::Avx512Vnni,
+            unpack: avx2::unpack,
+            few: dot::avx512::floats::<avx512::Values>,
+            many: dot::avx512::many::floats::<dot::avx512::many::F16>,
+        },
         #[cfg(target_arch = "x86_64")]
         Kernel { isa: Isa::Avx2, unpack: avx2::unpack, few: dot::avx2::few_floats::few_floats::<avx2::Values>, many: dot::avx2::floats },
         #[cfg(target_arch = "aarch64")]

@@ -51,6 +51,13 @@ pub static NF4: Format = Format {
     encode: encode::encode,
     kernels: &[
         #[cfg(target_arch = "x86_64")]
+        Kernel {
+            isa: Isa::Avx512Vnni,
+            unpack: avx2::unpack,
+            few: dot::avx2::floats,
+            many: dot::avx512::many::floats::<dot::avx512::many::Nf4>,
+        },
+        #[cfg(target_arch = "x86_64")]
         Kernel { isa: Isa::Avx2, unpack: avx2::unpack, few: dot::avx2::floats, many: dot::avx2::floats },
         #[cfg(target_arch = "aarch64")]
         Kernel { isa: Isa::Neon, unpack: scalar::unpack, few: dot::neon::floats, many: dot::neon::floats },

@@ -34,7 +34,12 @@ pub static Q5_K: Format = Format {
     encode: encode::encode,
     kernels: &[
         #[cfg(target_arch = "x86_64")]
-        Kernel { isa: Isa::Avx512Vnni, unpack: avx2::unpack, few: dot::avx512::blocks256::<avx512::Blocks>, many: dot::avx2::blocks256 },
+        Kernel {
+            isa: Isa::Avx512Vnni,
+            unpack: avx2::unpack,
+            few: dot::avx512::blocks256::<avx512::Blocks>,
+            many: dot::avx512::many::blocks256::<dot::avx512::many::Q5K, 32, true>,
+        },
         #[cfg(target_arch = "x86_64")]
         Kernel { isa: Isa::Avx2, unpack: avx2::unpack, few: dot::avx2::few256::few256::<avx2::Blocks>, many: dot::avx2::blocks256 },
         #[cfg(target_arch = "aarch64")]

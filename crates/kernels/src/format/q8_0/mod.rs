@@ -33,7 +33,12 @@ pub static Q8_0: Format = Format {
     encode: encode::encode,
     kernels: &[
         #[cfg(target_arch = "x86_64")]
-        Kernel { isa: Isa::Avx512Vnni, unpack: avx2::unpack, few: dot::avx512::blocks32::<avx512::Blocks>, many: dot::avx2::blocks32 },
+        Kernel {
+            isa: Isa::Avx512Vnni,
+            unpack: avx2::unpack,
+            few: dot::avx512::blocks32::<avx512::Blocks>,
+            many: dot::avx512::many::blocks32::<dot::avx512::many::Q80, false>,
+        },
         #[cfg(target_arch = "x86_64")]
         Kernel { isa: Isa::Avx2, unpack: avx2::unpack, few: dot::avx2::few32::few32::<avx2::Blocks>, many: dot::avx2::blocks32 },
         #[cfg(target_arch = "aarch64")]

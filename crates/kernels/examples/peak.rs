@@ -1,0 +1,101 @@
+//! Prints how fast each format is multiplied with many tokens on one thread, beside the peak of this core's integer arithmetic.
+//!
+//!     cargo run --release -p nibble-kernels --example peak [FORMAT...]
+//!
+//! GMAC/s: billions of multiplications with addition a second. The peak is a loop of nothing but `vpdpbusd` on registers (AVX-512 with VNNI; without it,
+//! `vpmaddubsw`, `vpmaddwd` and `vpaddd` as AVX2 needs them), measured again beside each format, since clocks move. A measurement, not a test.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use nibble_kernels::{Chosen, FORMATS, Isa};
+
+const COLS: usize = 2048;
+/// One panel: pieces short enough to find the machine idle.
+const ROWS: usize = 32;
+
+fn main() {
+    let names: Vec<String> = std::env::args().skip(1).collect();
+    println!("{:8} {:10} {:>10} {:>10} {:>10} {:>10} {:>8}", "format", "isa", "tokens 32", "64", "512", "peak", "512/peak");
+    for format in FORMATS.iter().filter(|f| names.is_empty() || names.iter().any(|n| n.eq_ignore_ascii_case(f.name))) {
+        let row = format.row_bytes(COLS).expect("every block divides 2048");
+        // Scales of 0x3c3c are numbers in every format; what the codes are does not matter to the time.
+        let w = vec![0x3cu8; row * ROWS];
+        for &isa in Isa::ALL {
+            let Some(chosen) = Chosen::with(format, isa) else { continue };
+            let x: Vec<f32> = (0..COLS).map(|i| (i % 17) as f32 - 8.0).collect();
+            let size = chosen.activation_bytes(COLS);
+            let mut acts = vec![0u8; size * 512];
+            acts.chunks_exact_mut(size).for_each(|a| chosen.quantize(&x, a));
+            let mut out = vec![0f32; ROWS * 512];
+            // The best of many short pieces: the others met something else that ran. The peak's pieces stand between.
+            let mut best = [f64::INFINITY; 3];
+            let mut peak = 0f64;
+            for _ in 0..100 {
+                for (best, tokens) in best.iter_mut().zip([32, 64, 512]) {
+                    let start = Instant::now();
+                    chosen.matmul(&w, COLS, &acts[..size * tokens], tokens, &mut out[..ROWS * tokens]);
+                    *best = best.min(start.elapsed().as_secs_f64() / (ROWS * COLS * tokens) as f64);
+                }
+                peak = peak.max(integer_peak());
+            }
+            let [a, b, c] = best.map(|seconds| 1e-9 / seconds);
+            println!("{:8} {:10} {a:10.1} {b:10.1} {c:10.1} {peak:10.1} {:7.0}%", format.name, isa.name(), 100.0 * c / peak);
+        }
+    }
+}
+
+/// GMAC/s of the widest 8-bit multiplication that this CPU has; NaN where none is known.
+fn integer_peak() -> f64 {
+    // As long as a piece of 512 tokens: a short one finds the machine idle more often.
+    const ROUNDS: usize = 100_000;
+    #[cfg(target_arch = "x86_64")]
+    {
+        let start = Instant::now();
+        let macs = if Isa::Avx512Vnni.available() {
+            // SAFETY: the CPU has the instructions.
+            unsafe { vnni(ROUNDS) };
+            ROUNDS * 16 * 64
+        } else if Isa::Avx2.available() {
+            // SAFETY: the CPU has the instructions.
+            unsafe { maddubs(ROUNDS) };
+            ROUNDS * 8 * 32
+        } else {
+            return f64::NAN;
+        };
+        macs as f64 / start.elapsed().as_secs_f64() / 1e9
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    black_box(ROUNDS as f64 * f64::NAN)
+}
+
+/// Sixteen independent sums: more than latency times instructions a cycle.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512vnni")]
+fn vnni(rounds: usize) {
+    use std::arch::x86_64::*;
+    let (a, b) = (_mm512_set1_epi8(black_box(3)), _mm512_set1_epi8(black_box(5)));
+    let mut sums = [_mm512_setzero_si512(); 16];
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            *sum = _mm512_dpbusd_epi32(*sum, a, b);
+        }
+    }
+    black_box(sums);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn maddubs(rounds: usize) {
+    use std::arch::x86_64::*;
+    let (a, b, ones) = (_mm256_set1_epi8(black_box(3)), _mm256_set1_epi8(black_box(5)), _mm256_set1_epi16(1));
+    let mut sums = [_mm256_setzero_si256(); 8];
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            // The sum is an operand, or the compiler would multiply once.
+            let a = _mm256_xor_si256(a, *sum);
+            *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(_mm256_maddubs_epi16(a, b), ones));
+        }
+    }
+    black_box(sums);
+}
