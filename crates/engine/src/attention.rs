@@ -235,7 +235,7 @@ mod tests {
     /// Numbers that look random, of either sign, a few of them large: softmax must not be even.
     fn number(seed: usize) -> f32 {
         let x = (seed as u32).wrapping_mul(2_654_435_761).rotate_left(13).wrapping_mul(2_246_822_519);
-        ((x >> 8) as f32 / (1 << 23) as f32 - 1.0) * if x % 61 == 0 { 9.0 } else { 1.5 }
+        ((x >> 8) as f32 / (1 << 23) as f32 - 1.0) * if x.is_multiple_of(61) { 9.0 } else { 1.5 }
     }
 
     fn filled(spec: &LayerSpec, kv: KvType, loops: Attention, positions: usize) -> LayerCache {
