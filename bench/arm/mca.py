@@ -46,7 +46,7 @@ def loops(lines):
 
 def cycles(loop, core):
     """Cycles an iteration."""
-    loop = [(a, i) for a, i in loop if not i.startswith(("ret", "bl\t"))]
+    loop = [(a, i) for a, i in loop if not i.startswith(("ret", "bl\t", "adrp"))]
     text = "\n".join(re.sub(r"(^(?:b|b\.\w+|cbn?z|tbn?z)\b.*)\b[0-9a-f]+ <.*>", r"\1 0", i.replace("\t", " ")) for _, i in loop)
     command = ["llvm-mca-19", "-mtriple=aarch64", f"-mcpu={core}", f"-iterations={ITERATIONS}", "-instruction-info=0", "-resource-pressure=0"]
     run = subprocess.run([*command, "-"], input=text, capture_output=True, text=True)

@@ -15,7 +15,7 @@
 //!
 //! Scales: the sums run on from sub-block to sub-block and are never set to zero again. With S(s) the sum up to and with sub-block s,
 //! sum of scale(s) * (S(s) - S(s-1)) = sum of (scale(s) - scale(s+1)) * S(s): unpacking stores these differences, and eight instructions a sub-block are
-//! saved, of about eighty. Exact: 256 products of seven bits times nine bits of difference are below 2^31 (and would be right if they wrapped).
+//! saved, of about eighty. Exact: the result fits in 32 bits as before, and what wraps on the way comes back.
 //!
 //! Sixteen lanes cost two loads, additions and stores a block and token, where one sum would stay in a register: the price of the same bits everywhere.
 //!
@@ -314,29 +314,21 @@ pub unsafe fn products32<M: Multiply, F: Blocks32<RAW>, const RAW: usize>(
     acts: [&[u8; TILE_BYTES]; 4],
     lanes: &mut Lanes,
 ) {
-    let lanes: &mut [[[f32; 8]; TOKENS]; 8] = (&mut lanes[blocks.lane..blocks.lane + 8]).try_into().expect("eight lanes");
-    let tokens = blocks.token..blocks.token + 4;
-    assert!(tokens.end <= TOKENS);
-    // Written out: constant offsets.
-    macro_rules! blocks {
-        ($($b:literal)*) => {$(
-            if $b < blocks.count {
-                let lanes = &mut lanes[$b][tokens.clone()];
-                // SAFETY: the caller promises the instructions; four floats are read from eight.
-                unsafe {
-                    let isums = M::by_token(M::add_steps::<2>([vdupq_n_s32(0); 8], rows, 2 * $b, acts));
-                    let d = [0, 4].map(|r| vld1q_f32(rows.d[$b][r..r + 4].as_ptr()));
-                    for t in 0..4 {
-                        for h in 0..2 {
-                            let scale = vmulq_n_f32(d[h], f32_at(acts[t], $b));
-                            add_to(&mut lanes[t], 4 * h, vmulq_f32(scale, to_f32::<F, RAW>(isums[2 * t + h])));
-                        }
-                    }
+    // Not written out, unlike [`isums256`]: a twentieth fewer instructions, but in an order that costs cores without reordering a fifth more cycles.
+    for b in 0..blocks.count {
+        let lanes = &mut lanes[(blocks.lane + b) % 16][blocks.token..][..4];
+        // SAFETY: the caller promises the instructions; four floats are read from eight.
+        unsafe {
+            let isums = M::by_token(M::add_steps::<2>([vdupq_n_s32(0); 8], rows, 2 * b, acts));
+            let d = [0, 4].map(|r| vld1q_f32(rows.d[b][r..r + 4].as_ptr()));
+            for t in 0..4 {
+                for h in 0..2 {
+                    let scale = vmulq_n_f32(d[h], f32_at(acts[t], b));
+                    add_to(&mut lanes[t], 4 * h, vmulq_f32(scale, to_f32::<F, RAW>(isums[2 * t + h])));
                 }
             }
-        )*};
+        }
     }
-    blocks!(0 1 2 3 4 5 6 7);
 }
 
 /// The tiles of up to `TOKENS` tokens in one place of the row.
