@@ -13,7 +13,7 @@ work=${TMPDIR:-/tmp}/nibble-arm-count
 mkdir -p "$work"
 gcc -O2 -shared -fPIC -o "$work/insn.so" bench/arm/insn.c
 # As a release build compiles it, without the crates that only tests need.
-common="--edition 2024 --target aarch64-unknown-linux-gnu -C opt-level=3 -C linker=aarch64-linux-gnu-gcc -C codegen-units=1"
+common="--edition 2024 --target aarch64-unknown-linux-gnu -C opt-level=3 -C linker=aarch64-linux-gnu-gcc -C codegen-units=1 -C symbol-mangling-version=v0"
 # shellcheck disable=SC2086
 rustc $common --crate-type rlib --crate-name nibble_kernels -o "$work/libnibble_kernels.rlib" crates/kernels/src/lib.rs
 # shellcheck disable=SC2086

@@ -23,6 +23,12 @@ const RULES: &[Rule] = &[
         only: &["crates/kernels/src/cpu.rs"],
         why: "only cpu.rs asks the CPU what it can do",
     },
+    Rule {
+        word: "is_aarch64_feature_detected!",
+        within: "crates/",
+        only: &["crates/kernels/src/cpu.rs"],
+        why: "only cpu.rs asks the CPU what it can do",
+    },
     Rule { word: "memmap2::", within: "crates/", only: &["crates/container/src/map"], why: "only map.rs maps files" },
     Rule { word: "println!", within: "crates/", only: &["crates/cli/"], why: "only the cli prints" },
     Rule { word: "env::var", within: "crates/", only: &["crates/cli/"], why: "only the cli reads the environment" },

@@ -1,4 +1,4 @@
-//! F16 and BF16 for one or two tokens: sixteen weights become floats in registers and go into four sums of four lanes.
+//! F16 and BF16 for few tokens: sixteen weights become floats in registers and go into four sums of four lanes.
 //!
 //! Base NEON: conversion from f16 is part of it. Not `fmla`, and not the f16 arithmetic of later CPUs: the bits would be others.
 
@@ -6,7 +6,7 @@ use std::arch::aarch64::*;
 
 use super::few::pairs;
 use super::{load, load_f32, reduce4};
-use crate::dot::{Job, neon};
+use crate::dot::Job;
 
 /// A format of 16-bit floats.
 pub trait Halves {
@@ -20,9 +20,6 @@ pub trait Halves {
 /// 16-bit floats times F32 activations.
 #[target_feature(enable = "neon")]
 pub fn few_floats<F: Halves>(job: &Job<'_>, out: &mut [f32]) {
-    if job.tokens > 2 {
-        return neon::floats(job, out);
-    }
     pairs(job, out, |w, act| rows::<F, 2>(w, act), |w, act| rows::<F, 1>(w, act));
 }
 

@@ -15,7 +15,7 @@
 //!
 //! Scales: the sums run on from sub-block to sub-block and are never set to zero again. With S(s) the sum up to and with sub-block s,
 //! sum of scale(s) * (S(s) - S(s-1)) = sum of (scale(s) - scale(s+1)) * S(s): unpacking stores these differences, and eight instructions a sub-block are
-//! saved, of about eighty. Exact: 256 products of seven bits times nine bits of difference are below 2^31 (and would be right if they wrapped).
+//! saved, of about eighty. Exact: the result fits in 32 bits as before, and what wraps on the way comes back.
 //!
 //! Sixteen lanes cost two loads, additions and stores a block and token, where one sum would stay in a register: the price of the same bits everywhere.
 //!
@@ -238,10 +238,21 @@ pub unsafe fn isums256<M: Multiply, const STEPS: usize>(rows: &Rows8, acts: [&[u
     // SAFETY: the caller promises the instructions.
     unsafe {
         let (mut sums, mut isums) = ([vdupq_n_s32(0); 8], [vdupq_n_s32(0); 8]);
-        for s in 0..16 / STEPS {
-            sums = M::add_steps::<STEPS>(sums, rows, STEPS * s, acts);
-            for j in 0..8 {
-                isums[j] = vmlaq_s32(isums[j], sums[j], vld1q_s32(rows.fall[s][4 * M::scale(j)..][..4].as_ptr()));
+        macro_rules! sub_blocks {
+            ($($s:expr)*) => {$(
+                sums = M::add_steps::<STEPS>(sums, rows, STEPS * $s, acts);
+                for j in 0..8 {
+                    isums[j] = vmlaq_s32(isums[j], sums[j], vld1q_s32(rows.fall[$s][4 * M::scale(j)..][..4].as_ptr()));
+                }
+            )*};
+        }
+        if STEPS == 1 {
+            // Written out: with constant offsets two loads are one instruction, and no address is computed; a tenth less.
+            sub_blocks!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
+        } else {
+            // Here that makes the compiler load more ahead than registers can hold; a tenth more.
+            for s in 0..16 / STEPS {
+                sub_blocks!(s);
             }
         }
         M::by_token(isums)
@@ -303,6 +314,7 @@ pub unsafe fn products32<M: Multiply, F: Blocks32<RAW>, const RAW: usize>(
     acts: [&[u8; TILE_BYTES]; 4],
     lanes: &mut Lanes,
 ) {
+    // Not written out, unlike [`isums256`]: a twentieth fewer instructions, but in an order that costs cores without reordering a fifth more cycles.
     for b in 0..blocks.count {
         let lanes = &mut lanes[(blocks.lane + b) % 16][blocks.token..][..4];
         // SAFETY: the caller promises the instructions; four floats are read from eight.
