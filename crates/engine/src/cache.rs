@@ -127,14 +127,12 @@ impl LayerCache {
     }
 
     /// Bytes of `n` positions as [`LayerCache::copy_out`] writes them.
-    #[allow(dead_code)] // For a session's state in a file.
     pub fn bytes_of(&self, n: usize) -> usize {
         2 * self.kv_heads * n * self.row_bytes
     }
 
     /// Appends positions 0..n: the keys, then the values, each `[kv_head][position]` rows in the type's own bytes. Nothing in them depends on chunks or on
     /// the context.
-    #[allow(dead_code)] // As above.
     pub fn copy_out(&self, n: usize, out: &mut Vec<u8>) {
         for (part, h) in [Part::Keys, Part::Values].into_iter().flat_map(|part| (0..self.kv_heads).map(move |h| (part, h))) {
             for (i, chunk) in self.chunks.iter().enumerate().take(n.div_ceil(STEP)) {
@@ -145,7 +143,6 @@ impl LayerCache {
     }
 
     /// Takes in the first `n` of the `saved` positions that `bytes` holds: [`LayerCache::bytes_of`] them.
-    #[allow(dead_code)] // As above.
     pub fn copy_in(&mut self, saved: usize, n: usize, bytes: &[u8]) {
         self.reserve(n);
         let head_bytes = self.head_bytes();

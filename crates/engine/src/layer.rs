@@ -125,9 +125,10 @@ fn prepare(pool: &Pool, m: &Matrix, input: &Input, tokens: usize, acts: &mut Vec
 }
 
 fn group_multiply(pool: &Pool, group: &[&Matrix], acts: &[u8], tokens: usize, out: &mut [f32]) {
-    // Tiles of rows: enough of them that a slow thread does not hold up the others, and not so small that taking them costs.
+    // Tiles of rows: enough of them that a slow thread does not hold up the others, and not so small that taking them costs. Kernels for many tokens
+    // work on up to 32 rows side by side, and every call prepares its activations.
     let rows: usize = group.iter().map(|m| m.rows).sum();
-    let tile = rows.div_ceil(pool.threads() * 8).next_multiple_of(8).max(16);
+    let tile = rows.div_ceil(pool.threads() * 8).next_multiple_of(32).max(64);
     let mut tiles = Vec::new();
     let mut ends = Vec::new();
     let mut end = 0;

@@ -38,7 +38,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options { threads: None, cores: None, context: None, kv: KvType::F16, batch: 64, memory: None, isa: None }
+        Options { threads: None, cores: None, context: None, kv: KvType::F16, batch: 256, memory: None, isa: None }
     }
 }
 
