@@ -42,10 +42,10 @@ pub(crate) fn block(spec: &LayerSpec, end: usize) -> usize {
     (ROWS / heads).min(SCORES / (heads * positions(spec, end - 1).len())).max(1)
 }
 
-/// Floats that attention keeps in all threads together, at most, for a context of so many tokens.
-pub(crate) fn most_floats(spec: &LayerSpec, context: usize, threads: usize) -> usize {
+/// Floats that attention keeps in all threads together, at most: whatever the context, and for each of its tokens (one row of scores is kept whole).
+pub(crate) fn most_floats(spec: &LayerSpec, threads: usize) -> (usize, usize) {
     let heads = spec.heads / spec.kv_heads;
-    threads * ((heads * context).max(SCORES) + (2 * ROWS.max(heads) + STRIDE) * spec.head_dim.next_multiple_of(16))
+    (threads * (SCORES + (2 * ROWS.max(heads) + STRIDE) * spec.head_dim.next_multiple_of(16)), threads * heads)
 }
 
 /// What the token at position `own` sees.

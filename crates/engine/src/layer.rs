@@ -23,13 +23,15 @@ use crate::weights::{LayerWeights, Matrix};
 use nibble_kernels::ops;
 use std::cell::RefCell;
 
-/// Floats that a session's buffers take for a batch of so many tokens, in all threads together and at most.
-pub(crate) fn most_floats(spec: &LayerSpec, dim: usize, batch: usize, context: usize, threads: usize) -> usize {
+/// Floats that a session's buffers take for a batch of so many tokens, in all threads together and at most: whatever the context, and for each of its
+/// tokens.
+pub(crate) fn most_floats(spec: &LayerSpec, dim: usize, batch: usize, threads: usize) -> (usize, usize) {
     let (q, kv) = (spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim);
     let widest = spec.ffn.max(q).max(dim);
     // x, wide, inner, q and attended, activations (as large as floats at most); a block's rows in each thread.
     let a_token = dim + dim.max(q + 2 * kv) + 2 * spec.ffn + 2 * q + widest;
-    batch * a_token + threads * BLOCK * widest + attention::most_floats(spec, context, threads)
+    let (fixed, each) = attention::most_floats(spec, threads);
+    (batch * a_token + threads * BLOCK * widest + fixed, each)
 }
 
 /// Tokens whose rows a thread takes out of [rows, tokens] at once: what it reads are 32 bytes in a row.

@@ -30,18 +30,25 @@ pub struct Need {
     pub fixed: u64,
     /// The KV cache, a token.
     pub token: u64,
+    /// Attention's scores, a token: one row of them is kept whole.
+    pub scores: u64,
 }
 
 impl Need {
     /// Bytes for a context of `context` tokens.
     pub fn total(&self, context: usize) -> u64 {
-        self.weights.saturating_add(self.fixed).saturating_add(self.token.saturating_mul(context as u64))
+        self.weights.saturating_add(self.fixed).saturating_add(self.each().saturating_mul(context as u64))
+    }
+
+    /// Bytes for each token of the context.
+    fn each(&self) -> u64 {
+        self.token.saturating_add(self.scores)
     }
 
     /// The longest context that fits into `available` bytes; `None` when not even the weights do.
     pub fn longest(&self, available: u64) -> Option<u64> {
         let left = available.checked_sub(self.weights.saturating_add(self.fixed))?;
-        Some(left / self.token.max(1)).filter(|&n| n > 0)
+        Some(left / self.each().max(1)).filter(|&n| n > 0)
     }
 
     /// Refuses a context that does not fit, saying what would.
@@ -69,12 +76,12 @@ mod tests {
 
     #[test]
     fn says_what_would_fit() {
-        let need = Need { weights: 1000, fixed: 100, token: 10 };
+        let need = Need { weights: 1000, fixed: 100, token: 9, scores: 1 };
         assert!(need.check(90, 2000).is_ok());
         let error = need.check(91, 2000).unwrap_err().to_string();
         assert!(error.contains("context of 91") && error.contains("up to 90"), "{error}");
         let error = need.check(1, 900).unwrap_err().to_string();
         assert!(error.contains("weights alone"), "{error}");
-        assert_eq!(Need { weights: u64::MAX, fixed: 9, token: 9 }.total(usize::MAX), u64::MAX);
+        assert_eq!(Need { weights: u64::MAX, fixed: 9, token: 9, scores: 9 }.total(usize::MAX), u64::MAX);
     }
 }

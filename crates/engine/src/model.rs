@@ -154,7 +154,7 @@ fn pool(options: &Options) -> Pool {
 }
 
 /// Bytes that a model needs to run, with a cache of that type.
-fn need(source: &Source, options: &Options, kv: KvType, context: usize) -> Need {
+fn need(source: &Source, options: &Options, kv: KvType) -> Need {
     let c = source.config();
     let weights = source.tensors().iter().map(|t| source.stored_bytes(t)).sum();
     let row = kv.row_bytes(c.head_dim).unwrap_or(4 * c.head_dim);
@@ -162,20 +162,18 @@ fn need(source: &Source, options: &Options, kv: KvType, context: usize) -> Need 
     let threads = options.threads.or(options.cores.as_ref().map(Vec::len));
     let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get()));
     // Logits twice, as a matrix gives them and in order, and the sampler's candidates.
-    let floats = layer::most_floats(&c.layer(0), c.dim, options.batch, context, threads) + 4 * c.vocab;
-    Need { weights, fixed: 4 * floats as u64, token }
+    let (fixed, each) = layer::most_floats(&c.layer(0), c.dim, options.batch, threads);
+    Need { weights, fixed: 4 * (fixed + 4 * c.vocab) as u64, token, scores: 4 * each as u64 }
 }
 
 /// Refuses a context that does not fit, and names what would: a shorter one, or a smaller type of cache, the nearest to the one asked for.
 fn check(source: &Source, options: &Options, context: usize, available: u64) -> Result<Need, Error> {
-    let own = need(source, options, options.kv, context);
+    let own = need(source, options, options.kv);
     own.check(context, available).map_err(|error| match error {
         Error::Memory { context, need: bytes, weights, available, fits, .. } => {
             let head = source.config().head_dim;
             let smaller = KvType::all().filter(|kv| kv.row_bytes(head).is_some_and(|b| Some(b) < options.kv.row_bytes(head)));
-            let kv = smaller
-                .filter(|&kv| need(source, options, kv, context).check(context, available).is_ok())
-                .max_by_key(|kv| kv.row_bytes(head));
+            let kv = smaller.filter(|&kv| need(source, options, kv).check(context, available).is_ok()).max_by_key(|kv| kv.row_bytes(head));
             Error::Memory { context, need: bytes, weights, available, fits, kv }
         }
         other => other,

@@ -46,9 +46,9 @@ const TEXT: &str = include_str!("demo/text.txt");
 const TYPES: &[&str] = &["Q8_0", "Q6_K", "Q4_K_M", "Q4_0", "IQ4_XS", "NF4"];
 /// The one that tells the story.
 const TELLER: &str = "Q4_K_M";
-const OPENING: &str = "Once upon a time";
+const OPENING: &str = "Once upon a time, a little rabbit";
 /// The most tokens of the story.
-const LENGTH: usize = 160;
+const LENGTH: usize = 320;
 
 /// What `--json` prints.
 #[derive(Serialize)]

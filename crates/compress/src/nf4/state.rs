@@ -17,20 +17,25 @@ pub fn quant_state(dtype: &str, shape: &[u64], nested_offset: Option<f32>) -> St
     text + "}"
 }
 
-/// A float as Python prints it: the shortest digits that read back the same, with an exponent below 1e-4 and from 1e16.
+/// A float as Python prints it: the shortest digits that read back the same, with an exponent below 1e-4 and from 1e16. Of two that are as short and as
+/// near, Python takes the even one and Rust the upper one (0.131427764892578125, a float of 32 bits, lies between ...12 and ...13).
 fn python_float(x: f64) -> String {
-    let magnitude = x.abs();
     if !x.is_finite() {
         return if x.is_nan() { "NaN" } else { ["Infinity", "-Infinity"][(x < 0.0) as usize] }.to_owned();
     }
-    if x != 0.0 && !(1e-4..1e16).contains(&magnitude) {
-        let text = format!("{x:e}");
-        let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let shortest = format!("{x:e}");
+    let digits = shortest.bytes().take_while(|&b| b != b'e').filter(u8::is_ascii_digit).count();
+    // With a number of digits given, Rust rounds halves to even.
+    let even = format!("{x:.0$e}", digits - 1);
+    let text = if even.parse() == Ok(x) { even } else { shortest };
+    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    if x != 0.0 && !(1e-4..1e16).contains(&x.abs()) {
         let (sign, exponent) = exponent.strip_prefix('-').map_or(("+", exponent), |e| ("-", e));
-        return format!("{digits}e{sign}{exponent:0>2}");
+        return format!("{mantissa}e{sign}{exponent:0>2}");
     }
-    let text = format!("{x}");
-    if text.contains('.') { text } else { text + ".0" }
+    // As many digits after the point as the exponent leaves over: the same number, written out.
+    let after = (digits as i32 - 1 - exponent.parse::<i32>().unwrap_or(0)).max(1) as usize;
+    format!("{x:.after$}")
 }
 
 /// The `quantization_config` that transformers writes into config.json. `compute` is the type in which products are to be computed.
@@ -58,7 +63,14 @@ mod tests {
     fn floats_are_pythons() {
         let cases = [
             (0.10418454557657242, "0.10418454557657242"),
+            // Half way between two that are as short.
+            (0.131_427_764_892_578_125, "0.13142776489257812"),
             (0.0, "0.0"),
+            (-0.0, "-0.0"),
+            (9007199254740993.0, "9007199254740992.0"),
+            (5e-324, "5e-324"),
+            (0.1, "0.1"),
+            (100.0, "100.0"),
             (1.0, "1.0"),
             (-2.5, "-2.5"),
             (0.0001, "0.0001"),

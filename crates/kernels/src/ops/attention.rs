@@ -245,3 +245,6 @@ mod body {
         done
     }
 }
+
+#[cfg(test)]
+mod tests;

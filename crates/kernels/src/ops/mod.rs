@@ -8,8 +8,6 @@
 //! A NaN or an infinity never panics: it goes through to the result.
 
 mod attention;
-#[cfg(test)]
-mod attention_tests;
 mod half;
 mod lanes;
 mod portable;

@@ -1,9 +1,8 @@
 //! The loops of attention on every instruction set of this CPU against the plain operations and the formats' decoders, bit for bit.
 
-use super::portable;
-use super::rows::{self, Rows};
-use super::tests::{bits, numbers};
-use super::{Attention, half};
+use crate::ops::rows::{self, Rows};
+use crate::ops::tests::{bits, numbers};
+use crate::ops::{Attention, half, portable};
 use crate::{Format, Isa, format};
 
 fn every() -> Vec<Attention> {
