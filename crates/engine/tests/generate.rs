@@ -132,11 +132,14 @@ fn what_does_not_fit_is_refused_with_both_numbers() {
     assert!(matches!(open(16385, u64::MAX), Err(Error::ContextRange { asked: 16385, most: 16384 })));
     assert!(matches!(open(0, u64::MAX), Err(Error::ContextRange { asked: 0, .. })));
     // Two layers of two heads of 24, keys and values, two bytes each: 384 bytes a token.
-    let fixed = open(1, u64::MAX).unwrap().need().total(0);
-    match open(1000, fixed + 384 * 700).map(|_| ()) {
+    let need = open(1, u64::MAX).unwrap().need();
+    assert_eq!(need.token, 384);
+    // And a row of scores in each thread.
+    let (fixed, each) = (need.total(0), need.token + need.scores);
+    match open(1000, fixed + each * 700).map(|_| ()) {
         Err(Error::Memory { context: 1000, fits: Some(700), .. }) => {}
         other => panic!("{other:?}"),
     }
-    assert!(open(700, fixed + 384 * 700).is_ok());
+    assert!(open(700, fixed + each * 700).is_ok());
     assert!(matches!(open(10, fixed / 2), Err(Error::Memory { fits: None, .. })));
 }
