@@ -40,7 +40,7 @@ const FILES: &[(&str, &[u8])] = &[
     ("tokenizer_config.json", include_bytes!("../../../../models/tiny/tokenizer_config.json")),
 ];
 
-/// What each type is judged by; written for this.
+/// What each type is judged by: stories of the kind that the model knows, kept out of its training (models/train/stories.py, --held).
 const TEXT: &str = include_str!("demo/text.txt");
 /// The types of the table, by size.
 const TYPES: &[&str] = &["Q8_0", "Q6_K", "Q4_K_M", "Q4_0", "IQ4_XS", "NF4"];
