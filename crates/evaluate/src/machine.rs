@@ -86,9 +86,8 @@ pub fn limits(threads: &[usize]) -> Vec<Limits> {
 }
 
 fn measure(threads: usize, buffer: &[u8]) -> Limits {
-    let cores = Cores::detect();
     // As a model's own threads are placed.
-    let pool = Pool::new(threads, if cores.mixed && threads <= cores.fast.len() { &cores.fast } else { &[] });
+    let pool = Pool::new(threads, Cores::detect().for_threads(threads));
     let probe = Probe::best();
     let read = best(Duration::from_millis(1200), buffer.chunks_exact(PIECE), |piece| {
         let chunks: Vec<&[u8]> = piece.chunks(CHUNK).collect();
