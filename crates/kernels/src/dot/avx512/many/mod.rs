@@ -1,4 +1,4 @@
-//! The products with AVX-512 and VNNI.
+//! Products of many tokens with AVX-512 and VNNI: panels of rows side by side, a lane a row. Read [`driver`] first, then [`panel`].
 
 mod blocks256;
 mod blocks32;
