@@ -20,7 +20,7 @@ use crate::attention;
 use crate::cache::{LayerCache, Part, STEP};
 use crate::pool::Pool;
 use crate::weights::{LayerWeights, Matrix};
-use nibble_kernels::ops;
+use nibble_kernels::{Line, ops};
 use std::cell::RefCell;
 
 /// Floats that a session's buffers take for a batch of so many tokens, in all threads together and at most: whatever the context, and for each of its
@@ -41,7 +41,7 @@ const BLOCK: usize = 8;
 #[derive(Default)]
 pub(crate) struct Scratch {
     /// Activations in a kernel's form.
-    acts: Vec<u8>,
+    acts: Vec<Line>,
     /// What matrices gave, [rows, tokens].
     wide: Vec<f32>,
     /// What the matrices of the feed-forward network gave first, [gate and up rows, tokens].
@@ -96,7 +96,7 @@ impl Scratch {
 
 /// `wide` = each matrix times each row of the input, the matrices' outputs one after the other, each [rows, tokens]. All matrices have the same columns. Two
 /// barriers (one for a single token), for each run of matrices that want the same form of activations.
-fn multiply(pool: &Pool, matrices: &[&Matrix], input: &Input, acts: &mut Vec<u8>, tokens: usize, wide: &mut Vec<f32>) {
+fn multiply(pool: &Pool, matrices: &[&Matrix], input: &Input, acts: &mut Vec<Line>, tokens: usize, wide: &mut Vec<f32>) {
     let total: usize = matrices.iter().map(|m| m.rows).sum();
     let mut rest = sized(wide, total * tokens);
     let mut from = 0;
@@ -106,7 +106,7 @@ fn multiply(pool: &Pool, matrices: &[&Matrix], input: &Input, acts: &mut Vec<u8>
         let same = matrices[from..].iter().take_while(|m| std::ptr::eq(m.chosen.format().activation, kind)).count();
         let group = &matrices[from..from + same];
         let (out, later) = rest.split_at_mut(group.iter().map(|m| m.rows).sum::<usize>() * tokens);
-        prepare(pool, group[0], input, tokens, acts);
+        let acts = prepare(pool, group[0], input, tokens, acts);
         group_multiply(pool, group, acts, tokens, out);
         rest = later;
         from += same;
@@ -114,9 +114,10 @@ fn multiply(pool: &Pool, matrices: &[&Matrix], input: &Input, acts: &mut Vec<u8>
 }
 
 /// Brings the rows of the input into the form that the matrix's kernel wants.
-fn prepare(pool: &Pool, m: &Matrix, input: &Input, tokens: usize, acts: &mut Vec<u8>) {
+fn prepare<'a>(pool: &Pool, m: &Matrix, input: &Input, tokens: usize, acts: &'a mut Vec<Line>) -> &'a [u8] {
     let bytes = m.chosen.activation_bytes(m.cols);
-    acts.resize(tokens * bytes, 0);
+    acts.resize((tokens * bytes).div_ceil(Line::BYTES), Line::ZERO);
+    let acts = &mut Line::bytes_mut(acts)[..tokens * bytes];
     pool.chunks(acts, BLOCK * bytes, |i, out| {
         SCRATCH.with_borrow_mut(|rows| {
             let rows = sized(rows, out.len() / bytes * m.cols);
@@ -124,6 +125,7 @@ fn prepare(pool: &Pool, m: &Matrix, input: &Input, tokens: usize, acts: &mut Vec
             rows.chunks_exact(m.cols).zip(out.chunks_exact_mut(bytes)).for_each(|(x, out)| m.chosen.quantize(x, out));
         });
     });
+    acts
 }
 
 fn group_multiply(pool: &Pool, group: &[&Matrix], acts: &[u8], tokens: usize, out: &mut [f32]) {

@@ -10,7 +10,7 @@
 
 use std::time::Instant;
 
-use nibble_kernels::{Chosen, FORMATS, Isa};
+use nibble_kernels::{Chosen, FORMATS, Isa, Line};
 
 const COLS: usize = 4096;
 const BYTES: usize = 128 << 20;
@@ -59,9 +59,11 @@ fn main() {
             chosen.quantize(&x, &mut act);
             let rows = PIECE / row;
             let product = |w: &[u8], tokens: usize| {
-                let acts = act.repeat(tokens);
+                let mut acts = vec![Line::ZERO; act.len() * tokens / Line::BYTES];
+                let acts = Line::bytes_mut(&mut acts);
+                acts.chunks_exact_mut(act.len()).for_each(|acts| acts.copy_from_slice(&act));
                 let mut out = vec![0f32; w.len() / row * tokens];
-                seconds(|| chosen.matmul(w, COLS, &acts, tokens, &mut out))
+                seconds(|| chosen.matmul(w, COLS, acts, tokens, &mut out))
             };
             // Read, one token, four tokens: each of a piece of its own, so that none finds in a cache what another has left there.
             let mut best = [f64::INFINITY; 3];

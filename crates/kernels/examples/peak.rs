@@ -8,7 +8,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use nibble_kernels::{Chosen, FORMATS, Isa};
+use nibble_kernels::{Chosen, FORMATS, Isa, Line};
 
 const COLS: usize = 2048;
 /// One panel: pieces short enough to find the machine idle.
@@ -25,7 +25,8 @@ fn main() {
             let Some(chosen) = Chosen::with(format, isa) else { continue };
             let x: Vec<f32> = (0..COLS).map(|i| (i % 17) as f32 - 8.0).collect();
             let size = chosen.activation_bytes(COLS);
-            let mut acts = vec![0u8; size * 512];
+            let mut acts = vec![Line::ZERO; size * 512 / Line::BYTES];
+            let acts = Line::bytes_mut(&mut acts);
             acts.chunks_exact_mut(size).for_each(|a| chosen.quantize(&x, a));
             let mut out = vec![0f32; ROWS * 512];
             // The best of many short pieces: the others met something else that ran. The peak's pieces stand between.

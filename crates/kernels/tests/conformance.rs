@@ -95,6 +95,32 @@ fn every_instruction_set_gives_the_bits_of_the_scalar_product() {
 }
 
 #[test]
+fn rows_that_are_read_as_bundles_do_not_touch_each_other() {
+    // Drivers for few tokens may read several short rows as one long one: bundles of every size (blocks of 256: an odd number makes sixteen rows of one
+    // bundle, 12 blocks four), rows left over, a row in which a scale is not a number, and more tokens than there is room for at once.
+    let mut rng = Rng(7);
+    let blocks_of_256: &[usize] = if emulated() { &[3, 12] } else { &[1, 2, 3, 4, 6, 8, 12, 13, 20, 24, 40, 56] };
+    for format in FORMATS {
+        for &cols in blocks_of_256 {
+            let (cols, rows) = (256 * cols, 37);
+            for tokens in [1, 3, 7] {
+                let mut w = blocks(format, rows * cols / format.block_len, Weights::Random, &mut rng);
+                let row_bytes = w.len() / rows;
+                w[5 * row_bytes..6 * row_bytes].fill(0xff);
+                let xs: Vec<_> = (0..tokens).map(|_| acts(cols, Acts::Uniform, &mut rng)).collect();
+                let act = quantize(scalar(format), &xs);
+                let want = matmul(scalar(format), &w, cols, &act, tokens);
+                assert!(want.iter().enumerate().all(|(i, y)| i / tokens == 5 || y.is_finite()), "{} {cols}", format.name);
+                for other in rows_of(format) {
+                    let got = matmul(other, &w, cols, &act, tokens);
+                    assert!(same(&got, &want), "{} {:?} {cols} columns, {tokens} tokens", format.name, other.isa());
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn long_rows_and_long_prompts_give_the_bits_of_the_scalar_product() {
     // Where drivers for many tokens cut: rows into parts of their lanes (two, four, and every lane alone), rows too long even for that, and tokens
     // into chunks of 256.

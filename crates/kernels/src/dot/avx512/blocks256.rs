@@ -19,6 +19,11 @@
 //! msum, the part of the offsets, is done for sixteen blocks at once: offsets and sums of activations are both turned, and eight `vpdpwssd` multiply 16
 //! pairs each: half an instruction a block. A bias of signed codes goes the same way, with the scales in the place of the offsets.
 //!
+//! A row is seldom a multiple of sixteen blocks: 2048 columns are eight, 3072 twelve. Half-empty groups would cost as much as full ones, so as many
+//! neighbouring rows as come out even are read as one: a *bundle*, of two rows of eight blocks or four of twelve. The turned activations of a bundle's groups repeat
+//! the row's, and what a group gives is dealt out to the rows under masks. A row that begins in lane 8 is added up with its lanes turned by 8, and turned back
+//! before the tree: the same numbers in the same order. It makes rows of 2048 columns of Q4_K 10 to 13 % faster from memory, and a quarter from the cache.
+//!
 //! Q4_K, instructions a block on the vector ports: 8 to unpack, 4 + 2 + 2 as above, 2 for scales, 3 for `sums16`, 3 for heads and floats: 24, on two
 //! ports 12 cycles. Memory gives a block of 144 bytes in 20. Formats with few bits have less time: a block of Q2_K (84 bytes) takes as long to multiply.
 //! IQ4_XS has codes of eight bits, which do not fit the packing: magnitudes and signs, and 20 cycles for its 136 bytes ([`Signed`]).
@@ -26,7 +31,7 @@
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 
-use super::{FEW, GROUP, ROWS, ROWS_OF_SEVERAL, add_words, columns, load64, prefetch, reduce, sums16};
+use super::{FEW, GROUP, ROWS, ROWS_OF_SEVERAL, add_words, load16, load64, prefetch, reduce, sums16, turn};
 use crate::activation::{HEADER, TILE_BYTES};
 use crate::dot::{Job, strips};
 use crate::tile::TILE;
@@ -46,14 +51,6 @@ pub struct Heads {
     pub words: [__m512i; 8],
     /// Scales, if they are not unpacked with the block: as the format likes.
     pub scales: [__m512i; 4],
-}
-
-impl Heads {
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    fn zero() -> Self {
-        Heads { d: _mm512_setzero_ps(), m: _mm512_setzero_ps(), words: [_mm512_setzero_si512(); 8], scales: [_mm512_setzero_si512(); 4] }
-    }
 }
 
 /// A block in registers. Its functions are unsafe because the CPU must have AVX-512 with VNNI.
@@ -184,12 +181,28 @@ struct Turned {
     sums: [__m512i; 8],
 }
 
-/// `tiles`: at most sixteen. Never inlined: it is for once a call, and rows longer than what is kept are rare.
+/// Of the tiles of a token's row those that belong to the blocks `first` to `first + present` of a bundle. Never inlined: it is for once a call, and rows
+/// that are longer than what is kept are rare.
 #[inline(never)]
 #[target_feature(enable = "avx512bw,avx512dq")]
-fn turned(tiles: &[u8], words: usize) -> Turned {
-    let [d, ..] = columns::<TILE_BYTES, 0>(tiles);
-    let (low, high) = (columns::<TILE_BYTES, 32>(tiles), columns::<TILE_BYTES, 48>(tiles));
+fn turned(act: &[u8], first: usize, present: usize, words: usize) -> Turned {
+    let tiles = act.len() / TILE_BYTES;
+    let mut parts = [[_mm_setzero_si128(); GROUP]; 3];
+    for b in 0..present {
+        let tile = &act[(first + b) % tiles * TILE_BYTES..][..TILE_BYTES];
+        // Where `turn` wants block b.
+        let place = b % 4 * 4 + b / 4;
+        for (part, at) in parts.iter_mut().zip([0, 32, 48]) {
+            part[place] = load16(tile, at);
+        }
+    }
+    // SAFETY: sixteen vectors of 16 bytes are four of 64; the loads have no alignment.
+    let columns = |part: &[__m128i; GROUP]| unsafe {
+        let four = |k: usize| _mm512_loadu_si512(part[4 * k..4 * k + 4].as_ptr().cast());
+        turn(four(0), four(1), four(2), four(3))
+    };
+    let [d, ..] = columns(&parts[0]);
+    let (low, high) = (columns(&parts[1]), columns(&parts[2]));
     let mut sums = [low[0], low[1], low[2], low[3], high[0], high[1], high[2], high[3]];
     if words == 4 {
         for i in 0..4 {
@@ -213,75 +226,122 @@ pub fn blocks256<F: Blocks256>(job: &Job<'_>, out: &mut [f32]) {
     }
 }
 
+/// How many rows of so many blocks are read as one bundle: the fewest that are whole groups, or one where the turned activations of such a bundle would be
+/// too many to keep.
+fn bundle(blocks: usize, tokens: usize) -> usize {
+    // The largest power of two that divides both.
+    let common = 1 << blocks.trailing_zeros().min(GROUP.trailing_zeros());
+    if blocks / common * tokens <= KEPT { GROUP / common } else { 1 }
+}
+
+/// 0 to 15.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn lane_numbers() -> __m512i {
+    _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
+}
+
 /// `count` tokens from `first` on, at most T.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
 fn pass<F: Blocks256, const R: usize, const T: usize>(job: &Job<'_>, first: usize, count: usize, out: &mut [f32]) {
     let count = if T == 1 { 1 } else { count };
     let acts = &job.acts[first * job.act_bytes..][..count * job.act_bytes];
-    let groups = job.act_bytes.div_ceil(GROUP * TILE_BYTES);
-    let tiles = |t: usize, g: usize| {
-        let act = &acts[t * job.act_bytes..][..job.act_bytes];
-        &act[g * GROUP * TILE_BYTES..job.act_bytes.min((g + 1) * GROUP * TILE_BYTES)]
-    };
-    // Not zeroed: for a few rows that would take as long as a row.
+    let act = |t: usize| &acts[t * job.act_bytes..][..job.act_bytes];
+    let blocks = job.row_bytes / F::BYTES;
+    let rows = job.w.len() / job.row_bytes;
+    let bundled = rows / bundle(blocks, count) * bundle(blocks, count);
     let mut room = [const { MaybeUninit::<Turned>::uninit() }; KEPT];
-    let room = &mut room[..KEPT.min(count * groups)];
-    for (i, kept) in room.iter_mut().enumerate() {
-        kept.write(turned(tiles(i / groups, i % groups), F::WORDS));
-    }
-    // SAFETY: every one of these has been written.
-    let kept = unsafe { room.assume_init_ref() };
     let mut sums = [[[_mm512_setzero_si512(); GROUP]; T]; R];
-    strips(job, |rows: [usize; R], w| {
-        let count = if T == 1 { 1 } else { count };
-        let mut lanes = [[_mm512_setzero_ps(); T]; R];
-        for g in 0..groups {
-            // Loops and no `map` or `from_fn`: those are the library's, without the instruction set, and what they call is not inlined.
-            let (from, to) = (g * GROUP * F::BYTES, ((g + 1) * GROUP * F::BYTES).min(job.row_bytes));
-            let mut heads = [Heads::zero(); R];
-            for (heads, w) in heads.iter_mut().zip(w) {
-                // SAFETY: this function's instructions are those that the format's functions need.
-                *heads = unsafe { F::heads(&w[from..to]) };
-            }
-            let present = (to - from) / F::BYTES;
-            for b in 0..present.min(GROUP) {
-                // A range: four iterators side by side would be kept in memory.
-                #[allow(clippy::needless_range_loop)]
-                for r in 0..R {
-                    let block = &w[r][from + b * F::BYTES..][..F::BYTES];
-                    prefetch(block);
-                    // SAFETY: as above.
-                    let unpacked = unsafe { F::block(block, &heads[r], b) };
-                    for t in 0..count {
-                        let codes = &tiles(t, g)[b * TILE_BYTES + HEADER..][..TILE];
+    // Bundles, then the rows that are left, each a bundle of its own. A loop, so that the body is compiled once.
+    for (row, rows, size) in [(0, bundled, bundle(blocks, count)), (bundled, rows - bundled, 1)] {
+        let total = size * blocks;
+        let groups = total.div_ceil(GROUP);
+        let present = |g: usize| GROUP.min(total - g * GROUP);
+        // Not zeroed: for a few rows that would take as long as a row.
+        let room = &mut room[..KEPT.min(count * groups)];
+        for (i, kept) in room.iter_mut().enumerate() {
+            let (t, g) = (i / groups, i % groups);
+            kept.write(turned(act(t), g * GROUP, present(g), F::WORDS));
+        }
+        // SAFETY: every one of these has been written.
+        let kept = unsafe { room.assume_init_ref() };
+        let bundles = Job { w: &job.w[row * job.row_bytes..][..rows * job.row_bytes], row_bytes: size * job.row_bytes, ..*job };
+        let out = &mut out[row * job.tokens..][..rows * job.tokens];
+        strips(&bundles, |bundles: [usize; R], w| {
+            let count = if T == 1 { 1 } else { count };
+            // The row of the bundle that is being added up, and how many of its blocks have been.
+            let (mut row, mut done) = (0, 0);
+            let mut lanes = [[_mm512_setzero_ps(); T]; R];
+            let mut tile = 0;
+            for g in 0..groups {
+                let present = present(g);
+                let from = g * GROUP * F::BYTES;
+                let mut heads = [const { MaybeUninit::<Heads>::uninit() }; R];
+                // Loops and no `map` or `from_fn`: those are the library's, without the instruction set, and what they call is not inlined.
+                for (heads, w) in heads.iter_mut().zip(w) {
+                    // SAFETY: this function's instructions are those that the format's functions need.
+                    heads.write(unsafe { F::heads(&w[from..from + present * F::BYTES]) });
+                }
+                // SAFETY: R have been written.
+                let heads = unsafe { heads.assume_init_ref() };
+                for b in 0..present {
+                    // A range: four iterators side by side would be kept in memory.
+                    #[allow(clippy::needless_range_loop)]
+                    for r in 0..R {
+                        let block = &w[r][from + b * F::BYTES..][..F::BYTES];
+                        prefetch(block);
                         // SAFETY: as above.
-                        sums[r][t][b] = unsafe { unpacked.product(codes) };
+                        let unpacked = unsafe { F::block(block, &heads[r], b) };
+                        for t in 0..count {
+                            let codes = &act(t)[tile * TILE_BYTES + HEADER..][..TILE];
+                            // SAFETY: as above.
+                            sums[r][t][b] = unsafe { unpacked.product(codes) };
+                        }
+                    }
+                    tile = if tile + 1 == blocks { 0 } else { tile + 1 };
+                }
+                let mut added = [[_mm512_setzero_ps(); T]; R];
+                for t in 0..count {
+                    let fresh;
+                    let turned = match kept.get(t * groups + g) {
+                        Some(kept) => kept,
+                        None => {
+                            fresh = turned(act(t), g * GROUP, present, F::WORDS);
+                            &fresh
+                        }
+                    };
+                    for r in 0..R {
+                        added[r][t] = contribution::<F>(&heads[r], &sums[r][t], turned);
+                    }
+                }
+                // The group's blocks are of one row, or of the end of one and of others.
+                let mut lane = 0;
+                while lane < present {
+                    let n = (present - lane).min(blocks - done);
+                    let mask = (((1u32 << n) - 1) << lane) as __mmask16;
+                    for r in 0..R {
+                        for t in 0..count {
+                            lanes[r][t] = _mm512_mask_add_ps(lanes[r][t], mask, lanes[r][t], added[r][t]);
+                        }
+                    }
+                    (lane, done) = (lane + n, done + n);
+                    if done == blocks {
+                        // The lane where the row began comes first. Only the lowest four bits count.
+                        let order = _mm512_add_epi32(lane_numbers(), _mm512_set1_epi32((row * blocks) as i32));
+                        for r in 0..R {
+                            let out = &mut out[(bundles[r] * size + row) * job.tokens + first..][..count];
+                            for t in 0..count {
+                                out[t] = reduce(_mm512_permutexvar_ps(order, lanes[r][t]));
+                                lanes[r][t] = _mm512_setzero_ps();
+                            }
+                        }
+                        (row, done) = (row + 1, 0);
                     }
                 }
             }
-            let present = 0xffff_u16 >> (GROUP - present);
-            for t in 0..count {
-                let fresh;
-                let turned = match kept.get(t * groups + g) {
-                    Some(kept) => kept,
-                    None => {
-                        fresh = turned(tiles(t, g), F::WORDS);
-                        &fresh
-                    }
-                };
-                for r in 0..R {
-                    let sum = contribution::<F>(&heads[r], &sums[r][t], turned);
-                    lanes[r][t] = _mm512_mask_add_ps(lanes[r][t], present, lanes[r][t], sum);
-                }
-            }
-        }
-        for (row, lanes) in rows.into_iter().zip(lanes) {
-            for (out, lanes) in out[row * job.tokens + first..][..count].iter_mut().zip(lanes) {
-                *out = reduce(lanes);
-            }
-        }
-    });
+        });
+    }
 }
 
 /// What sixteen blocks add to the sixteen lanes.
