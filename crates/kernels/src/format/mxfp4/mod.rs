@@ -47,7 +47,7 @@ pub static MXFP4: Format = Format {
             isa: Isa::Avx512Vnni,
             unpack: avx2::unpack,
             few: dot::avx512::blocks32::<avx512::Blocks>,
-            many: dot::avx512::many::blocks32::<dot::avx512::many::Any, false>,
+            many: dot::avx512::many::blocks32::<dot::avx512::many::Any<0>, false>,
         },
         #[cfg(target_arch = "x86_64")]
         Kernel { isa: Isa::Avx2, unpack: avx2::unpack, few: dot::avx2::few32::few32::<avx2::Blocks>, many: dot::avx2::blocks32 },

@@ -35,7 +35,7 @@ pub static Q2_K: Format = Format {
             isa: Isa::Avx512Vnni,
             unpack: avx2::unpack,
             few: dot::avx512::blocks256::<avx512::Blocks>,
-            many: dot::avx512::many::blocks256::<dot::avx512::many::Any, 16, true>,
+            many: dot::avx512::many::blocks256::<dot::avx512::many::Any<0>, 16, true>,
         },
         #[cfg(target_arch = "x86_64")]
         Kernel { isa: Isa::Avx2, unpack: avx2::unpack, few: dot::avx2::blocks256, many: dot::avx2::blocks256 },

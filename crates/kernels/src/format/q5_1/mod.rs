@@ -37,7 +37,7 @@ pub static Q5_1: Format = Format {
             isa: Isa::Avx512Vnni,
             unpack: avx2::unpack,
             few: dot::avx512::blocks32::<avx512::Blocks>,
-            many: dot::avx512::many::blocks32::<dot::avx512::many::Any, true>,
+            many: dot::avx512::many::blocks32::<dot::avx512::many::Any<0>, true>,
         },
         #[cfg(target_arch = "x86_64")]
         Kernel { isa: Isa::Avx2, unpack: avx2::unpack, few: dot::avx2::few32::few32::<avx2::Blocks>, many: dot::avx2::blocks32 },

@@ -32,7 +32,7 @@ pub type Rows = [*const u8; LANES];
 /// One block of 32 columns of a panel. `[.][p]` is the register of rows 16p .. 16p + 16.
 #[repr(C)]
 pub struct Unit32 {
-    /// Codes 4j .. 4j + 4.
+    /// Codes 4j .. 4j + 4, signed.
     pub q: [[__m512i; 2]; 8],
     /// -128 times the sum of the codes, where the products start.
     pub start: [__m512i; 2],
@@ -45,13 +45,11 @@ pub struct Unit32 {
 /// One block of 256 columns of a panel.
 #[repr(C)]
 pub struct Unit256 {
-    /// Codes 4j .. 4j + 4.
+    /// Codes 4j .. 4j + 4, unsigned: a bias is in them.
     pub q: [[__m512i; 2]; 64],
-    /// -128 times the sums of the codes of a group (8, 16 or 32 columns), where the products start.
-    pub start: [[__m512i; 2]; 32],
     /// Scale of sub-block s in the low half of a dword, zero in the high half; sign-extended where groups are of 32.
     pub scale: [[__m512i; 2]; 16],
-    /// Offsets of sub-blocks 2k (low half) and 2k + 1; not filled where the format has none.
+    /// Offsets of sub-blocks 2k (low half) and 2k + 1, of 16 columns or of 32; not filled where the format has none.
     pub min: [[__m512i; 2]; 8],
     /// Scale of the scales.
     pub d: [__m512; 2],
@@ -70,7 +68,12 @@ pub trait Fill32 {
 
 /// Where panels of blocks of 256 come from.
 pub trait Fill256 {
-    /// Fills the registers `p` of all but `start`, from one block of sixteen rows.
+    /// What has been added to the codes.
+    const BIAS: i32;
+    /// Of [`Unit256::min`]: 8 for offsets of sub-blocks of 16, 4 for those of 32 columns.
+    const MINS: usize;
+
+    /// Fills the registers `p` from one block of sixteen rows.
     ///
     /// # Safety
     /// Each row has a block, the unit is valid for writes, the CPU has AVX-512 with VNNI and what `job.unpack` needs.
@@ -158,12 +161,20 @@ unsafe fn head_k4(rows: &Rows, unit: *mut Unit256, p: usize) {
         let byte = |x: __m512i| _mm512_and_si512(_mm512_srl_epi32(x, shift), _mm512_set1_epi32(0xff));
         let (scale, min) = (byte(scales[j / 4]), byte(mins[j / 4]));
         (unit.scale[2 * j][p], unit.scale[2 * j + 1][p]) = (scale, scale);
-        unit.min[j][p] = _mm512_or_si512(min, _mm512_slli_epi32::<16>(min));
+        unit.min[j / 2][p] = if j % 2 == 0 { min } else { _mm512_or_si512(unit.min[j / 2][p], _mm512_slli_epi32::<16>(min)) };
     }
 }
 
-/// Any format, through its `unpack`.
-pub struct Any;
+/// Any format, through its `unpack`. BIAS is what is added to its codes: blocks of 32 want them as they are (0), blocks of 256 unsigned (128 if they are not).
+pub struct Any<const BIAS: i32>;
+
+impl<const BIAS: i32> Any<BIAS> {
+    /// What turns a code into an unsigned one: to add 128 is to turn the highest bit.
+    const FLIP: u8 = {
+        assert!(BIAS == 0 || BIAS == 128);
+        BIAS as u8
+    };
+}
 
 /// Sixteen tiles of sixteen rows.
 type Tiles = [Tile; LANES];
@@ -189,7 +200,7 @@ unsafe fn unpack(job: &Job<'_>, rows: &Rows, bytes: usize, tiles: &mut MaybeUnin
     out
 }
 
-impl Fill32 for Any {
+impl Fill32 for Any<0> {
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
     unsafe fn fill(job: &Job<'_>, rows: &Rows, units: &[*mut Unit32], p: usize) {
         let mut tiles = MaybeUninit::uninit();
@@ -206,7 +217,10 @@ impl Fill32 for Any {
     }
 }
 
-impl Fill256 for Any {
+impl<const B: i32> Fill256 for Any<B> {
+    const BIAS: i32 = B;
+    const MINS: usize = 8;
+
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
     unsafe fn fill(job: &Job<'_>, rows: &Rows, unit: *mut Unit256, p: usize) {
         let mut tiles = MaybeUninit::uninit();
@@ -216,7 +230,7 @@ impl Fill256 for Any {
             let unit = &mut *unit;
             for piece in 0..16 {
                 for (k, codes) in rows16(&tiles, offset_of!(Tile, q) + 16 * piece).into_iter().enumerate() {
-                    unit.q[4 * piece + k][p] = codes;
+                    unit.q[4 * piece + k][p] = _mm512_xor_si512(codes, bytes(Self::FLIP));
                 }
             }
             for half in 0..2 {
@@ -292,6 +306,9 @@ impl Fill32 for Q80 {
 pub struct Q4K;
 
 impl Fill256 for Q4K {
+    const BIAS: i32 = 0;
+    const MINS: usize = 4;
+
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
     unsafe fn fill(_: &Job<'_>, rows: &Rows, unit: *mut Unit256, p: usize) {
         // SAFETY: a block is 144 bytes, which the caller promises.
@@ -313,6 +330,9 @@ impl Fill256 for Q4K {
 pub struct Q5K;
 
 impl Fill256 for Q5K {
+    const BIAS: i32 = 0;
+    const MINS: usize = 4;
+
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
     unsafe fn fill(_: &Job<'_>, rows: &Rows, unit: *mut Unit256, p: usize) {
         // SAFETY: a block is 176 bytes, which the caller promises.
@@ -340,6 +360,9 @@ impl Fill256 for Q5K {
 pub struct Q6K;
 
 impl Fill256 for Q6K {
+    const BIAS: i32 = 32;
+    const MINS: usize = 8;
+
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
     unsafe fn fill(_: &Job<'_>, rows: &Rows, unit: *mut Unit256, p: usize) {
         // SAFETY: a block is 210 bytes, which the caller promises.
@@ -351,8 +374,7 @@ impl Fill256 for Q6K {
                 let (a, b) = (rows16(rows, 64 * h + 16 * i), rows16(rows, 64 * h + 32 + 16 * i));
                 let high = rows16(rows, 128 + 32 * h + 16 * i);
                 for (k, ((a, b), high)) in a.into_iter().zip(b).zip(high).enumerate() {
-                    let code =
-                        |low: __m512i, high: __m512i| _mm512_sub_epi8(_mm512_or_si512(low, _mm512_and_si512(high, bytes(0x30))), bytes(32));
+                    let code = |low: __m512i, high: __m512i| _mm512_or_si512(low, _mm512_and_si512(high, bytes(0x30)));
                     let at = 32 * h + 4 * i + k;
                     unit.q[at][p] = code(low4(a), _mm512_slli_epi32::<4>(high));
                     unit.q[at + 8][p] = code(low4(b), _mm512_slli_epi32::<2>(high));
