@@ -89,6 +89,8 @@ pub struct Sampler {
     recent: VecDeque<u32>,
     /// Scratch: what is still possible.
     candidates: Vec<Candidate>,
+    /// The rest of a text that is given, the next token last; see [`Sampler::reciting`].
+    given: Option<Vec<u32>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -122,7 +124,14 @@ impl Sampler {
             }
         }
         let rng = Rng::new(settings.seed);
-        Ok(Sampler { settings, rng, recent: VecDeque::new(), candidates: Vec::new() })
+        Ok(Sampler { settings, rng, recent: VecDeque::new(), candidates: Vec::new(), given: None })
+    }
+
+    /// A sampler that chooses the tokens of a given text, whatever the model says: to measure how long a model takes for it. After its last token it is greedy.
+    pub fn reciting(text: &[u32]) -> Sampler {
+        let settings = Sampling { temperature: 0.0, repeat_last: 0, ..Sampling::default() };
+        let given = Some(text.iter().rev().copied().collect());
+        Sampler { rng: Rng::new(settings.seed), settings, recent: VecDeque::new(), candidates: Vec::new(), given }
     }
 
     /// The settings.
@@ -149,13 +158,22 @@ impl Sampler {
     /// A sampler that would choose as this one will: the same settings, recent tokens and random numbers. Drawing from it takes nothing from this one.
     pub fn fork(&self) -> Sampler {
         // The scratch is as long as the vocabulary and not worth copying.
-        Sampler { settings: self.settings.clone(), rng: self.rng.clone(), recent: self.recent.clone(), candidates: Vec::new() }
+        Sampler {
+            settings: self.settings.clone(),
+            rng: self.rng.clone(),
+            recent: self.recent.clone(),
+            candidates: Vec::new(),
+            given: self.given.clone(),
+        }
     }
 
     /// Chooses the next token from one logit a token of the vocabulary. Does not accept it.
     pub fn sample(&mut self, logits: &[f32]) -> Result<u32, SampleError> {
         if let Some((token, &found)) = logits.iter().enumerate().find(|(_, x)| x.is_nan() || **x == f32::INFINITY) {
             return Err(SampleError::Logit { token, found });
+        }
+        if let Some(token) = self.given.as_mut().and_then(Vec::pop) {
+            return Ok(token);
         }
         let mut c = std::mem::take(&mut self.candidates);
         c.clear();
