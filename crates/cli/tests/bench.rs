@@ -171,6 +171,10 @@ fn what_does_not_fit_the_context_is_skipped() {
     // The weights, and one key and one value in half precision of two heads of 64 in each of six layers.
     let cache = report["results"][2]["work_per_token"].as_f64().unwrap() - report["model"]["weight_bytes_per_token"].as_f64().unwrap();
     assert_eq!(cache, f64::from(6 * 2 * (2 * 64) * 2));
+    // Eight bits and a scale in 34 bytes for 32 elements, and the report says which it was.
+    let report = nibble(&[&args[..], &["--kv", "q8_0"]].concat()).exits(0).json();
+    let cache = report["results"][2]["work_per_token"].as_f64().unwrap() - report["model"]["weight_bytes_per_token"].as_f64().unwrap();
+    assert_eq!((cache, &report["cache"]), (f64::from(6 * 2 * (2 * 64) / 32 * 34), &"Q8_0".into()));
     assert_eq!((&report["results"][1]["tokens"], &report["context"]), (&5.into(), &5.into()));
 }
 

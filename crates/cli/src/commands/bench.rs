@@ -68,6 +68,9 @@ struct Options {
     /// The longest context to use; what needs more is skipped; without it, the model's own
     #[arg(short = 'c', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     ctx: Option<u64>,
+    /// What the KV cache keeps an element in: f16, q8_0, q4_0 or f32
+    #[arg(long, visible_alias = "kv-type", value_name = "TYPE", value_parser = super::run::kv_types(), default_value = "f16")]
+    kv: String,
     /// A shorter measurement: --pp 16,512 --tg 32 --depth 0 -r 3, as far as they are not given
     #[arg(long)]
     quick: bool,
@@ -157,6 +160,7 @@ fn settings(options: &Options) -> Settings {
         threads,
         repetitions: one(options.repetitions, 5, 3),
         context: options.ctx.map(|n| usize::try_from(n).unwrap_or(usize::MAX)),
+        kv: nibble_engine::KvType::by_name(&options.kv).unwrap_or_default(),
         limits: !options.no_limits,
     }
 }

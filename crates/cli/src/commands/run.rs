@@ -149,8 +149,8 @@ fn core_list(text: &str) -> Result<Cpus, String> {
     nibble_engine::pool::cores::parse_list(text).map(Cpus).ok_or_else(|| "not a list of processors such as 4-7,0".to_string())
 }
 
-/// The types of KV cache as values of `--kv`.
-fn kv_types() -> PossibleValuesParser {
+/// The types of KV cache as values of `--kv`, here and in other commands.
+pub fn kv_types() -> PossibleValuesParser {
     PossibleValuesParser::new(nibble_engine::KvType::all().map(|kv| kv.name()).collect::<Vec<_>>())
 }
 

@@ -1,5 +1,6 @@
 //! What will be measured, and what the context is too short for.
 
+use nibble_engine::KvType;
 use nibble_engine::arch::Config;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,9 @@ pub struct Settings {
     pub repetitions: usize,
     /// The longest context to use; `None`: the model's own.
     pub context: Option<usize>,
+    /// What the KV cache keeps an element in. Not written: the report has it as the model's cache.
+    #[serde(skip)]
+    pub kv: KvType,
     /// Measure the machine's limits too.
     pub limits: bool,
 }
@@ -100,6 +104,7 @@ mod tests {
             threads: vec![],
             repetitions: 5,
             context: None,
+            kv: KvType::default(),
             limits: false,
         }
     }

@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use nibble_engine::source::Source;
 use nibble_engine::text::{Clock, Tokenizer, Vocab};
-use nibble_engine::{Error, Model, Options, Session};
+use nibble_engine::{Error, KvType, Model, Options, Session};
 
 use super::cost::Cost;
 use super::plan::{Cell, Plan, Settings};
@@ -38,7 +38,7 @@ pub fn run(path: &Path, kind: &str, settings: &Settings, on_step: &mut dyn FnMut
         if settings.threads.is_empty() { vec![None] } else { settings.threads.iter().copied().map(Some).collect() };
     let repetitions = settings.repetitions.max(1);
     let total = (asked.len() * (1 + plan.cells.len()) * repetitions + usize::from(settings.limits)) as u64;
-    let mut runner = Runner { path, plan: &plan, repetitions, done: 0, total, on_step, results: vec![] };
+    let mut runner = Runner { path, plan: &plan, kv: settings.kv, repetitions, done: 0, total, on_step, results: vec![] };
     let mut last = None;
     for threads in asked {
         // One model at a time: two would need the memory of two.
@@ -108,6 +108,7 @@ fn hold_against(result: &mut Measured, limits: &[Limits], cost: &Cost) {
 struct Runner<'a> {
     path: &'a Path,
     plan: &'a Plan,
+    kv: KvType,
     repetitions: usize,
     done: u64,
     total: u64,
@@ -123,7 +124,7 @@ impl Runner<'_> {
 
     /// All tests with one number of threads. Returns the model.
     fn threads(&mut self, threads: Option<usize>) -> Result<Model, Error> {
-        let options = Options { threads, context: Some(self.plan.context), ..Options::default() };
+        let options = Options { threads, context: Some(self.plan.context), kv: self.kv, ..Options::default() };
         let first = self.plan.first_prompt();
         let (mut load, mut answer) = (vec![], vec![]);
         let mut opened = None;
