@@ -75,9 +75,11 @@ impl Rotation {
     }
 }
 
-/// Sets the length without caring for the content.
+/// So many of the buffer's elements, whatever they hold. It never gets shorter: what it grew by again would be set to zero first.
 fn sized(v: &mut Vec<f32>, len: usize) -> &mut [f32] {
-    v.resize(len, 0.0);
+    if v.len() < len {
+        v.resize(len, 0.0);
+    }
     &mut v[..len]
 }
 
@@ -90,7 +92,7 @@ impl Scratch {
         let cols = matrix.cols;
         let input = |t: usize, out: &mut [f32]| out.copy_from_slice(&x[t * cols..][..out.len()]);
         multiply(pool, &[matrix], &input, &mut self.acts, tokens, &mut self.wide);
-        &self.wide
+        &self.wide[..matrix.rows * tokens]
     }
 }
 
@@ -116,7 +118,10 @@ fn multiply(pool: &Pool, matrices: &[&Matrix], input: &Input, acts: &mut Vec<Lin
 /// Brings the rows of the input into the form that the matrix's kernel wants.
 fn prepare<'a>(pool: &Pool, m: &Matrix, input: &Input, tokens: usize, acts: &'a mut Vec<Line>) -> &'a [u8] {
     let bytes = m.chosen.activation_bytes(m.cols);
-    acts.resize((tokens * bytes).div_ceil(Line::BYTES), Line::ZERO);
+    let lines = (tokens * bytes).div_ceil(Line::BYTES);
+    if acts.len() < lines {
+        acts.resize(lines, Line::ZERO);
+    }
     let acts = &mut Line::bytes_mut(acts)[..tokens * bytes];
     pool.chunks(acts, BLOCK * bytes, |i, out| {
         SCRATCH.with_borrow_mut(|rows| {
@@ -222,7 +227,7 @@ pub(crate) fn forward(
     add_back(pool, x, &s.wide, tokens, &w.o_bias);
 
     multiply(pool, &[&w.gate, &w.up], &|t, out| normed(x, &w.ffn_norm, t, out), &mut s.acts, tokens, &mut s.inner);
-    let (gate, up) = s.inner.split_at_mut(ffn * tokens);
+    let (gate, up) = s.inner[..2 * ffn * tokens].split_at_mut(ffn * tokens);
     activate(spec, w, pool, gate, up, tokens);
     multiply(pool, &[&w.down], &|t, out| turned(gate, tokens, t, out, ffn, |_, out, x| *out = x), &mut s.acts, tokens, &mut s.wide);
     add_back(pool, x, &s.wide, tokens, &w.down_bias);

@@ -10,13 +10,13 @@ mod activation;
 mod chosen;
 mod cpu;
 pub mod dot;
+mod each;
 pub mod format;
 mod line;
 pub mod ops;
 pub mod probe;
 mod search;
 mod tile;
-mod twice;
 
 pub use activation::Activation;
 pub use chosen::Chosen;

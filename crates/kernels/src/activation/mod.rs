@@ -69,7 +69,7 @@ fn tile_bytes(cols: usize) -> usize {
     cols.div_ceil(TILE) * TILE_BYTES
 }
 
-crate::twice::compiled_twice! {
+crate::each::compiled_for_each! {
     fn q8_0_quantize(x: &[f32], out: &mut [u8]);
     fn q8_k_quantize(x: &[f32], out: &mut [u8]);
 }

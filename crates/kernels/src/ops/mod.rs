@@ -1,7 +1,7 @@
-//! What a layer needs beside products of weights: norms, softmax, swiglu, rope, attention's dot and axpy, and f16 slices.
+//! What a layer needs beside products of weights: attention, norms, softmax, swiglu, rope.
 //!
-//! Each is written once, in portable Rust (`portable.rs`), as loops over sixteen independent lanes that a compiler vectorises by itself, and compiled a
-//! second time with AVX2 switched on. The same expressions in the same order give the same bits: Rust never contracts `a * b + c`, and no
+//! Each is written once, in portable Rust (`portable.rs`), as loops over sixteen independent lanes that a compiler vectorises by itself, and compiled
+//! again with AVX2 and with AVX-512 switched on. The same expressions in the same order give the same bits: Rust never contracts `a * b + c`, and no
 //! function of the mathematics library is called (their last bit depends on the system): `exp` is a polynomial of ours. On aarch64 NEON is
 //! part of the baseline, so one compilation is enough there.
 //!
@@ -20,17 +20,11 @@ pub use half::{f16_to_f32, f32_to_f16};
 pub use portable::exp;
 pub use rows::{Rows, to_f16, to_f32, to_q4_0, to_q8_0};
 
-crate::twice::compiled_twice! {
+crate::each::compiled_for_each! {
     /// Sum of `a[i] * b[i]`, in sixteen lanes: element i in lane i mod 16.
     fn dot(a: &[f32], b: &[f32]) -> f32;
-    /// The same with the second vector in f16 (a row of a key cache).
-    fn dot_f16(a: &[f32], b: &[u16]) -> f32;
     /// `y[i] += a * x[i]`.
     fn axpy(a: f32, x: &[f32], y: &mut [f32]);
-    /// The same with `x` in f16 (a row of a value cache).
-    fn axpy_f16(a: f32, x: &[u16], y: &mut [f32]);
-    /// `x[i] += y[i]`.
-    fn add(x: &mut [f32], y: &[f32]);
     /// Root mean square norm (Zhang and Sennrich 2019): `out[i] = x[i] / sqrt(mean(x^2) + eps) * weight[i]`.
     fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]);
     /// `x[i] = exp(x[i] - max) / sum`. One NaN makes all NaN; a slice of minus infinities too.
@@ -42,8 +36,4 @@ crate::twice::compiled_twice! {
     /// `interleaved`: pair i is elements 2i and 2i + 1 (GGUF's order for llama); otherwise elements i and i + cos.len() (Hugging Face's). Elements past
     /// `2 * cos.len()` stay (partial rotation).
     fn rope(x: &mut [f32], cos: &[f32], sin: &[f32], interleaved: bool);
-    /// f16 bits to f32, exact.
-    fn slice_from_f16(x: &[u16], out: &mut [f32]);
-    /// f32 to f16 bits: to nearest, ties to even; what is too large becomes an infinity.
-    fn slice_to_f16(x: &[f32], out: &mut [u16]);
 }

@@ -1,6 +1,5 @@
 //! The bodies of the operations: read these. See the module above for why there is one only.
 
-use super::half::{f16_to_f32, f32_to_f16};
 use crate::dot::reduce;
 
 /// Sum of `term(a[i], b[i])` over sixteen lanes: element i in lane i mod 16.
@@ -27,31 +26,10 @@ pub fn dot(a: &[f32], b: &[f32]) -> f32 {
 }
 
 #[inline(always)]
-pub fn dot_f16(a: &[f32], b: &[u16]) -> f32 {
-    sum16(a, b, |a, b| a * f16_to_f32(b))
-}
-
-#[inline(always)]
 pub fn axpy(a: f32, x: &[f32], y: &mut [f32]) {
     assert_eq!(x.len(), y.len(), "lengths of axpy");
     for (y, x) in y.iter_mut().zip(x) {
         *y += a * x;
-    }
-}
-
-#[inline(always)]
-pub fn axpy_f16(a: f32, x: &[u16], y: &mut [f32]) {
-    assert_eq!(x.len(), y.len(), "lengths of axpy_f16");
-    for (y, &x) in y.iter_mut().zip(x) {
-        *y += a * f16_to_f32(x);
-    }
-}
-
-#[inline(always)]
-pub fn add(x: &mut [f32], y: &[f32]) {
-    assert_eq!(x.len(), y.len(), "lengths of add");
-    for (x, y) in x.iter_mut().zip(y) {
-        *x += y;
     }
 }
 
@@ -130,21 +108,5 @@ pub fn rope(x: &mut [f32], cos: &[f32], sin: &[f32], interleaved: bool) {
         for ((a, b), (c, s)) in a.iter_mut().zip(b).zip(cos.iter().zip(sin)) {
             (*a, *b) = (*a * c - *b * s, *a * s + *b * c);
         }
-    }
-}
-
-#[inline(always)]
-pub fn slice_from_f16(x: &[u16], out: &mut [f32]) {
-    assert_eq!(x.len(), out.len(), "lengths of slice_from_f16");
-    for (out, &x) in out.iter_mut().zip(x) {
-        *out = f16_to_f32(x);
-    }
-}
-
-#[inline(always)]
-pub fn slice_to_f16(x: &[f32], out: &mut [u16]) {
-    assert_eq!(x.len(), out.len(), "lengths of slice_to_f16");
-    for (out, &x) in out.iter_mut().zip(x) {
-        *out = f32_to_f16(x);
     }
 }
