@@ -100,7 +100,7 @@ fn long_rows_and_long_prompts_give_the_bits_of_the_scalar_product() {
     // into chunks of 256.
     let mut rng = Rng(6);
     let sizes: &[(usize, usize, usize)] =
-        if emulated() { &[(4608, 8, 1)] } else { &[(4608, 8, 18), (9216, 13, 3), (40_960, 8, 1), (66_048, 8, 1), (512, 257, 3)] };
+        if emulated() { &[(4608, 8, 1)] } else { &[(4608, 8, 18), (9216, 13, 3), (24_576, 8, 1), (40_960, 8, 1), (66_048, 8, 1), (512, 257, 3)] };
     for format in FORMATS {
         for &(cols, tokens, rows) in sizes {
             let w = blocks(format, rows * cols / format.block_len, Weights::Random, &mut rng);

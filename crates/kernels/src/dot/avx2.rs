@@ -14,6 +14,8 @@ use crate::tile::{TILE, Tile};
 pub(crate) mod few256;
 pub(crate) mod few32;
 pub(crate) mod few_floats;
+pub(crate) mod many;
+pub(crate) mod step;
 
 /// Blocks of 32 times Q8_0 activations.
 #[target_feature(enable = "avx2,f16c")]

@@ -3,6 +3,7 @@
 use std::arch::x86_64::*;
 
 use crate::dot::avx2::few32::{Few32, nibbles};
+use crate::dot::avx2::many::Fill32;
 use crate::format::avx2::{half_at, look_up, nibbles32, store32};
 use crate::format::common::IQ4_VALUES;
 use crate::tile::Tile;
@@ -16,7 +17,7 @@ pub fn unpack(blocks: &[u8], tile: &mut Tile) {
     }
 }
 
-/// For few tokens: see [`Few32`].
+/// For few tokens see [`Few32`], for many [`Fill32`].
 pub struct Blocks;
 
 impl Few32 for Blocks {
@@ -30,4 +31,9 @@ impl Few32 for Blocks {
         let block = &block[..Self::BYTES];
         look_up(&IQ4_VALUES, nibbles(block, 2))
     }
+}
+
+impl Fill32 for Blocks {
+    const LARGEST: usize = 127;
+    const OFFSET: bool = false;
 }

@@ -4,6 +4,7 @@ use std::arch::x86_64::*;
 
 use super::{VALUES, scale};
 use crate::dot::avx2::few32::{Few32, nibbles};
+use crate::dot::avx2::many::Fill32;
 use crate::format::avx2::{look_up, nibbles32, store32};
 use crate::tile::Tile;
 
@@ -16,7 +17,7 @@ pub fn unpack(blocks: &[u8], tile: &mut Tile) {
     }
 }
 
-/// For few tokens: see [`Few32`].
+/// For few tokens see [`Few32`], for many [`Fill32`].
 pub struct Blocks;
 
 impl Few32 for Blocks {
@@ -41,4 +42,9 @@ impl Few32 for Blocks {
         // SAFETY: eight floats; the load has no alignment.
         [unsafe { _mm256_loadu_ps(d.as_ptr()) }, _mm256_setzero_ps()]
     }
+}
+
+impl Fill32 for Blocks {
+    const LARGEST: usize = 12;
+    const OFFSET: bool = false;
 }

@@ -2,6 +2,7 @@
 
 use std::arch::x86_64::*;
 
+use crate::dot::avx2::many::Fill256;
 use crate::format::avx2::{half_at, load16, load32, store16, store32};
 use crate::tile::Tile;
 
@@ -21,4 +22,13 @@ pub fn unpack(block: &[u8], tile: &mut Tile) {
         store32(&mut tile.q, 128 * h + 64, _mm256_and_si256(_mm256_srli_epi16::<4>(qs), three));
         store32(&mut tile.q, 128 * h + 96, _mm256_and_si256(_mm256_srli_epi16::<6>(qs), three));
     }
+}
+
+/// For few tokens see [`Few256`], for many [`Fill256`].
+pub struct Blocks;
+
+impl Fill256 for Blocks {
+    const LARGEST: usize = 3;
+    const SCALE: usize = 16;
+    const OFFSET: bool = true;
 }

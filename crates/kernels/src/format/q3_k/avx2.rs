@@ -2,6 +2,7 @@
 
 use std::arch::x86_64::*;
 
+use crate::dot::avx2::many::Fill256;
 use crate::format::avx2::{half_at, load32, scales_q3, store32};
 use crate::tile::Tile;
 
@@ -22,4 +23,13 @@ pub fn unpack(block: &[u8], tile: &mut Tile) {
             store32(&mut tile.q, 128 * h + 32 * j, _mm256_sub_epi8(_mm256_and_si256(low, three), off));
         }
     }
+}
+
+/// For few tokens see [`Few256`], for many [`Fill256`].
+pub struct Blocks;
+
+impl Fill256 for Blocks {
+    const LARGEST: usize = 4;
+    const SCALE: usize = 16;
+    const OFFSET: bool = false;
 }

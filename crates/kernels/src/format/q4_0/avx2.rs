@@ -3,6 +3,7 @@
 use std::arch::x86_64::*;
 
 use crate::dot::avx2::few32::{Few32, nibbles};
+use crate::dot::avx2::many::Fill32;
 use crate::format::avx2::{half_at, nibbles32, store32};
 use crate::tile::Tile;
 
@@ -15,7 +16,7 @@ pub fn unpack(blocks: &[u8], tile: &mut Tile) {
     }
 }
 
-/// For few tokens: see [`Few32`].
+/// For few tokens see [`Few32`], for many [`Fill32`].
 pub struct Blocks;
 
 impl Few32 for Blocks {
@@ -29,4 +30,9 @@ impl Few32 for Blocks {
         let block = &block[..Self::BYTES];
         nibbles(block, 2)
     }
+}
+
+impl Fill32 for Blocks {
+    const LARGEST: usize = 8;
+    const OFFSET: bool = false;
 }

@@ -3,6 +3,7 @@
 use std::arch::x86_64::*;
 
 use crate::dot::avx2::few32::{Few32, nibbles};
+use crate::dot::avx2::many::Fill32;
 use crate::format::avx2::{bits32, half_at, nibbles32, store32};
 use crate::tile::Tile;
 
@@ -16,7 +17,7 @@ pub fn unpack(blocks: &[u8], tile: &mut Tile) {
     }
 }
 
-/// For few tokens: see [`Few32`].
+/// For few tokens see [`Few32`], for many [`Fill32`].
 pub struct Blocks;
 
 impl Few32 for Blocks {
@@ -31,4 +32,9 @@ impl Few32 for Blocks {
         let high = u32::from_le_bytes([block[4], block[5], block[6], block[7]]);
         _mm256_or_si256(nibbles(block, 8), bits32(high, 16))
     }
+}
+
+impl Fill32 for Blocks {
+    const LARGEST: usize = 31;
+    const OFFSET: bool = true;
 }

@@ -3,6 +3,7 @@
 use std::arch::x86_64::*;
 
 use crate::dot::avx2::few256::{Few256, Heads, add_products};
+use crate::dot::avx2::many::Fill256;
 use crate::format::avx2::{half_at, high4, load32, low4, scales_mins_k4, store32};
 use crate::format::avx2::{heads_k4, scale_k4};
 use crate::tile::TILE;
@@ -25,7 +26,7 @@ pub fn unpack(block: &[u8], tile: &mut Tile) {
     }
 }
 
-/// For few tokens: see [`Few256`].
+/// For few tokens see [`Few256`], for many [`Fill256`].
 pub struct Blocks;
 
 impl Few256 for Blocks {
@@ -58,4 +59,10 @@ impl Few256 for Blocks {
         }
         sum
     }
+}
+
+impl Fill256 for Blocks {
+    const LARGEST: usize = 31;
+    const SCALE: usize = 32;
+    const OFFSET: bool = true;
 }

@@ -3,6 +3,7 @@
 use std::arch::x86_64::*;
 
 use crate::dot::avx2::few256::{Few256, Heads, add_products, columns, halves_at, signed_words};
+use crate::dot::avx2::many::Fill256;
 use crate::format::avx2::{half_at, high4, load16, load32, low4, store16, store32};
 use crate::tile::TILE;
 use crate::tile::Tile;
@@ -24,7 +25,7 @@ pub fn unpack(block: &[u8], tile: &mut Tile) {
     }
 }
 
-/// For few tokens: see [`Few256`].
+/// For few tokens see [`Few256`], for many [`Fill256`].
 pub struct Blocks;
 
 impl Few256 for Blocks {
@@ -72,4 +73,10 @@ impl Few256 for Blocks {
         }
         sum
     }
+}
+
+impl Fill256 for Blocks {
+    const LARGEST: usize = 32;
+    const SCALE: usize = 16;
+    const OFFSET: bool = false;
 }
