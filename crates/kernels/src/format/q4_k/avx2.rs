@@ -2,10 +2,11 @@
 
 use std::arch::x86_64::*;
 
+use crate::dot::Job;
 use crate::dot::avx2::few256::{Few256, Heads, add_products};
-use crate::dot::avx2::many::Fill256;
+use crate::dot::avx2::many::{Block256, Fill256, Rows, rows16};
 use crate::format::avx2::{half_at, high4, load32, low4, scales_mins_k4, store32};
-use crate::format::avx2::{heads_k4, scale_k4};
+use crate::format::avx2::{head_k4, heads_k4, scale_k4};
 use crate::tile::TILE;
 use crate::tile::Tile;
 
@@ -54,4 +55,21 @@ impl Fill256 for Blocks {
     const LARGEST: usize = 15;
     const SCALE: usize = 32;
     const OFFSET: bool = true;
+
+    #[inline]
+    #[target_feature(enable = "avx2,f16c")]
+    unsafe fn fill(_: &Job<'_>, rows: &Rows, out: &mut Block256) {
+        // SAFETY: the caller promises a block of each row.
+        unsafe {
+            head_k4(rows, out);
+            for (i, q) in out.q.chunks_exact_mut(16).enumerate() {
+                // Sixteen bytes hold columns 64i + 16h .. + 16 in the low nibbles and those 32 further in the high ones.
+                for h in 0..2 {
+                    for (k, x) in rows16(rows, 16 + 32 * i + 16 * h).into_iter().enumerate() {
+                        (q[4 * h + k], q[8 + 4 * h + k]) = (low4(x), high4(x));
+                    }
+                }
+            }
+        }
+    }
 }

@@ -2,10 +2,11 @@
 
 use std::arch::x86_64::*;
 
+use crate::dot::Job;
 use crate::dot::avx2::few256::{Few256, Heads, add_products};
-use crate::dot::avx2::many::Fill256;
+use crate::dot::avx2::many::{Block256, Fill256, Rows, rows16};
 use crate::format::avx2::{half_at, high4, load32, low4, scales_mins_k4, store32};
-use crate::format::avx2::{heads_k4, scale_k4};
+use crate::format::avx2::{head_k4, heads_k4, scale_k4};
 use crate::tile::TILE;
 use crate::tile::Tile;
 
@@ -65,4 +66,26 @@ impl Fill256 for Blocks {
     const LARGEST: usize = 31;
     const SCALE: usize = 32;
     const OFFSET: bool = true;
+
+    #[inline]
+    #[target_feature(enable = "avx2,f16c")]
+    unsafe fn fill(_: &Job<'_>, rows: &Rows, out: &mut Block256) {
+        // SAFETY: the caller promises a block of each row.
+        unsafe {
+            head_k4(rows, out);
+            let sixteen = _mm256_set1_epi8(16);
+            for h in 0..2 {
+                let mut fifth = rows16(rows, 16 + 16 * h);
+                for (i, q) in out.q.chunks_exact_mut(16).enumerate() {
+                    for (k, x) in rows16(rows, 48 + 32 * i + 16 * h).into_iter().enumerate() {
+                        // Bits 0 and 1 of each byte are this chunk's; then the next two come down.
+                        let low = _mm256_and_si256(_mm256_slli_epi16::<4>(fifth[k]), sixteen);
+                        let high = _mm256_and_si256(_mm256_slli_epi16::<3>(fifth[k]), sixteen);
+                        fifth[k] = _mm256_srli_epi16::<2>(fifth[k]);
+                        (q[4 * h + k], q[8 + 4 * h + k]) = (_mm256_or_si256(low4(x), low), _mm256_or_si256(high4(x), high));
+                    }
+                }
+            }
+        }
+    }
 }

@@ -2,8 +2,9 @@
 
 use std::arch::x86_64::*;
 
+use crate::dot::Job;
 use crate::dot::avx2::few256::{Few256, Heads, add_products, columns, halves_at, signed_words};
-use crate::dot::avx2::many::Fill256;
+use crate::dot::avx2::many::{Block256, Fill256, Rows, halves, rows16};
 use crate::format::avx2::{half_at, high4, load16, load32, low4, store16, store32};
 use crate::tile::TILE;
 use crate::tile::Tile;
@@ -79,4 +80,35 @@ impl Fill256 for Blocks {
     const LARGEST: usize = 32;
     const SCALE: usize = 16;
     const OFFSET: bool = false;
+
+    #[inline]
+    #[target_feature(enable = "avx2,f16c")]
+    unsafe fn fill(_: &Job<'_>, rows: &Rows, out: &mut Block256) {
+        let (two, bias) = (_mm256_set1_epi8(0x30), _mm256_set1_epi8(32));
+        // As in `unpack`.
+        let code = |low: __m256i, high: __m256i| _mm256_sub_epi8(_mm256_or_si256(low, _mm256_and_si256(high, two)), bias);
+        // SAFETY: the caller promises a block of each row.
+        unsafe {
+            for (h, q) in out.q.chunks_exact_mut(32).enumerate() {
+                for i in 0..2 {
+                    // Sixteen bytes of high bits belong to four groups of sixteen columns, 32 apart.
+                    let (a, b) = (rows16(rows, 64 * h + 16 * i), rows16(rows, 64 * h + 32 + 16 * i));
+                    let high = rows16(rows, 128 + 32 * h + 16 * i);
+                    for (k, ((a, b), high)) in a.into_iter().zip(b).zip(high).enumerate() {
+                        let at = 4 * i + k;
+                        q[at] = code(low4(a), _mm256_slli_epi16::<4>(high));
+                        q[at + 8] = code(low4(b), _mm256_slli_epi16::<2>(high));
+                        q[at + 16] = code(high4(a), high);
+                        q[at + 24] = code(high4(b), _mm256_srli_epi16::<2>(high));
+                    }
+                }
+            }
+            for (scale, four) in out.scale.chunks_exact_mut(4).zip(rows16(rows, 192)) {
+                // A signed byte of a dword: up to the top, and down with its sign.
+                let byte = |up: i32| _mm256_srai_epi32::<24>(_mm256_sll_epi32(four, _mm_cvtsi32_si128(up)));
+                scale.copy_from_slice(&[byte(24), byte(16), byte(8), byte(0)]);
+            }
+            out.d = halves(rows, 208);
+        }
+    }
 }

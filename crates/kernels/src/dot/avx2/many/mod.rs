@@ -10,5 +10,5 @@ mod sums;
 pub(crate) use blocks32::blocks32;
 pub(crate) use blocks256::blocks256;
 pub(crate) use floats::floats;
-pub(crate) use panel::{Block32, Block256, Fill32, Fill256, Rows, halves, joined, rows16};
+pub(crate) use panel::{Block32, Block256, Fill32, Fill256, Rows, Tiles, halves, joined, rows16};
 pub(crate) use sums::{Planes, Vnni, Words};
