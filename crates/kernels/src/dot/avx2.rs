@@ -15,7 +15,12 @@ pub(crate) mod few256;
 pub(crate) mod few32;
 pub(crate) mod few_floats;
 pub(crate) mod many;
-pub(crate) mod step;
+mod step;
+
+pub(crate) use few_floats::few_floats;
+pub(crate) use few32::few32;
+pub(crate) use few256::few256;
+pub(crate) use step::{Avx2, AvxVnni, Step};
 
 /// Blocks of 32 times Q8_0 activations.
 #[target_feature(enable = "avx2,f16c")]

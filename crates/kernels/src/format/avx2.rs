@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::common::{words_k4, words_q3};
-use crate::dot::avx2::few256::{Heads, columns, low_halves, words};
+use crate::dot::avx2::few256::{Heads, columns, dword, low_halves, words};
 use crate::dot::avx2::many::{Block256, Rows, rows16};
 use crate::tile::Tile;
 
@@ -162,7 +162,7 @@ pub fn heads_k4<const STRIDE: usize>(blocks: &[u8]) -> Heads {
         d: low_halves(d),
         m: low_halves(_mm256_srli_epi32::<16>(d)),
         words: [words::<0, 1>(mins[0]), words::<2, 3>(mins[0]), words::<0, 1>(mins[1]), words::<2, 3>(mins[1]), zero, zero, zero, zero],
-        scales,
+        scales: [scales[0], scales[1], zero, zero],
     }
 }
 
@@ -170,9 +170,7 @@ pub fn heads_k4<const STRIDE: usize>(blocks: &[u8]) -> Heads {
 #[inline]
 #[target_feature(enable = "avx2")]
 pub fn scale_k4(heads: &Heads, b: usize, i: usize) -> __m256i {
-    assert!(b < 8, "lane {b}");
-    // SAFETY: a vector is eight dwords. Read from memory, a broadcast costs no arithmetic.
-    let four = _mm256_set1_epi32(unsafe { *std::ptr::from_ref(&heads.scales[i / 4]).cast::<i32>().add(b) });
+    let four = _mm256_set1_epi32(dword(&heads.scales[i / 4], b));
     _mm256_shuffle_epi8(four, _mm256_set1_epi16(0x8000_u16 as i16 | (i % 4) as i16))
 }
 

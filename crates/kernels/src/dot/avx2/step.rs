@@ -9,7 +9,9 @@ use std::arch::x86_64::*;
 
 /// Products added to dwords. The functions are unsafe because the CPU must have the instructions.
 pub trait Step {
-    /// `sum` and four products in each dword: unsigned bytes times signed ones, of which no two neighbours may come to more than 32,767.
+    /// Whether [`Step::add_bytes`] takes any bytes. If not, two neighbours' products may not come to more than 32,767.
+    const ANY: bool;
+    /// `sum` and four products in each dword: unsigned bytes times signed ones.
     unsafe fn add_bytes(sum: __m256i, unsigned: __m256i, signed: __m256i) -> __m256i;
     /// `sum` and two products in each dword, of signed words.
     unsafe fn add_words(sum: __m256i, a: __m256i, b: __m256i) -> __m256i;
@@ -19,6 +21,8 @@ pub trait Step {
 pub struct Avx2;
 
 impl Step for Avx2 {
+    const ANY: bool = false;
+
     #[inline]
     #[target_feature(enable = "avx2")]
     unsafe fn add_bytes(sum: __m256i, unsigned: __m256i, signed: __m256i) -> __m256i {
@@ -36,6 +40,8 @@ impl Step for Avx2 {
 pub struct AvxVnni;
 
 impl Step for AvxVnni {
+    const ANY: bool = true;
+
     #[inline]
     #[target_feature(enable = "avx2")]
     unsafe fn add_bytes(mut sum: __m256i, unsigned: __m256i, signed: __m256i) -> __m256i {

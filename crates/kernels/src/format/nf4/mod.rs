@@ -59,9 +59,16 @@ pub static NF4: Format = Format {
         },
         #[cfg(target_arch = "x86_64")]
         Kernel {
+            isa: Isa::AvxVnni,
+            unpack: avx2::unpack,
+            few: dot::avx2::few_floats::<avx2::Values>,
+            many: dot::avx2::many::floats::<avx2::Values>,
+        },
+        #[cfg(target_arch = "x86_64")]
+        Kernel {
             isa: Isa::Avx2,
             unpack: avx2::unpack,
-            few: dot::avx2::few_floats::few_floats::<avx2::Values>,
+            few: dot::avx2::few_floats::<avx2::Values>,
             many: dot::avx2::many::floats::<avx2::Values>,
         },
         #[cfg(target_arch = "aarch64")]

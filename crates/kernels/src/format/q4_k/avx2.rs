@@ -3,6 +3,7 @@
 use std::arch::x86_64::*;
 
 use crate::dot::Job;
+use crate::dot::avx2::Step;
 use crate::dot::avx2::few256::{Few256, Heads, add_products};
 use crate::dot::avx2::many::{Block256, Fill256, Rows, rows16};
 use crate::format::avx2::{half_at, high4, load32, low4, scales_mins_k4, store32};
@@ -38,14 +39,16 @@ impl Few256 for Blocks {
 
     #[inline]
     #[target_feature(enable = "avx2,f16c")]
-    unsafe fn product(block: &[u8], heads: &Heads, b: usize, codes: &[u8]) -> __m256i {
+    unsafe fn product<S: Step>(block: &[u8], heads: &Heads, b: usize, codes: &[u8]) -> __m256i {
         let block = &block[..Self::BYTES];
         let codes = &codes[..TILE];
         let mut sum = _mm256_setzero_si256();
         for c in 0..4 {
             let qs = load32(block, 16 + 32 * c);
-            sum = add_products(sum, low4(qs), codes, 64 * c, scale_k4(heads, b, 2 * c));
-            sum = add_products(sum, high4(qs), codes, 64 * c + 32, scale_k4(heads, b, 2 * c + 1));
+            // SAFETY: the caller promises what the step needs.
+            sum = unsafe { add_products::<S>(sum, low4(qs), codes, 64 * c, scale_k4(heads, b, 2 * c)) };
+            // SAFETY: the caller promises what the step needs.
+            sum = unsafe { add_products::<S>(sum, high4(qs), codes, 64 * c + 32, scale_k4(heads, b, 2 * c + 1)) };
         }
         sum
     }

@@ -3,6 +3,7 @@
 use std::arch::x86_64::*;
 
 use crate::dot::Job;
+use crate::dot::avx2::Step;
 use crate::dot::avx2::few256::{Few256, Heads, add_products};
 use crate::dot::avx2::many::{Block256, Fill256, Rows, rows16};
 use crate::format::avx2::{half_at, high4, load32, low4, scales_mins_k4, store32};
@@ -43,7 +44,7 @@ impl Few256 for Blocks {
 
     #[inline]
     #[target_feature(enable = "avx2,f16c")]
-    unsafe fn product(block: &[u8], heads: &Heads, b: usize, codes: &[u8]) -> __m256i {
+    unsafe fn product<S: Step>(block: &[u8], heads: &Heads, b: usize, codes: &[u8]) -> __m256i {
         let block = &block[..Self::BYTES];
         let codes = &codes[..TILE];
         let sixteen = _mm256_set1_epi8(16);
@@ -54,8 +55,10 @@ impl Few256 for Blocks {
             // Bits 0 and 1 of each byte to bit 4: the two next codes' fifth bits. What comes over from the neighbour is removed.
             let even = _mm256_and_si256(_mm256_slli_epi16::<4>(high), sixteen);
             let odd = _mm256_and_si256(_mm256_slli_epi16::<3>(high), sixteen);
-            sum = add_products(sum, _mm256_or_si256(low4(qs), even), codes, 64 * c, scale_k4(heads, b, 2 * c));
-            sum = add_products(sum, _mm256_or_si256(high4(qs), odd), codes, 64 * c + 32, scale_k4(heads, b, 2 * c + 1));
+            // SAFETY: the caller promises what the step needs.
+            sum = unsafe { add_products::<S>(sum, _mm256_or_si256(low4(qs), even), codes, 64 * c, scale_k4(heads, b, 2 * c)) };
+            // SAFETY: the caller promises what the step needs.
+            sum = unsafe { add_products::<S>(sum, _mm256_or_si256(high4(qs), odd), codes, 64 * c + 32, scale_k4(heads, b, 2 * c + 1)) };
             high = _mm256_srli_epi16::<2>(high);
         }
         sum

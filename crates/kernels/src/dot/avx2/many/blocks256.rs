@@ -16,7 +16,7 @@ use super::driver::{self, Shape, drive, hide};
 use super::panel::{Block256, Fill256, REGISTERS, Rows, Unit256};
 use super::sums::{Sums, fits};
 use crate::activation::{HEADER, TILE_BYTES};
-use crate::dot::avx2::step::Step;
+use crate::dot::avx2::Step;
 use crate::dot::{Job, avx2};
 
 /// Blocks of 256 times Q8_K activations, from eight tokens on.

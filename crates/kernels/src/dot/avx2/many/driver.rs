@@ -132,10 +132,9 @@ pub unsafe fn drive<S: Shape>(job: &Job<'_>, out: &mut [f32], long: Driver) {
                         let acts = job.acts[at * job.act_bytes..].as_ptr();
                         let state = state.add(at - tokens.start);
                         match count {
-                            1 => group::<S, 1>(panel, part, acts, job.act_bytes, index, state),
-                            2 => group::<S, 2>(panel, part, acts, job.act_bytes, index, state),
                             3 => group::<S, 3>(panel, part, acts, job.act_bytes, index, state),
-                            _ => group::<S, GROUP>(panel, part, acts, job.act_bytes, index, state),
+                            GROUP => group::<S, GROUP>(panel, part, acts, job.act_bytes, index, state),
+                            _ => unreachable!("eight tokens and more are cut into groups of three and four"),
                         }
                         at += count;
                     }

@@ -16,7 +16,7 @@
 
 use std::arch::x86_64::*;
 
-use crate::dot::avx2::step::{Avx2, AvxVnni, Step};
+use crate::dot::avx2::{Avx2, AvxVnni, Step};
 
 /// A way to sum products. Its functions are unsafe because the CPU must have its instructions.
 pub trait Sums {
@@ -35,8 +35,6 @@ pub trait Sums {
     const PART: usize;
     /// From signed bytes.
     unsafe fn codes(bytes: __m256i) -> Self::Codes;
-    /// Nothing.
-    unsafe fn zero() -> Self::Sum;
     /// The sum and the products with four unsigned activations, the same in all lanes.
     unsafe fn add(sum: Self::Sum, activations: __m256i, codes: Self::Codes) -> Self::Sum;
     /// Where a group of these codes begins.
@@ -81,12 +79,6 @@ impl Sums for Words {
     #[target_feature(enable = "avx2")]
     unsafe fn codes(bytes: __m256i) -> __m256i {
         bytes
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    unsafe fn zero() -> __m256i {
-        _mm256_setzero_si256()
     }
 
     #[inline]
@@ -148,12 +140,6 @@ impl Sums for Planes {
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    unsafe fn zero() -> [__m256i; 2] {
-        [_mm256_setzero_si256(); 2]
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx2")]
     unsafe fn add([low, high]: [__m256i; 2], activations: __m256i, codes: [__m256i; 2]) -> [__m256i; 2] {
         [
             in_order(_mm256_add_epi16(low, _mm256_maddubs_epi16(activations, codes[0]))),
@@ -210,12 +196,6 @@ impl Sums for Vnni {
     #[target_feature(enable = "avx2")]
     unsafe fn codes(bytes: __m256i) -> __m256i {
         bytes
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    unsafe fn zero() -> __m256i {
-        _mm256_setzero_si256()
     }
 
     #[inline]
