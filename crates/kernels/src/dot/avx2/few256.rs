@@ -8,11 +8,12 @@
 //! Q4_K, instructions a block on the vector ports: 12 to unpack, 8 `maddubs`, 8 `madd` with scales, 8 additions, 8 shuffles for scales, 3 for [`sums8`],
 //! 3 for heads and floats: 50, on three ports 17 cycles. The tile took twice as many, and a store and a load for each 32 codes.
 //!
-//! Sixteen registers do not hold a block for several tokens: each token unpacks it again. From [`PASSES`] tokens on a tile is cheaper.
+//! Sixteen registers do not hold a block for several tokens: each token unpacks it again. Above [`PASSES`] tokens a tile is cheaper, from [`PANELS`] on a panel.
 
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 
+use super::many::{self, Fill256};
 use super::{Step, load, pairs};
 use crate::activation::{HEADER, TILE_BYTES};
 use crate::dot::{Job, strips};
@@ -20,6 +21,9 @@ use crate::tile::TILE;
 
 /// Most tokens that go one by one.
 pub(super) const PASSES: usize = 3;
+
+/// From so many tokens on a panel costs less than a tile for each row, in every format.
+pub(super) const PANELS: usize = 6;
 
 /// Rows side by side.
 pub(super) const ROWS: usize = 4;
@@ -52,13 +56,11 @@ impl Heads {
 }
 
 /// A format's part. The functions are unsafe because the CPU must have AVX2 and F16C.
-pub trait Few256 {
+pub trait Few256: Fill256 {
     /// Bytes of a block.
     const BYTES: usize;
     /// Of [`Heads::words`]: 8 hold the words of sub-blocks of 16 number 2i and 2i + 1, 4 those of sub-blocks of 32. None: signed codes.
     const WORDS: usize;
-    /// Whether the words are offsets: their sum is taken off with a factor of its own, not from the integer sum.
-    const OFFSET: bool;
     /// At most eight blocks' heads.
     unsafe fn heads(blocks: &[u8]) -> Heads;
     /// Eight dwords whose sum is the sum of scale * code * activation of block b of the group; `codes` are the 256 of the token.
@@ -75,6 +77,9 @@ struct Turned {
 /// The driver.
 #[target_feature(enable = "avx2,f16c")]
 pub fn few256<S: Step, F: Few256>(job: &Job<'_>, out: &mut [f32]) {
+    if job.tokens >= PANELS {
+        return many::blocks256::<S, F>(job, out);
+    }
     if job.tokens > PASSES {
         return super::blocks256(job, out);
     }

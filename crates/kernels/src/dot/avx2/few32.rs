@@ -9,7 +9,8 @@
 
 use std::arch::x86_64::*;
 
-use super::few256::{PASSES, ROWS, halves_at, sums8};
+use super::few256::{PANELS, PASSES, ROWS, halves_at, sums8};
+use super::many::{self, Fill32};
 use super::{Step, load, pairs};
 use crate::activation::{HEADER, TILE_BYTES};
 use crate::dot::{Job, strips};
@@ -24,13 +25,11 @@ const LONGEST: usize = 34;
 const KEPT: usize = 128;
 
 /// A format's part. The functions are unsafe because the CPU must have AVX2 and F16C.
-pub trait Few32 {
+pub trait Few32: Fill32 {
     /// Bytes of a block.
     const BYTES: usize;
     /// What the codes are too large by; none: they are signed, unless there is an offset.
     const BIAS: i32;
-    /// Whether a weight is d * q + m.
-    const OFFSET: bool;
     /// The codes of a block.
     unsafe fn codes(block: &[u8]) -> __m256i;
     /// d and m of eight blocks: halves that are the first words of each, unless the format says otherwise. Without an offset m counts for nothing.
@@ -45,6 +44,9 @@ pub trait Few32 {
 /// The driver.
 #[target_feature(enable = "avx2,f16c")]
 pub fn few32<S: Step, F: Few32>(job: &Job<'_>, out: &mut [f32]) {
+    if job.tokens >= PANELS {
+        return many::blocks32::<S, F>(job, out);
+    }
     if job.tokens > PASSES {
         return super::blocks32(job, out);
     }

@@ -7,7 +7,7 @@
 
 use std::arch::x86_64::*;
 
-use super::few256::ROWS;
+use super::few256::{PASSES, ROWS};
 use super::load;
 use crate::dot::{Job, MANY, strips};
 
@@ -25,6 +25,9 @@ pub trait Floats {
 /// The driver.
 #[target_feature(enable = "avx2,f16c")]
 pub fn few_floats<F: Floats>(job: &Job<'_>, out: &mut [f32]) {
+    if job.tokens > PASSES {
+        return super::many::floats::<F>(job, out);
+    }
     // Sixteens of columns, the last one perhaps not whole.
     let (bytes, turn) = (F::BYTES_OF_16, COLUMNS / 16);
     let sixteens = job.row_bytes.div_ceil(bytes);

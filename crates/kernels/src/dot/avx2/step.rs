@@ -7,8 +7,12 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 
+use super::many::{Sums, Vnni};
+
 /// Products added to dwords. The functions are unsafe because the CPU must have the instructions.
 pub trait Step {
+    /// How many tokens' products are summed, where `A` is how AVX2 sums them.
+    type Sums<A: Sums>: Sums;
     /// Whether [`Step::add_bytes`] takes any bytes. If not, two neighbours' products may not come to more than 32,767.
     const ANY: bool;
     /// `sum` and four products in each dword: unsigned bytes times signed ones.
@@ -21,6 +25,7 @@ pub trait Step {
 pub struct Avx2;
 
 impl Step for Avx2 {
+    type Sums<A: Sums> = A;
     const ANY: bool = false;
 
     #[inline]
@@ -40,6 +45,7 @@ impl Step for Avx2 {
 pub struct AvxVnni;
 
 impl Step for AvxVnni {
+    type Sums<A: Sums> = Vnni;
     const ANY: bool = true;
 
     #[inline]

@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use crate::dot::avx2::few32::{Few32, nibbles};
-use crate::dot::avx2::many::Fill32;
+use crate::dot::avx2::many::{Fill32, Planes};
 use crate::format::avx2::{half_at, look_up, nibbles32, store32};
 use crate::format::common::IQ4_VALUES;
 use crate::tile::Tile;
@@ -23,7 +23,6 @@ pub struct Blocks;
 impl Few32 for Blocks {
     const BYTES: usize = 18;
     const BIAS: i32 = 0;
-    const OFFSET: bool = false;
 
     #[inline]
     #[target_feature(enable = "avx2,f16c")]
@@ -34,6 +33,7 @@ impl Few32 for Blocks {
 }
 
 impl Fill32 for Blocks {
+    type Sums = Planes;
     const LARGEST: usize = 127;
     const OFFSET: bool = false;
 }

@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 use crate::dot::avx2::Step;
 use crate::dot::avx2::few32::nibbles;
 use crate::dot::avx2::few256::{Few256, Heads, add_signed_products, columns, dword, low_halves};
-use crate::dot::avx2::many::Fill256;
+use crate::dot::avx2::many::{Fill256, Planes};
 use crate::format::avx2::{half_at, look_up, nibbles32, scales_iq4_xs, store32};
 use crate::format::common::IQ4_VALUES;
 use crate::tile::{TILE, Tile};
@@ -44,7 +44,6 @@ fn scales<const FROM: i32>(low: __m256i, high: __m256i) -> __m256i {
 impl Few256 for Blocks {
     const BYTES: usize = 136;
     const WORDS: usize = 0;
-    const OFFSET: bool = false;
 
     #[inline]
     #[target_feature(enable = "avx2,f16c")]
@@ -79,6 +78,7 @@ impl Few256 for Blocks {
 }
 
 impl Fill256 for Blocks {
+    type Sums = Planes;
     const LARGEST: usize = 127;
     const SCALE: usize = 32;
     const OFFSET: bool = false;

@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use super::{VALUES, scale};
 use crate::dot::avx2::few32::{Few32, nibbles};
-use crate::dot::avx2::many::Fill32;
+use crate::dot::avx2::many::{Fill32, Words};
 use crate::format::avx2::{look_up, nibbles32, store32};
 use crate::tile::Tile;
 
@@ -23,7 +23,6 @@ pub struct Blocks;
 impl Few32 for Blocks {
     const BYTES: usize = 17;
     const BIAS: i32 = 0;
-    const OFFSET: bool = false;
 
     #[inline]
     #[target_feature(enable = "avx2,f16c")]
@@ -45,6 +44,7 @@ impl Few32 for Blocks {
 }
 
 impl Fill32 for Blocks {
+    type Sums = Words;
     const LARGEST: usize = 12;
     const OFFSET: bool = false;
 }

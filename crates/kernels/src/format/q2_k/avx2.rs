@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use crate::dot::avx2::Step;
 use crate::dot::avx2::few256::{Few256, Heads, Sixteens, add_products, columns, low_halves, words};
-use crate::dot::avx2::many::Fill256;
+use crate::dot::avx2::many::{Fill256, Words};
 use crate::format::avx2::{half_at, high4, load16, load32, store16, store32};
 use crate::tile::{TILE, Tile};
 
@@ -32,7 +32,6 @@ pub struct Blocks;
 impl Few256 for Blocks {
     const BYTES: usize = 84;
     const WORDS: usize = 8;
-    const OFFSET: bool = true;
 
     #[inline]
     #[target_feature(enable = "avx2,f16c")]
@@ -70,6 +69,7 @@ impl Few256 for Blocks {
 }
 
 impl Fill256 for Blocks {
+    type Sums = Words;
     const LARGEST: usize = 3;
     const SCALE: usize = 16;
     const OFFSET: bool = true;

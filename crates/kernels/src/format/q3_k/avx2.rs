@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use crate::dot::avx2::Step;
 use crate::dot::avx2::few256::{Few256, Heads, Sixteens, add_products, columns, low_halves, signed_words, sixteen_of, turn};
-use crate::dot::avx2::many::Fill256;
+use crate::dot::avx2::many::{Fill256, Words};
 use crate::format::avx2::{half_at, high4, load32, low4, scales_q3, store32};
 use crate::tile::{TILE, Tile};
 
@@ -33,7 +33,6 @@ pub struct Blocks;
 impl Few256 for Blocks {
     const BYTES: usize = 110;
     const WORDS: usize = 8;
-    const OFFSET: bool = false;
 
     #[inline]
     #[target_feature(enable = "avx2,f16c")]
@@ -84,6 +83,7 @@ impl Few256 for Blocks {
 }
 
 impl Fill256 for Blocks {
+    type Sums = Words;
     const LARGEST: usize = 4;
     const SCALE: usize = 16;
     const OFFSET: bool = false;

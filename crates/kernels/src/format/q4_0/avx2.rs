@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 
 use crate::dot::Job;
 use crate::dot::avx2::few32::{Few32, nibbles};
-use crate::dot::avx2::many::{Block32, Fill32, Rows, Tiles, halves, joined, rows16};
+use crate::dot::avx2::many::{Block32, Fill32, Rows, Tiles, Words, halves, joined, rows16};
 use crate::format::avx2::{half_at, high4, low4, nibbles32, store32};
 use crate::tile::Tile;
 
@@ -24,7 +24,6 @@ pub struct Blocks;
 impl Few32 for Blocks {
     const BYTES: usize = 18;
     const BIAS: i32 = 8;
-    const OFFSET: bool = false;
 
     #[inline]
     #[target_feature(enable = "avx2,f16c")]
@@ -35,6 +34,7 @@ impl Few32 for Blocks {
 }
 
 impl Fill32 for Blocks {
+    type Sums = Words;
     const LARGEST: usize = 8;
     const OFFSET: bool = false;
 

@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use crate::dot::avx2::few32::{Few32, nibbles};
-use crate::dot::avx2::many::Fill32;
+use crate::dot::avx2::many::{Fill32, Words};
 use crate::format::avx2::{half_at, nibbles32, store32};
 use crate::tile::Tile;
 
@@ -22,7 +22,6 @@ pub struct Blocks;
 impl Few32 for Blocks {
     const BYTES: usize = 20;
     const BIAS: i32 = 0;
-    const OFFSET: bool = true;
 
     #[inline]
     #[target_feature(enable = "avx2,f16c")]
@@ -33,6 +32,7 @@ impl Few32 for Blocks {
 }
 
 impl Fill32 for Blocks {
+    type Sums = Words;
     const LARGEST: usize = 15;
     const OFFSET: bool = true;
 }

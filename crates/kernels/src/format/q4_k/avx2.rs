@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 use crate::dot::Job;
 use crate::dot::avx2::Step;
 use crate::dot::avx2::few256::{Few256, Heads, add_products};
-use crate::dot::avx2::many::{Block256, Fill256, Rows, rows16};
+use crate::dot::avx2::many::{Block256, Fill256, Rows, Words, rows16};
 use crate::format::avx2::{half_at, high4, load32, low4, scales_mins_k4, store32};
 use crate::format::avx2::{head_k4, heads_k4, scale_k4};
 use crate::tile::TILE;
@@ -29,7 +29,6 @@ pub struct Blocks;
 impl Few256 for Blocks {
     const BYTES: usize = 144;
     const WORDS: usize = 4;
-    const OFFSET: bool = true;
 
     #[inline]
     #[target_feature(enable = "avx2,f16c")]
@@ -55,6 +54,7 @@ impl Few256 for Blocks {
 }
 
 impl Fill256 for Blocks {
+    type Sums = Words;
     const LARGEST: usize = 15;
     const SCALE: usize = 32;
     const OFFSET: bool = true;

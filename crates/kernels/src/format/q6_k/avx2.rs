@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 use crate::dot::Job;
 use crate::dot::avx2::Step;
 use crate::dot::avx2::few256::{Few256, Heads, Sixteens, add_products, columns, halves_at, signed_words};
-use crate::dot::avx2::many::{Block256, Fill256, Rows, halves, rows16};
+use crate::dot::avx2::many::{Block256, Fill256, Rows, Words, halves, rows16};
 use crate::format::avx2::{half_at, high4, load16, load32, low4, store16, store32};
 use crate::tile::TILE;
 use crate::tile::Tile;
@@ -33,7 +33,6 @@ pub struct Blocks;
 impl Few256 for Blocks {
     const BYTES: usize = 210;
     const WORDS: usize = 8;
-    const OFFSET: bool = false;
 
     #[inline]
     #[target_feature(enable = "avx2,f16c")]
@@ -77,6 +76,7 @@ impl Few256 for Blocks {
 }
 
 impl Fill256 for Blocks {
+    type Sums = Words;
     const LARGEST: usize = 32;
     const SCALE: usize = 16;
     const OFFSET: bool = false;

@@ -46,14 +46,14 @@ pub static Q6_K: Format = Format {
             isa: Isa::AvxVnni,
             unpack: avx2::unpack,
             few: dot::avx2::few256::<dot::avx2::AvxVnni, avx2::Blocks>,
-            many: dot::avx2::many::blocks256::<dot::avx2::many::Vnni, avx2::Blocks>,
+            many: dot::avx2::many::blocks256::<dot::avx2::AvxVnni, avx2::Blocks>,
         },
         #[cfg(target_arch = "x86_64")]
         Kernel {
             isa: Isa::Avx2,
             unpack: avx2::unpack,
             few: dot::avx2::few256::<dot::avx2::Avx2, avx2::Blocks>,
-            many: dot::avx2::many::blocks256::<dot::avx2::many::Words, avx2::Blocks>,
+            many: dot::avx2::many::blocks256::<dot::avx2::Avx2, avx2::Blocks>,
         },
         #[cfg(target_arch = "aarch64")]
         Kernel {

@@ -19,12 +19,11 @@ use crate::activation::{HEADER, TILE_BYTES};
 use crate::dot::avx2::Step;
 use crate::dot::{Job, avx2};
 
-/// Blocks of 256 times Q8_K activations, from eight tokens on.
+/// Blocks of 256 times Q8_K activations, from six tokens on.
 #[target_feature(enable = "avx2,f16c")]
-pub fn blocks256<S: Sums, F: Fill256>(job: &Job<'_>, out: &mut [f32]) {
-    const { assert!(F::LARGEST <= S::MOST && (S::APART == 1 || Blocks256::<S, F>::FITS)) };
+pub fn blocks256<S: Step, F: Fill256>(job: &Job<'_>, out: &mut [f32]) {
     // SAFETY: the caller promises the instructions, and the lengths of the job are checked.
-    unsafe { drive::<Blocks256<S, F>>(job, out, avx2::blocks256) }
+    unsafe { drive::<Blocks256<S::Sums<F::Sums>, F>>(job, out, avx2::blocks256) }
 }
 
 struct Blocks256<S, F>(PhantomData<(S, F)>);
@@ -51,6 +50,7 @@ impl<S: Sums, F: Fill256> Shape for Blocks256<S, F> {
     #[inline]
     #[target_feature(enable = "avx2,f16c")]
     unsafe fn fill(job: &Job<'_>, rows: &Rows, units: &[*mut Unit256<S>], r: usize) {
+        const { assert!(F::LARGEST <= S::MOST && (S::APART == 1 || Self::FITS), "sums of 16 bits that do not fit") };
         let mut block = Block256::zero();
         let unit = units[0];
         // SAFETY: promised by the caller; the fields of a unit are written, not read, before all of them are.

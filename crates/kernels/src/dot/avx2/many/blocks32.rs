@@ -11,14 +11,14 @@ use super::driver::{self, Shape, drive, hide};
 use super::panel::{Fill32, REGISTERS, Rows, Unit32};
 use super::sums::{Sums, fits};
 use crate::activation::{HEADER, TILE_BYTES};
+use crate::dot::avx2::Step;
 use crate::dot::{Job, avx2};
 
-/// Blocks of 32 times Q8_0 activations, from eight tokens on.
+/// Blocks of 32 times Q8_0 activations, from six tokens on.
 #[target_feature(enable = "avx2,f16c")]
-pub fn blocks32<S: Sums, F: Fill32>(job: &Job<'_>, out: &mut [f32]) {
-    const { assert!(F::LARGEST <= S::MOST && (S::APART == 1 || fits::<S>(F::LARGEST, 32))) };
+pub fn blocks32<S: Step, F: Fill32>(job: &Job<'_>, out: &mut [f32]) {
     // SAFETY: the caller promises the instructions, and the lengths of the job are checked.
-    unsafe { drive::<Blocks32<S, F>>(job, out, avx2::blocks32) }
+    unsafe { drive::<Blocks32<S::Sums<F::Sums>, F>>(job, out, avx2::blocks32) }
 }
 
 struct Blocks32<S, F>(PhantomData<(S, F)>);
@@ -32,6 +32,7 @@ impl<S: Sums, F: Fill32> Shape for Blocks32<S, F> {
     #[inline]
     #[target_feature(enable = "avx2,f16c")]
     unsafe fn fill(job: &Job<'_>, rows: &Rows, units: &[*mut Unit32<S>], r: usize) {
+        const { assert!(F::LARGEST <= S::MOST && (S::APART == 1 || fits::<S>(F::LARGEST, 32)), "sums of 16 bits that do not fit") };
         let mut tiles = MaybeUninit::uninit();
         // SAFETY: promised by the caller; the fields of a unit are written, not read, before all of them are.
         unsafe {

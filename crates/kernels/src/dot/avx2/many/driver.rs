@@ -134,7 +134,7 @@ pub unsafe fn drive<S: Shape>(job: &Job<'_>, out: &mut [f32], long: Driver) {
                         match count {
                             3 => group::<S, 3>(panel, part, acts, job.act_bytes, index, state),
                             GROUP => group::<S, GROUP>(panel, part, acts, job.act_bytes, index, state),
-                            _ => unreachable!("eight tokens and more are cut into groups of three and four"),
+                            _ => unreachable!("six tokens and more are cut into groups of three and four"),
                         }
                         at += count;
                     }

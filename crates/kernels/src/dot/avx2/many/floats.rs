@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! for each 32 rows:
-//!     for each 4 to 6 tokens:
+//!     for each 3 to 6 tokens:
 //!         sums = 0
 //!         for each 1024 columns:
 //!             for each 2 rows: their sums += the products of these columns
@@ -31,7 +31,7 @@ const SIXTEENS: usize = 64;
 /// The sixteen lanes of [`ROWS`] rows and T tokens.
 type Lanes<const T: usize> = [[[__m256; 2]; ROWS]; T];
 
-/// Floats times F32 activations, from eight tokens on.
+/// Floats times F32 activations, from four tokens on.
 #[target_feature(enable = "avx2,f16c")]
 pub fn floats<F: Floats>(job: &Job<'_>, out: &mut [f32]) {
     let rows = job.w.len() / job.row_bytes;
@@ -44,10 +44,11 @@ pub fn floats<F: Floats>(job: &Job<'_>, out: &mut [f32]) {
             groups -= 1;
             let block = block.clone();
             match count {
+                3 => group::<F, 3>(job, block, at, out),
                 4 => group::<F, 4>(job, block, at, out),
                 5 => group::<F, 5>(job, block, at, out),
                 GROUP => group::<F, GROUP>(job, block, at, out),
-                _ => unreachable!("eight tokens and more are cut into groups of four to six"),
+                _ => unreachable!("four tokens and more are cut into groups of three to six"),
             }
             at += count;
         }

@@ -11,4 +11,4 @@ pub(crate) use blocks32::blocks32;
 pub(crate) use blocks256::blocks256;
 pub(crate) use floats::floats;
 pub(crate) use panel::{Block32, Block256, Fill32, Fill256, Rows, Tiles, halves, joined, rows16};
-pub(crate) use sums::{Planes, Vnni, Words};
+pub(crate) use sums::{Planes, Sums, Vnni, Words};

@@ -95,6 +95,8 @@ pub type Tiles = [Tile; LANES];
 
 /// Where panels of blocks of 32 come from: by default the format's `unpack`.
 pub trait Fill32 {
+    /// How AVX2 sums the products of its codes.
+    type Sums: Sums;
     /// The largest magnitude of a code.
     const LARGEST: usize;
     /// Whether a weight is d * q + m.
@@ -129,6 +131,8 @@ pub trait Fill32 {
 
 /// Where panels of blocks of 256 come from: by default the format's `unpack`.
 pub trait Fill256 {
+    /// How AVX2 sums the products of its codes.
+    type Sums: Sums;
     /// The largest magnitude of a code.
     const LARGEST: usize;
     /// Columns of a scale: 16 or 32.
