@@ -75,10 +75,14 @@ struct Turned {
 }
 
 /// The driver.
+///
+/// # Safety
+/// The CPU has AVX2, F16C and what the step needs; the lengths of the job are checked.
 #[target_feature(enable = "avx2,f16c")]
-pub fn few256<S: Step, F: Few256>(job: &Job<'_>, out: &mut [f32]) {
+pub unsafe fn few256<S: Step, F: Few256>(job: &Job<'_>, out: &mut [f32]) {
     if job.tokens >= PANELS {
-        return many::blocks256::<S, F>(job, out);
+        // SAFETY: as this function.
+        return unsafe { many::blocks256::<S, F>(job, out) };
     }
     if job.tokens > PASSES {
         return super::blocks256(job, out);

@@ -42,10 +42,14 @@ pub trait Few32: Fill32 {
 }
 
 /// The driver.
+///
+/// # Safety
+/// The CPU has AVX2, F16C and what the step needs; the lengths of the job are checked.
 #[target_feature(enable = "avx2,f16c")]
-pub fn few32<S: Step, F: Few32>(job: &Job<'_>, out: &mut [f32]) {
+pub unsafe fn few32<S: Step, F: Few32>(job: &Job<'_>, out: &mut [f32]) {
     if job.tokens >= PANELS {
-        return many::blocks32::<S, F>(job, out);
+        // SAFETY: as this function.
+        return unsafe { many::blocks32::<S, F>(job, out) };
     }
     if job.tokens > PASSES {
         return super::blocks32(job, out);

@@ -20,8 +20,11 @@ use crate::dot::avx2::Step;
 use crate::dot::{Job, avx2};
 
 /// Blocks of 256 times Q8_K activations, from six tokens on.
+///
+/// # Safety
+/// The CPU has AVX2, F16C and what the step needs; the lengths of the job are checked.
 #[target_feature(enable = "avx2,f16c")]
-pub fn blocks256<S: Step, F: Fill256>(job: &Job<'_>, out: &mut [f32]) {
+pub unsafe fn blocks256<S: Step, F: Fill256>(job: &Job<'_>, out: &mut [f32]) {
     // SAFETY: the caller promises the instructions, and the lengths of the job are checked.
     unsafe { drive::<Blocks256<S::Sums<F::Sums>, F>>(job, out, avx2::blocks256) }
 }

@@ -15,8 +15,11 @@ use crate::dot::avx2::Step;
 use crate::dot::{Job, avx2};
 
 /// Blocks of 32 times Q8_0 activations, from six tokens on.
+///
+/// # Safety
+/// The CPU has AVX2, F16C and what the step needs; the lengths of the job are checked.
 #[target_feature(enable = "avx2,f16c")]
-pub fn blocks32<S: Step, F: Fill32>(job: &Job<'_>, out: &mut [f32]) {
+pub unsafe fn blocks32<S: Step, F: Fill32>(job: &Job<'_>, out: &mut [f32]) {
     // SAFETY: the caller promises the instructions, and the lengths of the job are checked.
     unsafe { drive::<Blocks32<S::Sums<F::Sums>, F>>(job, out, avx2::blocks32) }
 }
