@@ -15,6 +15,8 @@ use crate::{Isa, Kernel, activation, dot};
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 pub(crate) mod encode;
 mod scalar;
 
@@ -51,12 +53,7 @@ pub static NF4: Format = Format {
     encode: encode::encode,
     kernels: &[
         #[cfg(target_arch = "x86_64")]
-        Kernel {
-            isa: Isa::Avx512Vnni,
-            unpack: avx2::unpack,
-            few: dot::avx2::floats,
-            many: dot::avx512::many::floats::<dot::avx512::many::Nf4>,
-        },
+        Kernel { isa: Isa::Avx512Vnni, unpack: avx2::unpack, few: avx512::few, many: dot::avx512::many::floats::<dot::avx512::many::Nf4> },
         #[cfg(target_arch = "x86_64")]
         Kernel {
             isa: Isa::AvxVnni,
