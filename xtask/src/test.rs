@@ -1,8 +1,8 @@
 //! `cargo xtask test`: fmt, tidy, clippy, every test, the README's commands, the licences, and the kernels under emulation: older
 //! x86 CPUs, and ARM.
 //!
-//! `cargo xtask test STEP...` runs only the named steps. A step that cannot run on this machine (no cargo-deny, no emulator, no ARM toolchain) is
-//! said so and skipped; with NIBBLE_REQUIRE_ALL=1, as `.ci/run` sets it, that is a failure.
+//! `cargo xtask test STEP...` runs only the named steps. A step that cannot run on this machine (no cargo-deny, no emulator, no ARM
+//! toolchain) is said so and skipped; with NIBBLE_REQUIRE_ALL=1, as `.ci/run` sets it, that is a failure.
 
 use crate::{readme, root, shown, tidy, words, x86};
 use anyhow::{Context, Result, bail};

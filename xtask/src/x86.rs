@@ -1,8 +1,9 @@
 //! The step `x86` of `cargo xtask test`: never an illegal instruction, whatever the processor.
 //!
-//! One program holds the kernels of every instruction set and asks the CPU which of them it may run. This machine's CPU has most of them, so a question that is
-//! forgotten would not be noticed here. An emulated older CPU stops at the first instruction that it lacks, as the real one would. On each the kernels must give
-//! the bits that they always give, and the program must write the file and the text that it writes without emulation.
+//! One program holds the kernels of every instruction set and asks the CPU which of them it may run. This machine's CPU has most of them,
+//! so a question that is forgotten would not be noticed here. An emulated older CPU stops at the first instruction that it lacks, as the
+//! real one would. On each the kernels must give the bits that they always give, and the program must write the file and the text that it
+//! writes without emulation.
 
 use crate::test::{Count, cargo, counted, skip};
 use crate::{root, shown, target_dir, words};
@@ -46,7 +47,8 @@ pub fn run(count: &mut Count) -> Result<()> {
     let folder = target_dir().join("x86");
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let program = target_dir().join("debug/nibble");
-    // Two files: the text is of four bits and six, whose kernels differ most; encoding that under emulation would take minutes, so eight bits are.
+    // Two files: the text is of four bits and six, whose kernels differ most; encoding that under emulation would take minutes, so eight
+    // bits are.
     let model = folder.join("model.gguf");
     quantize(Command::new(&program), "q4_k_m", &model)?;
     let file = quantize(Command::new(&program), "q8_0", &folder.join("native.gguf"))?;

@@ -174,7 +174,8 @@ pub fn scale_k4(heads: &Heads, b: usize, i: usize) -> __m256i {
     _mm256_shuffle_epi8(four, _mm256_set1_epi16(0x8000_u16 as i16 | (i % 4) as i16))
 }
 
-/// The scales and offsets of Q4_K and Q5_K to a panel: the sixteen bytes at 0 are d, dmin and the packed scales, as in [`heads_k4`], here of eight rows.
+/// The scales and offsets of Q4_K and Q5_K to a panel: the sixteen bytes at 0 are d, dmin and the packed scales, as in [`heads_k4`], here
+/// of eight rows.
 ///
 /// # Safety
 /// Every row has a block.

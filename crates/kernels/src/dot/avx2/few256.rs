@@ -8,7 +8,10 @@
 //! Q4_K, instructions a block on the vector ports: 12 to unpack, 8 `maddubs`, 8 `madd` with scales, 8 additions, 8 shuffles for scales, 3 for [`sums8`],
 //! 3 for heads and floats: 50, on three ports 17 cycles. The tile took twice as many, and a store and a load for each 32 codes.
 //!
-//! Sixteen registers do not hold a block for several tokens: each token unpacks it again. Above [`PASSES`] tokens a tile is cheaper, from [`PANELS`] on a panel.
+//! With AVX-VNNI ([`super::step`]) `vpdpwssd` takes the place of each `madd` and its addition: 42.
+//!
+//! Sixteen registers do not hold a block for several tokens: each token unpacks it again. Above [`PASSES`] tokens a tile is cheaper, from
+//! [`PANELS`] on a panel.
 
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;

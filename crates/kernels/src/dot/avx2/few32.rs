@@ -5,6 +5,8 @@
 //! bias, and the sum is mended by the bias times the sum of the activations, made once a call; codes of eight bits would overflow 16 bits with a bias, so
 //! their sign moves to the activations.
 //!
+//! With AVX-VNNI ([`super::step`]) codes of eight bits get a bias too, and `vpdpbusd` takes the place of `maddubs` and `madd`.
+//!
 //! Q4_0, instructions a block on the vector ports: 2 to unpack, `maddubs`, `madd`, 3 for the sum, 2 for the scale and floats: 9, on three ports 3 cycles.
 
 use std::arch::x86_64::*;

@@ -1,8 +1,9 @@
 //! The step from bytes to dwords, which is all that AVX-VNNI adds to AVX2: the drivers for few tokens are written once, over [`Step`].
 //!
-//! AVX-VNNI is what laptops have of AVX-512's VNNI: the same two instructions on 256 bits (Alder Lake, 2021; Zen 5, 2024). They are inline assembly. As intrinsics
-//! they could only be inlined into functions compiled for AVX-VNNI, so each driver and each format's functions would have to be there twice; and the
-//! compiler takes the one for words apart into a product and a sum, which is less latency, but here the ports are what is short.
+//! AVX-VNNI is what laptops have of AVX-512's VNNI: the same two instructions on 256 bits (Alder Lake, 2021; Zen 5, 2024). They are inline
+//! assembly. As intrinsics they could only be inlined into functions compiled for AVX-VNNI, so each driver and each format's functions
+//! would have to be there twice; and the compiler takes the one for words apart into a product and a sum, which is less latency, but here
+//! the ports are what is short.
 
 use std::arch::asm;
 use std::arch::x86_64::*;

@@ -45,7 +45,8 @@ impl Floats for Values {
         let block = &row[at / 64 * 36..][..36];
         // SAFETY: each half of the table is eight floats; the loads have no alignment.
         let (low, high) = unsafe { (_mm256_loadu_ps(CODES.as_ptr()), _mm256_loadu_ps(CODES[8..].as_ptr())) };
-        // Four bytes to every lane, and down until the lane's nibble is the lowest, the high one of a byte first. A permutation reads the three lowest bits.
+        // Four bytes to every lane, and down until the lane's nibble is the lowest, the high one of a byte first. A permutation reads the
+        // three lowest bits.
         let four = &block[4 + at % 64 / 2..][..4];
         let bytes = _mm256_set1_epi32(i32::from_le_bytes([four[0], four[1], four[2], four[3]]));
         let codes = _mm256_srlv_epi32(bytes, _mm256_setr_epi32(4, 0, 12, 8, 20, 16, 28, 24));

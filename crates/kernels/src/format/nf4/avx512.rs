@@ -1,7 +1,8 @@
 //! NF4 with AVX-512, few tokens: a driver of its own, since no value has whole bytes. Read `dot::avx512` first.
 //!
-//! The table of sixteen floats is one register, and a permutation of it looks sixteen codes up. It is multiplied by the block's absmax once for 64 values, which
-//! rounds as multiplying each value does. Element i goes to lane i mod 16, rounded after the multiplication and after the addition: no fused instruction.
+//! The table of sixteen floats is one register, and a permutation of it looks sixteen codes up. It is multiplied by the block's absmax once
+//! for 64 values, which rounds as multiplying each value does. Element i goes to lane i mod 16, rounded after the multiplication and after
+//! the addition: no fused instruction.
 //!
 //! Sixteen values of a row are 3 instructions to unpack, whatever the tokens, and 2 a token. Four rows go side by side, far apart in memory
 //! ([`crate::dot::strips`]), as many tokens as [`MANY`] leaves to few: 28 sums of 32 registers.

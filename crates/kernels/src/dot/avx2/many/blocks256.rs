@@ -1,12 +1,12 @@
 //! Blocks of 256 columns times many tokens.
 //!
-//! What blocks of 32 have not are the integer scales of the sub-blocks. A group of columns is summed, and its sum multiplied by its scale and added to the
-//! block's. How many columns make a group follows from the largest code: as many as have one scale and whose sum fits 16 bits, since a product of
-//! words costs one instruction and of dwords two. With AVX2 (two sums apart) 32 columns for Q4_K and IQ4_XS, 16 for Q5_K, Q6_K, Q2_K and Q3_K; with AVX-VNNI half as
-//! many of the larger codes, and for IQ4_XS, of which no four fit, 32 and dwords.
+//! What blocks of 32 have not are the integer scales of the sub-blocks. A group of columns is summed, and its sum multiplied by its scale
+//! and added to the block's. How many columns make a group follows from the largest code: as many as have one scale and whose sum fits 16
+//! bits, since a product of words costs one instruction and of dwords two. With AVX2 (two sums apart) 32 columns for Q4_K and IQ4_XS, 16
+//! for Q5_K, Q6_K, Q2_K and Q3_K; with AVX-VNNI half as many of the larger codes, and for IQ4_XS, of which no four fit, 32 and dwords.
 //!
-//! Q4_K, a block of eight rows and a token: 64 x 2 instructions with AVX2, 16 for the scales, 16 for the offsets, 8 for the floats: 168, on three ports 56 cycles
-//! for 2048 products. With AVX-VNNI 64, 16, 8 and 8: 96 on the two ports that multiply: 43 cycles.
+//! Q4_K, a block of eight rows and a token: 64 x 2 instructions with AVX2, 16 for the scales, 16 for the offsets, 8 for the floats: 168, on
+//! three ports 56 cycles for 2048 products. With AVX-VNNI 64, 16, 8 and 8: 96 on the two ports that multiply: 43 cycles.
 
 use std::arch::x86_64::*;
 use std::marker::PhantomData;

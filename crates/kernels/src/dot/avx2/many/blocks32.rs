@@ -1,7 +1,7 @@
 //! Blocks of 32 columns times many tokens.
 //!
-//! A block of eight rows and a token is 8 x 2 instructions with AVX2 (8 with AVX-VNNI), and 5 for what they come to and the floats (dwords, convert, dw * da,
-//! times, add; two more with an offset): on the three ports of Intel's cores since 2015 seven cycles for 256 products.
+//! A block of eight rows and a token is 8 x 2 instructions with AVX2 (8 with AVX-VNNI), and 5 for what they come to and the floats (dwords,
+//! convert, dw * da, times, add; two more with an offset): on the three ports of Intel's cores since 2015 seven cycles for 256 products.
 
 use std::arch::x86_64::*;
 use std::marker::PhantomData;

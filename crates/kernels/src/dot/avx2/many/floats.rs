@@ -7,11 +7,13 @@
 //!         for each 1024 columns:
 //!             for each 2 rows: their sums += the products of these columns
 //! ```
-//! Element i goes to lane i mod 16, and sixteen lanes are two registers. The sums of 2 rows x 6 tokens are twelve registers: they pass over the columns once for the
-//! lower eight lanes of every sixteen elements, once for the upper ones. Eight elements of a row are converted for six tokens, and a load of activations serves
-//! two rows. Multiplication and addition apart, since a fused one has other bits: eight products are two instructions.
+//! Element i goes to lane i mod 16, and sixteen lanes are two registers. The sums of 2 rows x 6 tokens are twelve registers: they pass over
+//! the columns once for the lower eight lanes of every sixteen elements, once for the upper ones. Eight elements of a row are converted for
+//! six tokens, and a load of activations serves two rows. Multiplication and addition apart, since a fused one has other bits: eight
+//! products are two instructions.
 //!
-//! 1024 columns of six tokens are 24 KB, which stay in the first-level cache for all of the rows; the rows of F16 stay in the second level for all tokens.
+//! 1024 columns of six tokens are 24 KB, which stay in the first-level cache for all of the rows; the rows of F16 stay in the second level
+//! for all tokens.
 
 use std::arch::x86_64::*;
 

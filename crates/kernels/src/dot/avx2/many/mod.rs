@@ -1,4 +1,5 @@
-//! Products of many tokens with AVX2 and AVX-VNNI: panels of rows side by side, a lane a row. Read [`driver`] first, then [`sums`] and [`panel`].
+//! Products of many tokens with AVX2 and AVX-VNNI: panels of rows side by side, a lane a row. Read [`driver`] first, then [`sums`] and
+//! [`panel`].
 
 mod blocks256;
 mod blocks32;

@@ -1,12 +1,12 @@
 //! Panels: 32 rows of weights laid side by side, so that a lane is a row.
 //!
-//! A product of one row and one token needs a sum across a register, which takes shuffles. Here it never comes up: a register holds four neighbouring codes (a
-//! dword) of each of eight rows, is multiplied by four activations broadcast to all lanes, and each lane sums its own row. To bring rows into that order is to
-//! transpose them, dword by dword: [`rows16`] does so for sixteen bytes of each row.
+//! A product of one row and one token needs a sum across a register, which takes shuffles. Here it never comes up: a register holds four
+//! neighbouring codes (a dword) of each of eight rows, is multiplied by four activations broadcast to all lanes, and each lane sums its own
+//! row. To bring rows into that order is to transpose them, dword by dword: [`rows16`] does so for sixteen bytes of each row.
 //!
-//! A format's fill gives the codes as signed bytes, transposed, and its scales as dwords and floats; what the sums want of them (`super::sums`) is made from that
-//! in one place, for all formats. A fill that transposes the *packed* bytes takes nibbles apart for 32 codes at once; a format that has none of its own is
-//! unpacked row by row, by the `unpack` that it has, and its tiles are transposed.
+//! A format's fill gives the codes as signed bytes, transposed, and its scales as dwords and floats; what the sums want of them
+//! (`super::sums`) is made from that in one place, for all formats. A fill that transposes the *packed* bytes takes nibbles apart for 32
+//! codes at once; a format that has none of its own is unpacked row by row, by the `unpack` that it has, and its tiles are transposed.
 
 use std::arch::x86_64::*;
 use std::mem::{MaybeUninit, offset_of};

@@ -1,17 +1,18 @@
 //! How codes are multiplied by activations and added up: the only place where the panels of AVX2 and of AVX-VNNI differ.
 //!
-//! Both have an instruction that multiplies unsigned by signed bytes. Codes stay signed; activations are made unsigned by adding 128, and a sum begins at
-//! what that adds, taken off: -128 times the sum of the codes ([`Sums::start`]).
+//! Both have an instruction that multiplies unsigned by signed bytes. Codes stay signed; activations are made unsigned by adding 128, and a
+//! sum begins at what that adds, taken off: -128 times the sum of the codes ([`Sums::start`]).
 //!
 //! **AVX-VNNI** ([`Vnni`]): `vpdpbusd` adds four products to a dword. One instruction, exact for all codes.
 //!
-//! **AVX2** ([`Words`]): `vpmaddubsw` adds two products to a word, which saturates: 2 * 255 * 64 is the most. The words are added up as they are, and only at
-//! the end of a group of columns does `vpmaddwd` make dwords of them, multiplying by a scale: 2 instructions for 32 products instead of 3. A word may
-//! overflow on the way, as long as what it comes to in the end, with the start that takes the 128 off again, fits: the codes of a group's columns, half of
-//! which go to a word, times 127. Sixteen columns of codes up to 32 do (32,512), and 32 columns of codes up to 15 (30,480).
+//! **AVX2** ([`Words`]): `vpmaddubsw` adds two products to a word, which saturates: 2 * 255 * 64 is the most. The words are added up as
+//! they are, and only at the end of a group of columns does `vpmaddwd` make dwords of them, multiplying by a scale: 2 instructions for 32
+//! products instead of 3. A word may overflow on the way, as long as what it comes to in the end, with the start that takes the 128 off
+//! again, fits: the codes of a group's columns, half of which go to a word, times 127. Sixteen columns of codes up to 32 do (32,512), and
+//! 32 columns of codes up to 15 (30,480).
 //!
-//! **AVX2, codes of eight bits** ([`Planes`]): 2 * 255 * 128 does not fit a word. A code is 16 * high + low with low in 0..=15 and high in -8..=7, and the two are
-//! summed apart, each as above: 4 instructions for 32 products. With the signs moved to the activations, as few tokens do it, they are 4 too
+//! **AVX2, codes of eight bits** ([`Planes`]): 2 * 255 * 128 does not fit a word. A code is 16 * high + low with low in 0..=15 and high in
+//! -8..=7, and the two are summed apart, each as above: 4 instructions for 32 products. With the signs moved to the activations, as few tokens do it, they are 4 too
 //! (`vpsignb`, `vpmaddubsw`, `vpmaddwd`, `vpaddd`), but of these 3 want the two ports that multiply.
 
 use std::arch::x86_64::*;
@@ -53,8 +54,8 @@ pub const fn fits<S: Sums>(largest: usize, columns: usize) -> bool {
     part * 127 * (columns / S::APART) <= i16::MAX as usize
 }
 
-/// The same sum; the compiler no longer knows what of. It would make a tree of the additions of a group, which has more unfinished sums than there are registers: a
-/// quarter slower.
+/// The same sum; the compiler no longer knows what of. It would make a tree of the additions of a group, which has more unfinished sums
+/// than there are registers: a quarter slower.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn in_order(mut sum: __m256i) -> __m256i {
