@@ -5,6 +5,7 @@ mod readme;
 mod synth;
 mod test;
 mod tidy;
+mod x86;
 
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};

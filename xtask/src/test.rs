@@ -1,9 +1,10 @@
-//! `cargo xtask test`: fmt, tidy, clippy, every test, the README's commands, the licences and the kernels under ARM emulation.
+//! `cargo xtask test`: fmt, tidy, clippy, every test, the README's commands, the licences, and the kernels under emulation: older
+//! x86 CPUs, and ARM.
 //!
-//! `cargo xtask test STEP...` runs only the named steps. A step that cannot run on this machine (no cargo-deny, no ARM toolchain) is
-//! said so and skipped; with NIBBLE_REQUIRE_ALL=1, as `.ci/run` sets it, that is a failure.
+//! `cargo xtask test STEP...` runs only the named steps. A step that cannot run on this machine (no cargo-deny, no emulator, no ARM
+//! toolchain) is said so and skipped; with NIBBLE_REQUIRE_ALL=1, as `.ci/run` sets it, that is a failure.
 
-use crate::{readme, root, shown, tidy, words};
+use crate::{readme, root, shown, tidy, words, x86};
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -22,12 +23,13 @@ const STEPS: &[Step] = &[
     Step { name: "doc", run: |_| shown(cargo().args(["doc", "--quiet", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings")) },
     Step { name: "readme", run: |_| readme::run(&[]) },
     Step { name: "deny", run: deny },
+    Step { name: "x86", run: x86::run },
     Step { name: "arm", run: arm },
 ];
 
 /// What the test runners counted.
 #[derive(Default)]
-struct Count {
+pub struct Count {
     passed: u64,
     failed: u64,
     ignored: u64,
@@ -53,7 +55,7 @@ pub fn run(only: &[String]) -> Result<()> {
     if faults.is_empty() { Ok(()) } else { bail!("failed: {}", faults.join(", ")) }
 }
 
-fn cargo() -> Command {
+pub fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
@@ -62,7 +64,7 @@ fn strict() -> bool {
     std::env::var_os("NIBBLE_REQUIRE_ALL").is_some_and(|value| value == "1")
 }
 
-fn skip(what: &str) -> Result<()> {
+pub fn skip(what: &str) -> Result<()> {
     if strict() {
         bail!("{what}, and NIBBLE_REQUIRE_ALL=1 says that nothing may be skipped");
     }
@@ -71,7 +73,7 @@ fn skip(what: &str) -> Result<()> {
 }
 
 /// Runs tests with their output shown, and adds up the closing lines of their runners.
-fn counted(command: &mut Command, count: &mut Count) -> Result<()> {
+pub fn counted(command: &mut Command, count: &mut Count) -> Result<()> {
     let words = words(command);
     eprintln!("xtask: {words}");
     let mut child = command.current_dir(root()).stdout(Stdio::piped()).spawn().with_context(|| format!("cannot start `{words}`"))?;

@@ -1,6 +1,6 @@
 //! Prints how fast each format is multiplied with many tokens on one thread, beside the peak of this core's integer arithmetic.
 //!
-//!     cargo run --release -p nibble-kernels --example peak [FORMAT...]
+//!     cargo run --release -p nibble-kernels --example peak [ISA...] [FORMAT...]
 //!
 //! GMAC/s: billions of multiplications with addition a second. The peak is a loop of nothing but `vpdpbusd` on registers (AVX-512 with VNNI; without it,
 //! `vpmaddubsw`, `vpmaddwd` and `vpaddd` as AVX2 needs them), measured again beside each format, since clocks move. A measurement, not a test.
@@ -15,13 +15,16 @@ const COLS: usize = 2048;
 const ROWS: usize = 32;
 
 fn main() {
-    let names: Vec<String> = std::env::args().skip(1).collect();
+    let names: Vec<String> = std::env::args().skip(1).map(|name| name.to_lowercase()).collect();
+    let named = |name: &str| names.iter().any(|n| n.eq_ignore_ascii_case(name));
+    let any_isa = Isa::ALL.iter().any(|isa| named(isa.name()));
+    let any_format = FORMATS.iter().any(|f| named(f.name));
     println!("{:8} {:10} {:>10} {:>10} {:>10} {:>10} {:>8}", "format", "isa", "tokens 32", "64", "512", "peak", "512/peak");
-    for format in FORMATS.iter().filter(|f| names.is_empty() || names.iter().any(|n| n.eq_ignore_ascii_case(f.name))) {
+    for format in FORMATS.iter().filter(|f| !any_format || named(f.name)) {
         let row = format.row_bytes(COLS).expect("every block divides 2048");
         // Scales of 0x3c3c are numbers in every format; what the codes are does not matter to the time.
         let w = vec![0x3cu8; row * ROWS];
-        for &isa in Isa::ALL {
+        for &isa in Isa::ALL.iter().filter(|isa| !any_isa || named(isa.name())) {
             let Some(chosen) = Chosen::with(format, isa) else { continue };
             let x: Vec<f32> = (0..COLS).map(|i| (i % 17) as f32 - 8.0).collect();
             let size = chosen.activation_bytes(COLS);

@@ -9,6 +9,8 @@ pub enum Isa {
     Scalar,
     /// x86-64 with AVX2 and F16C (Haswell, 2013; Zen, 2017). FMA is not used: it would change the bits.
     Avx2,
+    /// AVX2 and AVX-VNNI: the dot products of bytes without AVX-512 (Alder Lake, 2021; Zen 5, 2024).
+    AvxVnni,
     /// x86-64 with AVX-512 (F, BW, DQ, VL) and VNNI (Cascade Lake, 2019; Zen 4, 2022), and all of AVX2.
     Avx512Vnni,
     /// Base Armv8 NEON: every aarch64 CPU.
@@ -21,13 +23,14 @@ pub enum Isa {
 
 impl Isa {
     /// All that exist, best first.
-    pub const ALL: &'static [Isa] = &[Isa::Avx512Vnni, Isa::Avx2, Isa::I8mm, Isa::DotProd, Isa::Neon, Isa::Scalar];
+    pub const ALL: &'static [Isa] = &[Isa::Avx512Vnni, Isa::AvxVnni, Isa::Avx2, Isa::I8mm, Isa::DotProd, Isa::Neon, Isa::Scalar];
 
     /// The name in lower case, as `NIBBLE_REQUIRE_ISA` of the tests spells it.
     pub fn name(self) -> &'static str {
         match self {
             Isa::Scalar => "scalar",
             Isa::Avx2 => "avx2",
+            Isa::AvxVnni => "avxvnni",
             Isa::Avx512Vnni => "avx512vnni",
             Isa::Neon => "neon",
             Isa::DotProd => "dotprod",
@@ -42,6 +45,8 @@ impl Isa {
             Isa::Scalar => true,
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("f16c"),
+            #[cfg(target_arch = "x86_64")]
+            Isa::AvxVnni => Isa::Avx2.available() && std::arch::is_x86_feature_detected!("avxvnni"),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni => {
                 Isa::Avx2.available()

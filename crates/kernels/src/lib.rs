@@ -3,6 +3,9 @@
 //! Read in this order: [`mod@format`] (what a block is: one folder a format, the byte layout first), [`Tile`] (a block unpacked), [`dot`] (the
 //! products, written once an instruction set and an activation type), [`Chosen`] (the only door to them), [`ops`] (what a layer needs besides).
 //!
+//! The instruction sets are those of [`Isa`]: AVX-512 with VNNI, AVX-VNNI, AVX2, on ARM i8mm, dot products and NEON, and portable Rust.
+//! Each format has the rows of those for which there are kernels, and the CPU is asked at run time which of them it has.
+//!
 //! Every instruction set gives the same bits. The integer part of a product is exact in any order; the floating-point part is accumulated in
 //! sixteen lanes in a fixed order, reduced by a fixed tree, and never contracted into fused multiply-adds.
 

@@ -1,4 +1,10 @@
-//! The products with AVX2.
+//! The products with AVX2, and with AVX-VNNI beside it.
+//!
+//! - [`few256`], [`few32`], [`few_floats`]: up to three tokens, unpacking and multiplying in one pass.
+//! - [`many`]: six tokens and more (floats four), panels of rows side by side.
+//! - here: four and five tokens, and rows too long for a panel, by the general walk of [`super::walk`] over tiles.
+//!
+//! What AVX-VNNI adds is in one place, [`step`]: the drivers are written over it and compiled for both.
 //!
 //! `maddubs` multiplies unsigned by signed bytes and adds neighbours to 16 bits. Where codes are signed, the sign of the weight moves to the
 //! activation: |w| * (a with the sign of w). No sum of two saturates: 128 * 127 * 2 < 2^15. Then `madd` multiplies by 16-bit scales (or by one) and
@@ -9,11 +15,18 @@ use std::arch::x86_64::*;
 use super::scalar::combine256;
 use super::{Job, walk};
 use crate::activation::{HEADER, TILE_BYTES, f32_at};
-use crate::tile::{TILE, Tile};
+use crate::tile::Tile;
 
 pub(crate) mod few256;
 pub(crate) mod few32;
 pub(crate) mod few_floats;
+pub(crate) mod many;
+mod step;
+
+pub(crate) use few_floats::few_floats;
+pub(crate) use few32::few32;
+pub(crate) use few256::few256;
+pub(crate) use step::{Avx2, AvxVnni, Step};
 
 /// Blocks of 32 times Q8_0 activations.
 #[target_feature(enable = "avx2,f16c")]
@@ -29,13 +42,6 @@ pub fn blocks256(job: &Job<'_>, out: &mut [f32]) {
     let offset = job.format.offset;
     // SAFETY: as above.
     unsafe { walk(job, TILE_BYTES, out, |tile, act, i, lanes| product256(offset, tile, act, i, lanes)) }
-}
-
-/// Floats times F32 activations.
-#[target_feature(enable = "avx2,f16c")]
-pub fn floats(job: &Job<'_>, out: &mut [f32]) {
-    // SAFETY: as above.
-    unsafe { walk(job, 4 * TILE, out, |tile, act, _, lanes| product_floats(tile, act, lanes)) }
 }
 
 /// 32 bytes at an offset.
@@ -110,20 +116,6 @@ fn product256(offset: bool, tile: &Tile, act: &[u8], i: usize, lanes: &mut [f32;
     let isum = sum_i32(isum);
     let msum = if offset { sum_i32(_mm256_madd_epi16(load(&tile.min, 0), load(act, 32))) } else { 0 };
     lanes[i % 16] += combine256(offset, tile, f32_at(act, 0), isum, msum);
-}
-
-#[inline]
-#[target_feature(enable = "avx2")]
-fn product_floats(tile: &Tile, act: &[u8], lanes: &mut [f32; 16]) {
-    let (low, high) = lanes.split_at_mut(8);
-    let (low, high): (&mut [f32; 8], &mut [f32; 8]) = (low.try_into().expect("eight"), high.try_into().expect("eight"));
-    let (mut a, mut b) = (load_f32(low), load_f32(high));
-    for (w, act) in tile.f.chunks_exact(16).zip(act.chunks_exact(64)) {
-        a = _mm256_add_ps(a, _mm256_mul_ps(_mm256_castsi256_ps(load(w, 0)), _mm256_castsi256_ps(load(act, 0))));
-        b = _mm256_add_ps(b, _mm256_mul_ps(_mm256_castsi256_ps(load(w, 8)), _mm256_castsi256_ps(load(act, 32))));
-    }
-    store_f32(low, a);
-    store_f32(high, b);
 }
 
 /// The fixed tree of [`super::reduce`] on two times eight lanes.

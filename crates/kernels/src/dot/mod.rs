@@ -1,8 +1,9 @@
 //! Products of quantized rows and activations: drivers for an activation form and an instruction set, for all formats.
 //!
-//! There are two kinds. Where tokens are few ([`Kernel::few`]) the weights' way from memory takes the time, and unpacking and multiplying are one pass
-//! (`avx512`, and the `few` modules of `avx2`). Where tokens are many ([`Kernel::many`]), or where nobody has written the other kind, the driver is the one
-//! described here.
+//! There are three kinds. Where tokens are few ([`Kernel::few`]) the weights' way from memory takes the time, and unpacking and multiplying
+//! are one pass (`avx512`, the `few` modules of `avx2`, which serve AVX-VNNI too, and of `arm`). Where tokens are many ([`Kernel::many`])
+//! arithmetic takes it, and rows are unpacked once, side by side, so that a lane is a row (the `many` modules of the three). Where nobody
+//! has written either (scalar, NEON without dot products) the driver is the one described here.
 //!
 //! The driver walks the rows; it unpacks a tile of 256 weights once ([`crate::Tile`], by the format's own `unpack`) and multiplies it with the same tile of up
 //! to [`TOKENS`] tokens. So a prompt pays for unpacking once in many tokens, a format is one small function, and nothing is compiled seventeen times:

@@ -3,7 +3,8 @@
 use std::arch::x86_64::*;
 
 use super::common::{words_k4, words_q3};
-use crate::dot::avx2::few256::{Heads, columns, low_halves, words};
+use crate::dot::avx2::few256::{Heads, columns, dword, low_halves, words};
+use crate::dot::avx2::many::{Block256, Rows, rows16};
 use crate::tile::Tile;
 
 /// Sixteen bytes at an offset.
@@ -139,21 +140,29 @@ pub fn scales_iq4_xs(block: &[u8], scale: &mut [i16; 16]) {
     store16(scale, _mm256_sub_epi16(_mm256_or_si256(low, top), _mm256_set1_epi16(32)));
 }
 
+/// Eight scales and eight offsets, a byte each, from the three words of `common::words_k4`: lanes are blocks or rows.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn scales_mins(a: __m256i, b: __m256i, c: __m256i) -> ([__m256i; 2], [__m256i; 2]) {
+    let six = _mm256_set1_epi8(0x3f);
+    // Bits 6 and 7 of each byte to bits 4 and 5.
+    let high = |x: __m256i| _mm256_and_si256(_mm256_srli_epi16::<2>(x), _mm256_set1_epi8(0x30));
+    let scales = [_mm256_and_si256(a, six), _mm256_or_si256(low4(c), high(a))];
+    (scales, [_mm256_and_si256(b, six), _mm256_or_si256(high4(c), high(b))])
+}
+
 /// The heads of Q4_K and Q5_K: the sixteen bytes at 0 are d, dmin and the packed scales of `common::words_k4`, here of eight blocks at once.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
 pub fn heads_k4<const STRIDE: usize>(blocks: &[u8]) -> Heads {
     let [d, a, b, c] = columns::<STRIDE, 0>(blocks);
-    let six = _mm256_set1_epi8(0x3f);
-    // Bits 6 and 7 of each byte to bits 4 and 5.
-    let high = |x: __m256i| _mm256_and_si256(_mm256_srli_epi16::<2>(x), _mm256_set1_epi8(0x30));
-    let mins = [_mm256_and_si256(b, six), _mm256_or_si256(high4(c), high(b))];
+    let (scales, mins) = scales_mins(a, b, c);
     let zero = _mm256_setzero_si256();
     Heads {
         d: low_halves(d),
         m: low_halves(_mm256_srli_epi32::<16>(d)),
         words: [words::<0, 1>(mins[0]), words::<2, 3>(mins[0]), words::<0, 1>(mins[1]), words::<2, 3>(mins[1]), zero, zero, zero, zero],
-        scales: [_mm256_and_si256(a, six), _mm256_or_si256(low4(c), high(a))],
+        scales: [scales[0], scales[1], zero, zero],
     }
 }
 
@@ -161,8 +170,28 @@ pub fn heads_k4<const STRIDE: usize>(blocks: &[u8]) -> Heads {
 #[inline]
 #[target_feature(enable = "avx2")]
 pub fn scale_k4(heads: &Heads, b: usize, i: usize) -> __m256i {
-    assert!(b < 8, "lane {b}");
-    // SAFETY: a vector is eight dwords. Read from memory, a broadcast costs no arithmetic.
-    let four = _mm256_set1_epi32(unsafe { *std::ptr::from_ref(&heads.scales[i / 4]).cast::<i32>().add(b) });
+    let four = _mm256_set1_epi32(dword(&heads.scales[i / 4], b));
     _mm256_shuffle_epi8(four, _mm256_set1_epi16(0x8000_u16 as i16 | (i % 4) as i16))
+}
+
+/// The scales and offsets of Q4_K and Q5_K to a panel: the sixteen bytes at 0 are d, dmin and the packed scales, as in [`heads_k4`], here
+/// of eight rows.
+///
+/// # Safety
+/// Every row has a block.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+pub unsafe fn head_k4(rows: &Rows, out: &mut Block256) {
+    // SAFETY: blocks of both formats are longer than sixteen bytes.
+    let [head, a, b, c] = unsafe { rows16(rows, 0) };
+    out.d = low_halves(head);
+    out.m = low_halves(_mm256_srli_epi32::<16>(head));
+    let (scales, mins) = scales_mins(a, b, c);
+    for j in 0..8 {
+        let shift = _mm_cvtsi32_si128(8 * (j as i32 % 4));
+        let byte = |x: __m256i| _mm256_and_si256(_mm256_srl_epi32(x, shift), _mm256_set1_epi32(0xff));
+        let (scale, min) = (byte(scales[j / 4]), byte(mins[j / 4]));
+        (out.scale[2 * j], out.scale[2 * j + 1]) = (scale, scale);
+        out.min[j] = _mm256_or_si256(min, _mm256_slli_epi32::<16>(min));
+    }
 }

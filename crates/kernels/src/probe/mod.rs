@@ -46,6 +46,8 @@ static LOOPS: &[Loops] = &[
     #[cfg(target_arch = "x86_64")]
     Loops { isa: Isa::Avx512Vnni, read: x86::read_avx512, multiply_add: x86::multiply_add_avx512 },
     #[cfg(target_arch = "x86_64")]
+    Loops { isa: Isa::AvxVnni, read: x86::read_avx2, multiply_add: x86::multiply_add_avxvnni },
+    #[cfg(target_arch = "x86_64")]
     Loops { isa: Isa::Avx2, read: x86::read_avx2, multiply_add: x86::multiply_add_avx2 },
     #[cfg(target_arch = "aarch64")]
     Loops { isa: Isa::Neon, read: neon::read, multiply_add: neon::multiply_add },

@@ -1,9 +1,10 @@
-//! The loops with AVX-512 VNNI and with AVX2.
+//! The loops with AVX-512 VNNI, with AVX-VNNI and with AVX2.
 
 use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::{STEP, STREAMS, SUMS};
+use crate::dot::avx2::{AvxVnni, Step};
 
 /// See `Loops::read`.
 #[target_feature(enable = "avx512f")]
@@ -68,6 +69,30 @@ pub fn multiply_add_avx2(rounds: u32) -> u64 {
             *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(_mm256_maddubs_epi16(a, a), ones));
         }
     }
+    total256(sums)
+}
+
+/// See `Loops::multiply_add`: `vpdpbusd`, 32 multiplications an instruction.
+///
+/// # Safety
+/// The CPU has AVX-VNNI, which is not switched on here.
+#[target_feature(enable = "avx2")]
+pub unsafe fn multiply_add_avxvnni(rounds: u32) -> u64 {
+    let ones = _mm256_set1_epi8(1);
+    let mut sums = [_mm256_setzero_si256(); SUMS];
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            // SAFETY: the caller asked the CPU for AVX-VNNI.
+            *sum = unsafe { AvxVnni::add_bytes(*sum, ones, ones) };
+        }
+    }
+    total256(sums)
+}
+
+/// The sum of all dwords.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn total256(sums: [__m256i; SUMS]) -> u64 {
     let mut lanes = [[0u32; 8]; SUMS];
     for (lanes, sum) in lanes.iter_mut().zip(sums) {
         // SAFETY: the array holds 32 bytes; the store has no alignment.

@@ -8,18 +8,25 @@
 //! Q4_K, instructions a block on the vector ports: 12 to unpack, 8 `maddubs`, 8 `madd` with scales, 8 additions, 8 shuffles for scales, 3 for [`sums8`],
 //! 3 for heads and floats: 50, on three ports 17 cycles. The tile took twice as many, and a store and a load for each 32 codes.
 //!
-//! Sixteen registers do not hold a block for several tokens: each token unpacks it again. From [`PASSES`] tokens on a tile is cheaper.
+//! With AVX-VNNI ([`super::step`]) `vpdpwssd` takes the place of each `madd` and its addition: 42.
+//!
+//! Sixteen registers do not hold a block for several tokens: each token unpacks it again. Above [`PASSES`] tokens a tile is cheaper, from
+//! [`PANELS`] on a panel.
 
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 
-use super::load;
+use super::many::{self, Fill256};
+use super::{Step, load, pairs};
 use crate::activation::{HEADER, TILE_BYTES};
 use crate::dot::{Job, strips};
 use crate::tile::TILE;
 
 /// Most tokens that go one by one.
 pub(super) const PASSES: usize = 3;
+
+/// From so many tokens on a panel costs less than a tile for each row, in every format.
+pub(super) const PANELS: usize = 6;
 
 /// Rows side by side.
 pub(super) const ROWS: usize = 4;
@@ -40,29 +47,27 @@ pub struct Heads {
     /// What sums of activations are multiplied by, pairs of 16 bits, as [`Few256::WORDS`] says: offsets, or scales times the bias of the codes.
     pub words: [__m256i; 8],
     /// Scales, if they are not unpacked with the block: as the format likes.
-    pub scales: [__m256i; 2],
+    pub scales: [__m256i; 4],
 }
 
 impl Heads {
     #[inline]
     #[target_feature(enable = "avx2")]
     fn zero() -> Self {
-        Heads { d: _mm256_setzero_ps(), m: _mm256_setzero_ps(), words: [_mm256_setzero_si256(); 8], scales: [_mm256_setzero_si256(); 2] }
+        Heads { d: _mm256_setzero_ps(), m: _mm256_setzero_ps(), words: [_mm256_setzero_si256(); 8], scales: [_mm256_setzero_si256(); 4] }
     }
 }
 
 /// A format's part. The functions are unsafe because the CPU must have AVX2 and F16C.
-pub trait Few256 {
+pub trait Few256: Fill256 {
     /// Bytes of a block.
     const BYTES: usize;
-    /// Of [`Heads::words`]: 8 hold the words of sub-blocks of 16 number 2i and 2i + 1, 4 those of sub-blocks of 32.
+    /// Of [`Heads::words`]: 8 hold the words of sub-blocks of 16 number 2i and 2i + 1, 4 those of sub-blocks of 32. None: signed codes.
     const WORDS: usize;
-    /// Whether the words are offsets: their sum is taken off with a factor of its own, not from the integer sum.
-    const OFFSET: bool;
     /// At most eight blocks' heads.
     unsafe fn heads(blocks: &[u8]) -> Heads;
     /// Eight dwords whose sum is the sum of scale * code * activation of block b of the group; `codes` are the 256 of the token.
-    unsafe fn product(block: &[u8], heads: &Heads, b: usize, codes: &[u8]) -> __m256i;
+    unsafe fn product<S: Step>(block: &[u8], heads: &Heads, b: usize, codes: &[u8]) -> __m256i;
 }
 
 /// The activations of a token for eight blocks, turned.
@@ -73,8 +78,15 @@ struct Turned {
 }
 
 /// The driver.
+///
+/// # Safety
+/// The CPU has AVX2, F16C and what the step needs; the lengths of the job are checked.
 #[target_feature(enable = "avx2,f16c")]
-pub fn few256<F: Few256>(job: &Job<'_>, out: &mut [f32]) {
+pub unsafe fn few256<S: Step, F: Few256>(job: &Job<'_>, out: &mut [f32]) {
+    if job.tokens >= PANELS {
+        // SAFETY: as this function.
+        return unsafe { many::blocks256::<S, F>(job, out) };
+    }
     if job.tokens > PASSES {
         return super::blocks256(job, out);
     }
@@ -111,7 +123,7 @@ pub fn few256<F: Few256>(job: &Job<'_>, out: &mut [f32]) {
                         let block = &w[r][from + b * F::BYTES..][..F::BYTES];
                         super::prefetch(block);
                         // SAFETY: as above.
-                        sums[r][b] = unsafe { F::product(block, &heads[r], b, &tile[HEADER..HEADER + TILE]) };
+                        sums[r][b] = unsafe { F::product::<S>(block, &heads[r], b, &tile[HEADER..HEADER + TILE]) };
                     }
                 }
                 let fresh;
@@ -124,7 +136,8 @@ pub fn few256<F: Few256>(job: &Job<'_>, out: &mut [f32]) {
                 };
                 for ((lanes, heads), sums) in lanes.iter_mut().zip(&heads).zip(&sums) {
                     // Blocks past the end of the row are zero, and a lane to which zeros are added never is -0.
-                    lanes[g % 2] = _mm256_add_ps(lanes[g % 2], contribution::<F>(heads, sums, turned));
+                    // SAFETY: as above.
+                    lanes[g % 2] = _mm256_add_ps(lanes[g % 2], unsafe { contribution::<S, F>(heads, sums, turned) });
                 }
             }
             for (row, lanes) in rows.into_iter().zip(lanes) {
@@ -135,13 +148,17 @@ pub fn few256<F: Few256>(job: &Job<'_>, out: &mut [f32]) {
 }
 
 /// What eight blocks add to eight lanes.
+///
+/// # Safety
+/// The CPU has what the step needs.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
-fn contribution<F: Few256>(heads: &Heads, sums: &[__m256i; GROUP], turned: &Turned) -> __m256 {
+unsafe fn contribution<S: Step, F: Few256>(heads: &Heads, sums: &[__m256i; GROUP], turned: &Turned) -> __m256 {
     let mut isum = sums8(sums);
     let mut msum = _mm256_setzero_si256();
     for i in 0..F::WORDS {
-        msum = _mm256_add_epi32(msum, _mm256_madd_epi16(heads.words[i], turned.sums[i]));
+        // SAFETY: the caller promises what the step needs.
+        msum = unsafe { S::add_words(msum, heads.words[i], turned.sums[i]) };
     }
     if !F::OFFSET {
         isum = _mm256_sub_epi32(isum, msum);
@@ -194,7 +211,13 @@ pub fn columns<const STRIDE: usize, const AT: usize>(blocks: &[u8]) -> [__m256i;
     let part = |b: usize| if b * STRIDE < blocks.len() { crate::format::load16(blocks, b * STRIDE + AT) } else { _mm_setzero_si128() };
     // Vector k holds blocks k and k + 4: so the turned lanes are in order.
     let two = |k: usize| _mm256_set_m128i(part(k + 4), part(k));
-    let (a, b, c, d) = (two(0), two(1), two(2), two(3));
+    turn(two(0), two(1), two(2), two(3))
+}
+
+/// Turns the 4 by 4 dwords of each 128 bits. Twice gives back what was.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn turn(a: __m256i, b: __m256i, c: __m256i, d: __m256i) -> [__m256i; 4] {
     let (ab, cd) = (_mm256_unpacklo_epi32(a, b), _mm256_unpacklo_epi32(c, d));
     let (upper_ab, upper_cd) = (_mm256_unpackhi_epi32(a, b), _mm256_unpackhi_epi32(c, d));
     [
@@ -203,6 +226,24 @@ pub fn columns<const STRIDE: usize, const AT: usize>(blocks: &[u8]) -> [__m256i;
         _mm256_unpacklo_epi64(upper_ab, upper_cd),
         _mm256_unpackhi_epi64(upper_ab, upper_cd),
     ]
+}
+
+/// The sixteen bytes of block b from where [`turn`] left them.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn sixteen_of(turned: &[__m256i; 4], b: usize) -> __m128i {
+    assert!(b < GROUP, "block {b}");
+    // SAFETY: the four vectors are eight times sixteen bytes.
+    unsafe { *turned.as_ptr().cast::<__m128i>().add(b % 4 * 2 + b / 4) }
+}
+
+/// Lane b. From memory: a broadcast of it costs no arithmetic.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn dword(x: &__m256i, b: usize) -> i32 {
+    assert!(b < GROUP, "lane {b}");
+    // SAFETY: a vector is eight dwords.
+    unsafe { *std::ptr::from_ref(x).cast::<i32>().add(b) }
 }
 
 /// Bytes A and B of each dword as words, unsigned.
@@ -242,8 +283,45 @@ pub fn halves_at(blocks: &[u8], stride: usize, at: usize) -> __m256 {
 }
 
 /// The sum so far and the products of 32 unsigned codes with the activations at `at`, with 16-bit scales.
+///
+/// # Safety
+/// The CPU has what the step needs.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub fn add_products(sum: __m256i, unsigned: __m256i, codes: &[u8], at: usize, scales: __m256i) -> __m256i {
-    _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(unsigned, load(codes, at)), scales))
+pub unsafe fn add_products<S: Step>(sum: __m256i, unsigned: __m256i, codes: &[u8], at: usize, scales: __m256i) -> __m256i {
+    // SAFETY: promised by the caller.
+    unsafe { S::add_words(sum, _mm256_maddubs_epi16(unsigned, load(codes, at)), scales) }
+}
+
+/// The same of signed codes: their signs move to the activations.
+///
+/// # Safety
+/// The CPU has what the step needs.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub unsafe fn add_signed_products<S: Step>(sum: __m256i, signed: __m256i, codes: &[u8], at: usize, scales: __m256i) -> __m256i {
+    // SAFETY: promised by the caller.
+    unsafe { S::add_words(sum, pairs(false, signed, load(codes, at)), scales) }
+}
+
+/// Sixteen scales of sixteen codes each, from signed bytes.
+pub struct Sixteens([__m256i; 2]);
+
+impl Sixteens {
+    /// Eight scales in both halves of a register.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub fn new(bytes: __m128i) -> Self {
+        let words = _mm256_cvtepi8_epi16(bytes);
+        Sixteens([_mm256_permute2x128_si256::<0x00>(words, words), _mm256_permute2x128_si256::<0x11>(words, words)])
+    }
+
+    /// Of codes 32i to 32i + 31: scale 2i in the lower half, 2i + 1 in the upper one.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub fn of(&self, i: usize) -> __m256i {
+        let word = |word: i16| _mm_set1_epi16((2 * word + 1) << 8 | (2 * word));
+        let i4 = i as i16 % 4;
+        _mm256_shuffle_epi8(self.0[i / 4], _mm256_set_m128i(word(2 * i4 + 1), word(2 * i4)))
+    }
 }

@@ -5,12 +5,15 @@
 //! bias, and the sum is mended by the bias times the sum of the activations, made once a call; codes of eight bits would overflow 16 bits with a bias, so
 //! their sign moves to the activations.
 //!
+//! With AVX-VNNI ([`super::step`]) codes of eight bits get a bias too, and `vpdpbusd` takes the place of `maddubs` and `madd`.
+//!
 //! Q4_0, instructions a block on the vector ports: 2 to unpack, `maddubs`, `madd`, 3 for the sum, 2 for the scale and floats: 9, on three ports 3 cycles.
 
 use std::arch::x86_64::*;
 
-use super::few256::{PASSES, ROWS, halves_at, sums8};
-use super::{load, pairs};
+use super::few256::{PANELS, PASSES, ROWS, halves_at, sums8};
+use super::many::{self, Fill32};
+use super::{Step, load, pairs};
 use crate::activation::{HEADER, TILE_BYTES};
 use crate::dot::{Job, strips};
 
@@ -24,13 +27,11 @@ const LONGEST: usize = 34;
 const KEPT: usize = 128;
 
 /// A format's part. The functions are unsafe because the CPU must have AVX2 and F16C.
-pub trait Few32 {
+pub trait Few32: Fill32 {
     /// Bytes of a block.
     const BYTES: usize;
     /// What the codes are too large by; none: they are signed, unless there is an offset.
     const BIAS: i32;
-    /// Whether a weight is d * q + m.
-    const OFFSET: bool;
     /// The codes of a block.
     unsafe fn codes(block: &[u8]) -> __m256i;
     /// d and m of eight blocks: halves that are the first words of each, unless the format says otherwise. Without an offset m counts for nothing.
@@ -43,17 +44,27 @@ pub trait Few32 {
 }
 
 /// The driver.
+///
+/// # Safety
+/// The CPU has AVX2, F16C and what the step needs; the lengths of the job are checked.
 #[target_feature(enable = "avx2,f16c")]
-pub fn few32<F: Few32>(job: &Job<'_>, out: &mut [f32]) {
+pub unsafe fn few32<S: Step, F: Few32>(job: &Job<'_>, out: &mut [f32]) {
+    if job.tokens >= PANELS {
+        // SAFETY: as this function.
+        return unsafe { many::blocks32::<S, F>(job, out) };
+    }
     if job.tokens > PASSES {
         return super::blocks32(job, out);
     }
+    // Codes of eight bits become unsigned too where the step takes them.
+    let flip = S::ANY && F::BIAS == 0 && !F::OFFSET;
+    let too_large = if flip { 128 } else { F::BIAS };
     let tiles = job.act_bytes / TILE_BYTES;
     let tile = |t: usize, g: usize| &job.acts[t * job.act_bytes + g * TILE_BYTES..][..TILE_BYTES];
     let mut kept = [_mm256_setzero_si256(); KEPT];
-    if F::BIAS != 0 {
+    if too_large != 0 {
         for (i, kept) in kept.iter_mut().enumerate().take(job.tokens * tiles) {
-            *kept = biased(tile(i / tiles, i % tiles), F::BIAS);
+            *kept = biased(tile(i / tiles, i % tiles), too_large);
         }
     }
     // The end of a row, filled up with blocks of zeros.
@@ -64,7 +75,7 @@ pub fn few32<F: Few32>(job: &Job<'_>, out: &mut [f32]) {
             for g in 0..tiles {
                 let (tile, at) = (tile(t, g), t * tiles + g);
                 // Here and not where it is used: a branch among the products would have their registers put into memory.
-                let bias = if at < KEPT || F::BIAS == 0 { kept[at % KEPT] } else { biased(tile, F::BIAS) };
+                let bias = if at < KEPT || too_large == 0 { kept[at % KEPT] } else { biased(tile, too_large) };
                 for (lanes, w) in lanes.iter_mut().zip(w) {
                     let blocks = &w[g * GROUP * F::BYTES..];
                     let blocks = if blocks.len() < GROUP * F::BYTES {
@@ -78,11 +89,17 @@ pub fn few32<F: Few32>(job: &Job<'_>, out: &mut [f32]) {
                     for (b, (sum, block)) in sums.iter_mut().zip(blocks.chunks_exact(F::BYTES)).enumerate() {
                         // SAFETY: this function's instructions are those that the format's functions need.
                         let codes = unsafe { F::codes(block) };
-                        let pairs = pairs(F::OFFSET || F::BIAS != 0, codes, load(tile, HEADER + 32 * b));
-                        *sum = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+                        let (codes, act) =
+                            (if flip { _mm256_xor_si256(codes, _mm256_set1_epi8(-128)) } else { codes }, load(tile, HEADER + 32 * b));
+                        *sum = if F::OFFSET || too_large != 0 {
+                            // SAFETY: the caller promises what the step needs.
+                            unsafe { S::add_bytes(*sum, codes, act) }
+                        } else {
+                            _mm256_madd_epi16(pairs(false, codes, act), _mm256_set1_epi16(1))
+                        };
                     }
                     let mut isum = sums8(&sums);
-                    if F::BIAS != 0 {
+                    if too_large != 0 {
                         isum = _mm256_sub_epi32(isum, bias);
                     }
                     // SAFETY: as above.

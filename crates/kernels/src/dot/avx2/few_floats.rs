@@ -7,38 +7,42 @@
 
 use std::arch::x86_64::*;
 
-use super::few256::ROWS;
+use super::few256::{PASSES, ROWS};
 use super::load;
 use crate::dot::{Job, MANY, strips};
 
 /// Columns for which a token's turn lasts: 8 KiB of four rows of F16. A multiple of 16.
 const COLUMNS: usize = 1024;
 
-/// How a format's values are read. The functions are unsafe because the CPU must have AVX2 and F16C.
-pub trait FewFloats {
-    /// Bytes of a value.
-    const BYTES: usize;
-    /// The first eight values.
-    unsafe fn eight(bytes: &[u8]) -> __m256;
+/// How a format's values are read, for few tokens and for many. The functions are unsafe because the CPU must have AVX2 and F16C.
+pub trait Floats {
+    /// Bytes of sixteen values. Where blocks have more, a part of theirs: rows end with a block.
+    const BYTES_OF_16: usize;
+    /// Values `at` to `at + 7` of a row; `at` is a multiple of eight.
+    unsafe fn eight(row: &[u8], at: usize) -> __m256;
 }
 
 /// The driver.
 #[target_feature(enable = "avx2,f16c")]
-pub fn few_floats<F: FewFloats>(job: &Job<'_>, out: &mut [f32]) {
-    let cols = job.row_bytes / F::BYTES;
+pub fn few_floats<F: Floats>(job: &Job<'_>, out: &mut [f32]) {
+    if job.tokens > PASSES {
+        return super::many::floats::<F>(job, out);
+    }
+    // Sixteens of columns, the last one perhaps not whole.
+    let (bytes, turn) = (F::BYTES_OF_16, COLUMNS / 16);
+    let sixteens = job.row_bytes.div_ceil(bytes);
     for first in (0..job.tokens).step_by(MANY) {
         let count = MANY.min(job.tokens - first);
         let acts = &job.acts[first * job.act_bytes..][..count * job.act_bytes];
         strips(job, |rows: [usize; ROWS], w| {
             let mut lanes = [[[_mm256_setzero_ps(); 2]; ROWS]; MANY];
-            for from in (0..cols).step_by(COLUMNS) {
-                let to = cols.min(from + COLUMNS);
+            for from in (0..sixteens).step_by(turn) {
                 let mut part = w;
                 for (part, w) in part.iter_mut().zip(w) {
-                    *part = &w[from * F::BYTES..to * F::BYTES];
+                    *part = &w[from * bytes..job.row_bytes.min((from + turn) * bytes)];
                 }
                 for (act, lanes) in acts.chunks_exact(job.act_bytes).zip(&mut lanes) {
-                    *lanes = columns::<F>(part, &act[4 * from..], *lanes);
+                    *lanes = columns::<F>(part, &act[64 * from..], *lanes);
                 }
             }
             for (t, lanes) in lanes[..count].iter().enumerate() {
@@ -53,15 +57,17 @@ pub fn few_floats<F: FewFloats>(job: &Job<'_>, out: &mut [f32]) {
 /// Adds the products of some columns of the rows, one token.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
-fn columns<F: FewFloats>(w: [&[u8]; ROWS], act: &[u8], mut lanes: [[__m256; 2]; ROWS]) -> [[__m256; 2]; ROWS] {
-    let bytes = 16 * F::BYTES;
+fn columns<F: Floats>(w: [&[u8]; ROWS], act: &[u8], mut lanes: [[__m256; 2]; ROWS]) -> [[__m256; 2]; ROWS] {
+    let bytes = F::BYTES_OF_16;
     let whole = w[0].len() / bytes;
     for i in 0..whole {
         let a = [_mm256_castsi256_ps(load(act, 64 * i)), _mm256_castsi256_ps(load(act, 64 * i + 32))];
         for (lanes, w) in lanes.iter_mut().zip(w) {
-            let w = &w[i * bytes..][..bytes];
-            super::prefetch(w);
-            add::<F>(lanes, w, a);
+            // Once a line is enough, or at each load of 32 bytes and more.
+            if bytes >= 32 || i % (64 / bytes) == 0 {
+                super::prefetch(&w[i * bytes..][..bytes]);
+            }
+            add::<F>(lanes, w, 16 * i, a);
         }
     }
     let end = w[0].len() - whole * bytes;
@@ -71,18 +77,18 @@ fn columns<F: FewFloats>(w: [&[u8]; ROWS], act: &[u8], mut lanes: [[__m256; 2]; 
         for (lanes, w) in lanes.iter_mut().zip(w) {
             let mut last = [0u8; 64];
             last[..end].copy_from_slice(&w[whole * bytes..]);
-            add::<F>(lanes, &last[..bytes], a);
+            add::<F>(lanes, &last, 0, a);
         }
     }
     lanes
 }
 
-/// Adds the products of sixteen values.
+/// Adds the products of sixteen values of a row, from `at` on.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
-fn add<F: FewFloats>(lanes: &mut [__m256; 2], w: &[u8], a: [__m256; 2]) {
+fn add<F: Floats>(lanes: &mut [__m256; 2], w: &[u8], at: usize, a: [__m256; 2]) {
     // SAFETY: this function's instructions are those that the format's function needs.
-    let (low, high) = unsafe { (F::eight(w), F::eight(&w[8 * F::BYTES..])) };
+    let (low, high) = unsafe { (F::eight(w, at), F::eight(w, at + 8)) };
     lanes[0] = _mm256_add_ps(lanes[0], _mm256_mul_ps(low, a[0]));
     lanes[1] = _mm256_add_ps(lanes[1], _mm256_mul_ps(high, a[1]));
 }

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use crate::dot::avx2::few_floats::FewFloats;
+use crate::dot::avx2::few_floats::Floats;
 use crate::format::avx2::load16;
 use crate::tile::Tile;
 
@@ -12,15 +12,15 @@ pub fn unpack(blocks: &[u8], tile: &mut Tile) {
     super::scalar::unpack(blocks, tile);
 }
 
-/// For few tokens: see [`FewFloats`].
+/// See [`Floats`].
 pub struct Values;
 
-impl FewFloats for Values {
-    const BYTES: usize = 2;
+impl Floats for Values {
+    const BYTES_OF_16: usize = 32;
 
     #[inline]
     #[target_feature(enable = "avx2,f16c")]
-    unsafe fn eight(bytes: &[u8]) -> __m256 {
-        _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(load16(bytes, 0))))
+    unsafe fn eight(row: &[u8], at: usize) -> __m256 {
+        _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(load16(row, 2 * at))))
     }
 }

@@ -37,7 +37,19 @@ pub static BF16: Format = Format {
             many: dot::avx512::many::floats::<dot::avx512::many::Bf16>,
         },
         #[cfg(target_arch = "x86_64")]
-        Kernel { isa: Isa::Avx2, unpack: avx2::unpack, few: dot::avx2::few_floats::few_floats::<avx2::Values>, many: dot::avx2::floats },
+        Kernel {
+            isa: Isa::AvxVnni,
+            unpack: avx2::unpack,
+            few: dot::avx2::few_floats::<avx2::Values>,
+            many: dot::avx2::many::floats::<avx2::Values>,
+        },
+        #[cfg(target_arch = "x86_64")]
+        Kernel {
+            isa: Isa::Avx2,
+            unpack: avx2::unpack,
+            few: dot::avx2::few_floats::<avx2::Values>,
+            many: dot::avx2::many::floats::<avx2::Values>,
+        },
         #[cfg(target_arch = "aarch64")]
         Kernel { isa: Isa::Neon, unpack: scalar::unpack, few: dot::arm::few_floats::<neon::Floats>, many: dot::neon::floats },
         Kernel { isa: Isa::Scalar, unpack: scalar::unpack, few: dot::scalar::floats, many: dot::scalar::floats },

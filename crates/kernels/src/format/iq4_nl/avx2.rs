@@ -3,6 +3,7 @@
 use std::arch::x86_64::*;
 
 use crate::dot::avx2::few32::{Few32, nibbles};
+use crate::dot::avx2::many::{Fill32, Planes};
 use crate::format::avx2::{half_at, look_up, nibbles32, store32};
 use crate::format::common::IQ4_VALUES;
 use crate::tile::Tile;
@@ -16,13 +17,12 @@ pub fn unpack(blocks: &[u8], tile: &mut Tile) {
     }
 }
 
-/// For few tokens: see [`Few32`].
+/// For few tokens see [`Few32`], for many [`Fill32`].
 pub struct Blocks;
 
 impl Few32 for Blocks {
     const BYTES: usize = 18;
     const BIAS: i32 = 0;
-    const OFFSET: bool = false;
 
     #[inline]
     #[target_feature(enable = "avx2,f16c")]
@@ -30,4 +30,10 @@ impl Few32 for Blocks {
         let block = &block[..Self::BYTES];
         look_up(&IQ4_VALUES, nibbles(block, 2))
     }
+}
+
+impl Fill32 for Blocks {
+    type Sums = Planes;
+    const LARGEST: usize = 127;
+    const OFFSET: bool = false;
 }

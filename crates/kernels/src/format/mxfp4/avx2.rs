@@ -4,6 +4,7 @@ use std::arch::x86_64::*;
 
 use super::{VALUES, scale};
 use crate::dot::avx2::few32::{Few32, nibbles};
+use crate::dot::avx2::many::{Fill32, Words};
 use crate::format::avx2::{look_up, nibbles32, store32};
 use crate::tile::Tile;
 
@@ -16,13 +17,12 @@ pub fn unpack(blocks: &[u8], tile: &mut Tile) {
     }
 }
 
-/// For few tokens: see [`Few32`].
+/// For few tokens see [`Few32`], for many [`Fill32`].
 pub struct Blocks;
 
 impl Few32 for Blocks {
     const BYTES: usize = 17;
     const BIAS: i32 = 0;
-    const OFFSET: bool = false;
 
     #[inline]
     #[target_feature(enable = "avx2,f16c")]
@@ -41,4 +41,10 @@ impl Few32 for Blocks {
         // SAFETY: eight floats; the load has no alignment.
         [unsafe { _mm256_loadu_ps(d.as_ptr()) }, _mm256_setzero_ps()]
     }
+}
+
+impl Fill32 for Blocks {
+    type Sums = Words;
+    const LARGEST: usize = 12;
+    const OFFSET: bool = false;
 }

@@ -15,6 +15,8 @@ use crate::{Isa, Kernel, activation, dot};
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 pub(crate) mod encode;
 mod scalar;
 
@@ -51,14 +53,21 @@ pub static NF4: Format = Format {
     encode: encode::encode,
     kernels: &[
         #[cfg(target_arch = "x86_64")]
+        Kernel { isa: Isa::Avx512Vnni, unpack: avx2::unpack, few: avx512::few, many: dot::avx512::many::floats::<dot::avx512::many::Nf4> },
+        #[cfg(target_arch = "x86_64")]
         Kernel {
-            isa: Isa::Avx512Vnni,
+            isa: Isa::AvxVnni,
             unpack: avx2::unpack,
-            few: dot::avx2::floats,
-            many: dot::avx512::many::floats::<dot::avx512::many::Nf4>,
+            few: dot::avx2::few_floats::<avx2::Values>,
+            many: dot::avx2::many::floats::<avx2::Values>,
         },
         #[cfg(target_arch = "x86_64")]
-        Kernel { isa: Isa::Avx2, unpack: avx2::unpack, few: dot::avx2::floats, many: dot::avx2::floats },
+        Kernel {
+            isa: Isa::Avx2,
+            unpack: avx2::unpack,
+            few: dot::avx2::few_floats::<avx2::Values>,
+            many: dot::avx2::many::floats::<avx2::Values>,
+        },
         #[cfg(target_arch = "aarch64")]
         Kernel { isa: Isa::Neon, unpack: scalar::unpack, few: dot::neon::floats, many: dot::neon::floats },
         Kernel { isa: Isa::Scalar, unpack: scalar::unpack, few: dot::scalar::floats, many: dot::scalar::floats },

@@ -38,7 +38,19 @@ pub static Q3_K: Format = Format {
             many: dot::avx512::many::blocks256::<dot::avx512::many::Any<128>, 16, false>,
         },
         #[cfg(target_arch = "x86_64")]
-        Kernel { isa: Isa::Avx2, unpack: avx2::unpack, few: dot::avx2::blocks256, many: dot::avx2::blocks256 },
+        Kernel {
+            isa: Isa::AvxVnni,
+            unpack: avx2::unpack,
+            few: dot::avx2::few256::<dot::avx2::AvxVnni, avx2::Blocks>,
+            many: dot::avx2::many::blocks256::<dot::avx2::AvxVnni, avx2::Blocks>,
+        },
+        #[cfg(target_arch = "x86_64")]
+        Kernel {
+            isa: Isa::Avx2,
+            unpack: avx2::unpack,
+            few: dot::avx2::few256::<dot::avx2::Avx2, avx2::Blocks>,
+            many: dot::avx2::many::blocks256::<dot::avx2::Avx2, avx2::Blocks>,
+        },
         #[cfg(target_arch = "aarch64")]
         Kernel { isa: Isa::Neon, unpack: scalar::unpack, few: dot::neon::blocks256, many: dot::neon::blocks256 },
         Kernel { isa: Isa::Scalar, unpack: scalar::unpack, few: dot::scalar::blocks256, many: dot::scalar::blocks256 },

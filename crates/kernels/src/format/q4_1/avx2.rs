@@ -3,6 +3,7 @@
 use std::arch::x86_64::*;
 
 use crate::dot::avx2::few32::{Few32, nibbles};
+use crate::dot::avx2::many::{Fill32, Words};
 use crate::format::avx2::{half_at, nibbles32, store32};
 use crate::tile::Tile;
 
@@ -15,13 +16,12 @@ pub fn unpack(blocks: &[u8], tile: &mut Tile) {
     }
 }
 
-/// For few tokens: see [`Few32`].
+/// For few tokens see [`Few32`], for many [`Fill32`].
 pub struct Blocks;
 
 impl Few32 for Blocks {
     const BYTES: usize = 20;
     const BIAS: i32 = 0;
-    const OFFSET: bool = true;
 
     #[inline]
     #[target_feature(enable = "avx2,f16c")]
@@ -29,4 +29,10 @@ impl Few32 for Blocks {
         let block = &block[..Self::BYTES];
         nibbles(block, 4)
     }
+}
+
+impl Fill32 for Blocks {
+    type Sums = Words;
+    const LARGEST: usize = 15;
+    const OFFSET: bool = true;
 }

@@ -42,7 +42,19 @@ pub static Q4_K: Format = Format {
             many: dot::avx512::many::blocks256::<dot::avx512::many::Q4K, 16, true>,
         },
         #[cfg(target_arch = "x86_64")]
-        Kernel { isa: Isa::Avx2, unpack: avx2::unpack, few: dot::avx2::few256::few256::<avx2::Blocks>, many: dot::avx2::blocks256 },
+        Kernel {
+            isa: Isa::AvxVnni,
+            unpack: avx2::unpack,
+            few: dot::avx2::few256::<dot::avx2::AvxVnni, avx2::Blocks>,
+            many: dot::avx2::many::blocks256::<dot::avx2::AvxVnni, avx2::Blocks>,
+        },
+        #[cfg(target_arch = "x86_64")]
+        Kernel {
+            isa: Isa::Avx2,
+            unpack: avx2::unpack,
+            few: dot::avx2::few256::<dot::avx2::Avx2, avx2::Blocks>,
+            many: dot::avx2::many::blocks256::<dot::avx2::Avx2, avx2::Blocks>,
+        },
         #[cfg(target_arch = "aarch64")]
         Kernel {
             isa: Isa::I8mm,

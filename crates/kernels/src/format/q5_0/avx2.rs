@@ -3,6 +3,7 @@
 use std::arch::x86_64::*;
 
 use crate::dot::avx2::few32::{Few32, nibbles};
+use crate::dot::avx2::many::{Fill32, Words};
 use crate::format::avx2::{bits32, half_at, nibbles32, store32};
 use crate::tile::Tile;
 
@@ -16,13 +17,12 @@ pub fn unpack(blocks: &[u8], tile: &mut Tile) {
     }
 }
 
-/// For few tokens: see [`Few32`].
+/// For few tokens see [`Few32`], for many [`Fill32`].
 pub struct Blocks;
 
 impl Few32 for Blocks {
     const BYTES: usize = 22;
     const BIAS: i32 = 16;
-    const OFFSET: bool = false;
 
     #[inline]
     #[target_feature(enable = "avx2,f16c")]
@@ -31,4 +31,10 @@ impl Few32 for Blocks {
         let high = u32::from_le_bytes([block[2], block[3], block[4], block[5]]);
         _mm256_or_si256(nibbles(block, 6), bits32(high, 16))
     }
+}
+
+impl Fill32 for Blocks {
+    type Sums = Words;
+    const LARGEST: usize = 16;
+    const OFFSET: bool = false;
 }

@@ -3,6 +3,7 @@
 use std::arch::x86_64::*;
 
 use crate::dot::avx2::few32::{Few32, nibbles};
+use crate::dot::avx2::many::{Fill32, Planes};
 use crate::format::avx2::{bits32, half_at, nibbles32, store32};
 use crate::tile::Tile;
 
@@ -16,13 +17,12 @@ pub fn unpack(blocks: &[u8], tile: &mut Tile) {
     }
 }
 
-/// For few tokens: see [`Few32`].
+/// For few tokens see [`Few32`], for many [`Fill32`].
 pub struct Blocks;
 
 impl Few32 for Blocks {
     const BYTES: usize = 24;
     const BIAS: i32 = 0;
-    const OFFSET: bool = true;
 
     #[inline]
     #[target_feature(enable = "avx2,f16c")]
@@ -31,4 +31,10 @@ impl Few32 for Blocks {
         let high = u32::from_le_bytes([block[4], block[5], block[6], block[7]]);
         _mm256_or_si256(nibbles(block, 8), bits32(high, 16))
     }
+}
+
+impl Fill32 for Blocks {
+    type Sums = Planes;
+    const LARGEST: usize = 31;
+    const OFFSET: bool = true;
 }

@@ -40,7 +40,19 @@ pub static Q5_1: Format = Format {
             many: dot::avx512::many::blocks32::<dot::avx512::many::Any<0>, true>,
         },
         #[cfg(target_arch = "x86_64")]
-        Kernel { isa: Isa::Avx2, unpack: avx2::unpack, few: dot::avx2::few32::few32::<avx2::Blocks>, many: dot::avx2::blocks32 },
+        Kernel {
+            isa: Isa::AvxVnni,
+            unpack: avx2::unpack,
+            few: dot::avx2::few32::<dot::avx2::AvxVnni, avx2::Blocks>,
+            many: dot::avx2::many::blocks32::<dot::avx2::AvxVnni, avx2::Blocks>,
+        },
+        #[cfg(target_arch = "x86_64")]
+        Kernel {
+            isa: Isa::Avx2,
+            unpack: avx2::unpack,
+            few: dot::avx2::few32::<dot::avx2::Avx2, avx2::Blocks>,
+            many: dot::avx2::many::blocks32::<dot::avx2::Avx2, avx2::Blocks>,
+        },
         #[cfg(target_arch = "aarch64")]
         Kernel { isa: Isa::Neon, unpack: scalar::unpack, few: dot::neon::blocks32, many: dot::neon::blocks32 },
         Kernel { isa: Isa::Scalar, unpack: scalar::unpack, few: dot::scalar::blocks32, many: dot::scalar::blocks32 },

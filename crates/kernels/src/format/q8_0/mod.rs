@@ -40,7 +40,19 @@ pub static Q8_0: Format = Format {
             many: dot::avx512::many::blocks32::<dot::avx512::many::Q80, false>,
         },
         #[cfg(target_arch = "x86_64")]
-        Kernel { isa: Isa::Avx2, unpack: avx2::unpack, few: dot::avx2::few32::few32::<avx2::Blocks>, many: dot::avx2::blocks32 },
+        Kernel {
+            isa: Isa::AvxVnni,
+            unpack: avx2::unpack,
+            few: dot::avx2::few32::<dot::avx2::AvxVnni, avx2::Blocks>,
+            many: dot::avx2::many::blocks32::<dot::avx2::AvxVnni, avx2::Blocks>,
+        },
+        #[cfg(target_arch = "x86_64")]
+        Kernel {
+            isa: Isa::Avx2,
+            unpack: avx2::unpack,
+            few: dot::avx2::few32::<dot::avx2::Avx2, avx2::Blocks>,
+            many: dot::avx2::many::blocks32::<dot::avx2::Avx2, avx2::Blocks>,
+        },
         #[cfg(target_arch = "aarch64")]
         Kernel {
             isa: Isa::I8mm,
