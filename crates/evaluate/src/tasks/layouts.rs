@@ -51,13 +51,13 @@ fn science(record: &Record, stem: &str) -> Result<(String, Vec<String>, usize), 
 /// ARC, easy and challenge.
 pub fn arc(record: &Record) -> Asked {
     let (question, choices, answer) = science(record, "question")?;
-    Ok(Choose::new(format!("Question: {question}\nAnswer:"), choices, answer))
+    Ok(Question::choose(format!("Question: {question}\nAnswer:"), choices, answer))
 }
 
 /// OpenBookQA: the question is asked as it is.
 pub fn openbookqa(record: &Record) -> Asked {
     let (question, choices, answer) = science(record, "question_stem")?;
-    Ok(Choose::new(question, choices, answer))
+    Ok(Question::choose(question, choices, answer))
 }
 
 /// PIQA: `goal`, `sol1`, `sol2`, `label` 0 or 1.
@@ -72,7 +72,7 @@ pub fn piqa(record: &Record) -> Asked {
             (text("goal")?, vec![text("sol1")?, text("sol2")?], record.choice("label", 0, 2)?)
         }
     };
-    Ok(Choose::new(format!("Question: {goal}\nAnswer:"), solutions, answer))
+    Ok(Question::choose(format!("Question: {goal}\nAnswer:"), solutions, answer))
 }
 
 /// Social IQa: `context`, `question`, `answerA` to `answerC`, `label` 1 to 3 (or `correct` A to C). The joined question of the instructions gives the same
@@ -90,7 +90,7 @@ pub fn social_iqa(record: &Record) -> Asked {
             (format!("{} {}", text("context")?, text("question")?), choices, record.choice(key, 1, 3)?)
         }
     };
-    Ok(Choose::new(format!("Q: {question}\nA:"), choices, answer))
+    Ok(Question::choose(format!("Q: {question}\nA:"), choices, answer))
 }
 
 /// Winogrande: `sentence` with a `_`, `option1`, `option2`, `answer` 1 or 2. Partial evaluation: each option completes the context, and what stands after
@@ -121,11 +121,11 @@ pub fn boolq(record: &Record) -> Asked {
         if !found.choices.is_empty() {
             return Err("a question with choices, expected one of true or false".to_string());
         }
-        return Ok(Choose::new(format!("Question: {}?\nAnswer:", found.question.trim_end_matches('?')), no_yes(), found.answer));
+        return Ok(Question::choose(format!("Question: {}?\nAnswer:", found.question.trim_end_matches('?')), no_yes(), found.answer));
     }
     let answer = record.choice(if record.has("label") { "label" } else { "answer" }, 0, 2)?;
     let context = format!("{}\nQuestion: {}?\nAnswer:", record.text("passage")?, record.text("question")?);
-    Ok(Choose::new(context, no_yes(), answer))
+    Ok(Question::choose(context, no_yes(), answer))
 }
 
 /// HellaSwag: `activity_label`, `ctx_a`, `ctx_b`, `endings`, `label`.
@@ -134,7 +134,7 @@ pub fn hellaswag(record: &Record) -> Asked {
     let answer = record.choice("label", 0, endings.len())?;
     let (activity, a, b) = (record.text("activity_label")?, record.text("ctx_a")?, record.text("ctx_b")?);
     let context = cleaned(&format!("{activity}: {a} {}", capitalized(b)));
-    Ok(Choose::new(context, endings.iter().map(|ending| cleaned(ending)).collect(), answer))
+    Ok(Question::choose(context, endings.iter().map(|ending| cleaned(ending)).collect(), answer))
 }
 
 /// WikiHow's brackets go, as the harness lets them go.

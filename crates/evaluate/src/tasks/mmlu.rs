@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use super::data::{Data, Error};
-use super::question::{Choose, Part, Question};
+use super::question::{Part, Question};
 use super::record::{self, Fault, Record};
 
 /// The harness's four groups.
@@ -125,7 +125,7 @@ fn row(record: &Record) -> Result<(String, usize), String> {
 /// A question, without what stands before it.
 pub fn ask(record: &Record) -> Result<Question, String> {
     let (text, answer) = row(record)?;
-    Ok(Choose::new(text, ["A", "B", "C", "D"].map(str::to_string).to_vec(), answer))
+    Ok(Question::choose(text, ["A", "B", "C", "D"].map(str::to_string).to_vec(), answer))
 }
 
 /// The line that names the subject, and the first examples of its development file.

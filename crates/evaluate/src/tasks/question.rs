@@ -14,6 +14,15 @@ pub enum Question {
     },
 }
 
+impl Question {
+    /// One context, and after a space each of the choices; one of them is right.
+    pub fn choose(context: String, choices: Vec<String>, right: usize) -> Question {
+        let right = (0..choices.len()).map(|i| i == right).collect();
+        let continuations = choices.iter().map(|choice| format!(" {choice}")).collect();
+        Question::Choose(Choose { contexts: vec![context], continuations, choices, right })
+    }
+}
+
 /// A question with choices.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Choose {
@@ -28,13 +37,6 @@ pub struct Choose {
 }
 
 impl Choose {
-    /// One context, and after a space each of the choices; one of them is right.
-    pub fn new(context: String, choices: Vec<String>, right: usize) -> Question {
-        let right = (0..choices.len()).map(|i| i == right).collect();
-        let continuations = choices.iter().map(|choice| format!(" {choice}")).collect();
-        Question::Choose(Choose { contexts: vec![context], continuations, choices, right })
-    }
-
     /// Context and continuation of a choice.
     pub fn request(&self, i: usize) -> (&str, &str) {
         (&self.contexts[i.min(self.contexts.len() - 1)], &self.continuations[i.min(self.continuations.len() - 1)])

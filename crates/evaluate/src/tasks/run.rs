@@ -24,14 +24,11 @@ pub struct Step<'a> {
     pub part: &'a str,
 }
 
+/// Hears of every question before (without) and after (with its answer).
+pub type Hear<'a> = dyn FnMut(Step, Option<&Answer>) -> Result<(), Error> + 'a;
+
 /// Answers a shard's questions, but those that `known` has an answer to. `each` hears of every answer as it is given, and an error of it ends the run.
-pub fn run(
-    model: &Model,
-    plan: &Plan,
-    shard: Shard,
-    known: Vec<Answer>,
-    each: &mut dyn FnMut(Step, Option<&Answer>) -> Result<(), Error>,
-) -> Result<Report, Error> {
+pub fn run(model: &Model, plan: &Plan, shard: Shard, known: Vec<Answer>, each: &mut Hear) -> Result<Report, Error> {
     let tokenizer = Tokenizer::new(Vocab::of(model.source()).map_err(nibble_engine::Error::from)?);
     let mut scorer = Scorer::new(model.session()?, tokenizer);
     let questions = plan.of(shard);

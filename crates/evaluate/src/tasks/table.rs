@@ -306,7 +306,7 @@ mod tests {
     #[test]
     fn metrics_divide_by_what_they_say() {
         let choices = ["é".repeat(4), "abcdef".to_string()].to_vec();
-        let Question::Choose(choose) = Choose::new("c".into(), choices, 1) else { panic!() };
+        let Question::Choose(choose) = Question::choose("c".into(), choices, 1) else { panic!() };
         // By itself the first is likelier; by characters (4, 6) the second; by bytes (8, 6) the first again.
         let lls = [-8.0, -9.0];
         assert_eq!([&ACC, &ACC_NORM, &ACC_BYTES].map(|m| (m.of_choices)(&choose, &lls)), [0.0, 1.0, 0.0]);
