@@ -204,7 +204,12 @@ fn scores(page: &mut String, comparison: &Comparison) {
 /// Short enough for the left of a small plot.
 fn shortened(name: &str) -> String {
     let subject = name.strip_prefix("mmlu_").filter(|_| mmlu::group(name).is_some()).unwrap_or(name);
-    let text = subject.replace("high_school_", "hs_").replace("college_", "col_").replace("professional_", "prof_").replace('_', " ");
+    let text = subject
+        .replace("high_school_", "hs_")
+        .replace("college_", "col_")
+        .replace("professional_", "prof_")
+        .replace("elementary_", "elem_")
+        .replace('_', " ");
     text.replace("government and politics", "government").replace("computer science", "computers")
 }
 

@@ -245,7 +245,7 @@ pub struct Row {
 /// A row each, all on one scale.
 pub fn dots(rows: &[Row], names: &Names) -> String {
     const EACH: f64 = 17.0;
-    let (left, right, top) = (128.0, WIDTH - 12.0, 24.0);
+    let (left, right, top) = (128.0, WIDTH - 18.0, 24.0);
     let bottom = top + EACH * rows.len() as f64;
     let x = Scale::part(left, right);
     let mut svg =
