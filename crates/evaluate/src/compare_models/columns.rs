@@ -253,6 +253,18 @@ impl Column {
     }
 }
 
+/// What the columns are: titles that share an explanation, and it.
+pub fn legend(columns: &[Column]) -> Vec<(String, &str)> {
+    let mut found: Vec<(String, &str)> = vec![];
+    for column in columns {
+        match found.iter_mut().find(|(_, about)| *about == column.about) {
+            Some((titles, _)) => *titles = format!("{titles}; {}", column.title),
+            None => found.push((column.title.clone(), &column.about)),
+        }
+    }
+    found
+}
+
 /// Bytes for people.
 pub fn gib(bytes: u64) -> String {
     match bytes as f64 {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::columns::{Column, columns, gib};
+use super::columns::{self, Column, columns, gib};
 use super::data::{Comparison, Entry, TaskFigure};
 use super::plot::{self, Band, Names, Point, Row, escaped};
 use crate::tasks::mmlu;
@@ -267,8 +267,8 @@ fn place(name: &str) -> (usize, String) {
 
 fn notes(page: &mut String, comparison: &Comparison, columns: &[Column]) {
     page.push_str("<h2>What the columns are</h2>\n<ul>\n");
-    for column in columns {
-        let _ = writeln!(page, "<li><b>{}</b>: {}</li>", escaped(&column.title), escaped(&column.about));
+    for (titles, about) in columns::legend(columns) {
+        let _ = writeln!(page, "<li><b>{}</b>: {}</li>", escaped(&titles), escaped(about));
     }
     page.push_str("</ul>\n");
     if let Some(text) = &comparison.text {

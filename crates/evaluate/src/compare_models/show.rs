@@ -1,6 +1,6 @@
 //! A comparison as Markdown and CSV.
 
-use super::columns::columns;
+use super::columns::{columns, legend};
 use super::data::Comparison;
 
 /// The table, with what its columns are below.
@@ -28,8 +28,8 @@ pub fn markdown(comparison: &Comparison) -> String {
         }
     }
     text.push_str(&format!("\nThe reference is {}. After ±: one standard error.\n\n", cell(&comparison.reference().name)));
-    for column in &columns {
-        text.push_str(&format!("- {}: {}\n", column.title, column.about));
+    for (titles, about) in legend(&columns) {
+        text.push_str(&format!("- {titles}: {about}\n"));
     }
     if let Some(read) = &comparison.text {
         text.push_str(&format!("\nText: {}.\n", cell(read)));

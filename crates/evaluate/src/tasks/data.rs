@@ -96,7 +96,7 @@ impl Data {
         };
         let mut files = vec![];
         let name = top.file_name().map(|n| n.to_string_lossy().to_lowercase()).unwrap_or_default();
-        list(&top, &name, DEPTH, &mut files);
+        list(&top, &name, if single { 1 } else { DEPTH }, &mut files);
         files.sort();
         let mut data = Data { root: path.into(), files, single };
         if single {

@@ -18,6 +18,7 @@ from lm_eval.api.metrics import pooled_sample_stderr, unweighted_mean_stderr
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks._yaml_loader import load_yaml
+from transformers import PreTrainedTokenizerFast
 
 HERE = pathlib.Path(__file__).resolve().parent
 TINY = HERE.parents[3] / "models/tiny"
@@ -104,7 +105,9 @@ def figures(found):
 
 def run(model, hub, mmlu, gsm8k, limit=None, names=None, batch_size=8):
     """Runs the tasks that there are files of. `hub`: a function from a task's name to its rows in the hub's layout, or None."""
-    lm = HFLM(pretrained=str(model), dtype="float32", device="cpu", batch_size=batch_size)
+    # tokenizer.json as it is: transformers 5 builds its LlamaTokenizer anew and loses what the vocabulary does not cover.
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(model)
+    lm = HFLM(pretrained=str(model), tokenizer=tokenizer, dtype="float32", device="cpu", batch_size=batch_size)
     wanted = lambda name: names is None or name in names
     parts = {}
     if mmlu and wanted("mmlu"):
