@@ -110,7 +110,7 @@ static BEFORE: &[Fixed] = &[
         name: "kl_nats",
         title: "KL",
         about: "mean divergence of its predictions from the reference's, in nats",
-        digits: 5,
+        digits: 6,
         unit: "",
         more_is_better: Some(false),
         quality: true,

@@ -267,7 +267,10 @@ pub fn dots(rows: &[Row], names: &Names) -> String {
             escaped(&row.name)
         );
         let _ = writeln!(svg, "<path class=\"grid\" d=\"M{left} {y:.1}H{right}\"/>");
-        for (series, value, stderr, title) in &row.marks {
+        for (k, (series, value, stderr, title)) in row.marks.iter().enumerate() {
+            // A little below one another, so that equal ones are all seen.
+            let count = row.marks.len() as f64;
+            let y = y + (k as f64 - (count - 1.0) / 2.0) * (9.0 / count).min(2.5);
             if let Some(se) = stderr.filter(|se| *se > 0.0) {
                 let _ = writeln!(
                     svg,
