@@ -219,7 +219,7 @@ fn read(path: &Path) -> Result<Report> {
 }
 
 /// Refuses a file that cannot be written, or that is there already.
-fn check_output(path: &Path, force: bool) -> Result<(), Problem> {
+pub(super) fn check_output(path: &Path, force: bool) -> Result<(), Problem> {
     let shown = path.display();
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if path.is_dir() {
