@@ -162,7 +162,7 @@ fn settings(options: &Options) -> Settings {
 }
 
 /// What the model's type is called: as a GGUF says, else the type that most of its weights have.
-fn kind(source: &Source) -> String {
+pub(super) fn kind(source: &Source) -> String {
     let declared = source.checkpoint().metadata().and_then(|m| m.value("general.file_type")).and_then(|v| v.integer());
     let mut weights: Vec<(&str, u64)> = vec![];
     for tensor in source.tensors() {

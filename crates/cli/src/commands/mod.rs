@@ -3,6 +3,7 @@
 //! To add a command: a file here with `ROW`, and its name in COMMANDS.
 
 mod bench;
+mod compare;
 mod completions;
 mod demo;
 mod eval;
@@ -35,7 +36,7 @@ pub struct Row {
 
 /// Every command, in the order of the help.
 pub static COMMANDS: &[&Row] =
-    &[&quantize::ROW, &inspect::ROW, &run::ROW, &bench::ROW, &eval::ROW, &demo::ROW, &completions::ROW, &man::ROW];
+    &[&quantize::ROW, &inspect::ROW, &run::ROW, &bench::ROW, &eval::ROW, &compare::ROW, &demo::ROW, &completions::ROW, &man::ROW];
 
 const ABOUT: &str = "Makes language models small and runs them: checkpoint in, GGUF or NF4 out, answers on this device";
 

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::data::Error;
 use super::plan::{PartFacts, Plan};
 use super::report::{Answer, KIND, Model, SCHEMA};
-use super::shard::Shard;
 use super::table::Wanted;
+use crate::quality::windows::Shard;
 
 /// The first line: answers fit only the run that has the same.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

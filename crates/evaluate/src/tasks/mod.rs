@@ -21,13 +21,12 @@ pub mod record;
 pub mod report;
 pub mod run;
 pub mod score;
-pub mod shard;
 pub mod show;
 pub mod table;
 
+pub use crate::quality::windows::Shard;
 pub use data::{Data, Error};
 pub use plan::Plan;
 pub use report::{Answer, Figure, MergeFault, Report, merge};
 pub use run::{Step, run};
-pub use shard::Shard;
 pub use table::{SEED, TASKS, Task, Wanted};

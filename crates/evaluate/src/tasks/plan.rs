@@ -6,8 +6,8 @@ use super::data::{Data, Error};
 use super::python_random::PythonRandom;
 use super::question::Part;
 use super::record::Fault;
-use super::shard::Shard;
 use super::table::{self, Task, Wanted};
+use crate::quality::windows::Shard;
 
 /// All that one run asks.
 pub struct Plan {

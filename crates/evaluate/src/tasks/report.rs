@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::mmlu;
 use super::plan::PartFacts;
 use super::score::Work;
-use super::shard::Shard;
 use super::table::{self, Wanted};
+use crate::quality::windows::Shard;
 
 /// The version of the JSON's fields: a reader of another one refuses it.
 pub const SCHEMA: u32 = 1;

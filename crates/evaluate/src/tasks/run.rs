@@ -8,10 +8,10 @@ use super::plan::Plan;
 use super::question::{Part, Question};
 use super::report::{Answer, KIND, Report, SCHEMA, figures};
 use super::score::{Failure, Likelihood, Scorer, Work};
-use super::shard::Shard;
 use super::table::Task;
 use super::{gsm8k, report};
 use crate::bench::Cost;
+use crate::quality::windows::Shard;
 
 /// How far a run is.
 #[derive(Debug, Clone, Copy)]

@@ -5,6 +5,7 @@
 //! for all its choices, and of choices of one token only the logits after the question are looked at. Logits do not depend on how tokens come in
 //! batches (the engine's promise), so that the sums are the same bits as without keeping anything; a test holds it.
 
+use crate::quality::softmax;
 use nibble_engine::text::{Prompt, Tokenizer};
 use nibble_engine::{Error as EngineError, Session};
 
@@ -180,15 +181,15 @@ impl<'m> Scorer<'m> {
         let mut row = self.feed(&ids)?;
         let mut written = vec![];
         let mut text = String::new();
-        while written.len() < most && !self.tokenizer.is_end(row.top) {
-            written.push(row.top);
+        while written.len() < most && !self.tokenizer.is_end(row.top()) {
+            written.push(row.top());
             text = self.tokenizer.decode(&written);
             if written.len() == most || stops.iter().any(|stop| text.contains(stop)) {
                 break;
             }
             self.work.asked += 1;
             self.work.computed += 1;
-            row = Row::new(self.session.feed(&[row.top])?).ok_or(Failure::NotNumbers)?;
+            row = Row::new(self.session.feed(&[row.top()])?).ok_or(Failure::NotNumbers)?;
         }
         let end = stops.iter().filter_map(|stop| text.find(stop)).min().unwrap_or(text.len());
         text.truncate(end);
@@ -199,33 +200,25 @@ impl<'m> Scorer<'m> {
 /// The logits after a token.
 struct Row {
     logits: Vec<f32>,
-    /// The logarithm of the sum of their exponentials.
-    total: f64,
-    /// The first of the greatest.
-    top: u32,
+    row: softmax::Row,
 }
 
 impl Row {
-    /// `None` where one is not a number.
+    /// `None` where they are no distribution.
     fn new(logits: &[f32]) -> Option<Row> {
-        let (mut top, mut most) = (0, f32::NEG_INFINITY);
-        for (id, &x) in logits.iter().enumerate() {
-            if x.is_nan() {
-                return None;
-            }
-            if x > most {
-                (top, most) = (id, x);
-            }
-        }
-        let sum: f64 = logits.iter().map(|&x| f64::from(x - most).exp()).sum();
-        let total = f64::from(most) + sum.ln();
-        total.is_finite().then(|| Row { logits: logits.to_vec(), total, top: top as u32 })
+        let row = softmax::Row::of(logits);
+        row.is_valid().then(|| Row { logits: logits.to_vec(), row })
+    }
+
+    /// The first of the most likely tokens.
+    fn top(&self) -> u32 {
+        self.row.top as u32
     }
 
     /// The log-probability of a token, and whether it is the most likely.
     fn of(&self, id: u32) -> (f64, bool) {
         let logit = self.logits.get(id as usize).copied().unwrap_or(f32::NEG_INFINITY);
-        (f64::from(logit) - self.total, id == self.top)
+        (self.row.log_prob(logit), id == self.top())
     }
 }
 
@@ -237,7 +230,8 @@ mod tests {
     fn a_row_is_a_distribution() {
         let row = Row::new(&[1.0, 3.0, 3.0, f32::NEG_INFINITY]).unwrap();
         let total: f64 = (0..4).map(|id| row.of(id).0.exp()).sum();
-        assert!((total - 1.0).abs() < 1e-12, "{total}");
+        // The exponential is of single precision.
+        assert!((total - 1.0).abs() < 1e-6, "{total}");
         assert_eq!((row.of(1).1, row.of(2).1, row.of(3).0, row.of(9).0), (true, false, f64::NEG_INFINITY, f64::NEG_INFINITY));
         assert!(Row::new(&[1.0, f32::NAN]).is_none() && Row::new(&[f32::INFINITY]).is_none() && Row::new(&[]).is_none());
     }

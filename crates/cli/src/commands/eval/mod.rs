@@ -2,10 +2,11 @@
 //!
 //! To add one: a file here with `ROW`, and its name in PARTS.
 
-mod job;
+pub mod job;
 mod kl;
 mod merge;
 mod perplexity;
+pub mod tasks;
 
 use anyhow::Result;
 use clap::ArgMatches;
@@ -16,7 +17,7 @@ use crate::terminal::Console;
 /// The row of COMMANDS.
 pub const ROW: Row = Row {
     name: "eval",
-    about: "Measure how good a model is: perplexity, divergence from another model",
+    about: "Measure how good a model is: perplexity, divergence from another model, tasks",
     details: "Every measurement of a text goes chunk by chunk. With -o FILE what is done is kept in FILE.part every few seconds: after Ctrl-C, or a loss of power, \
               the same command goes on from there, and gives the same bytes as one that was never stopped.\n\n\
               A measurement can be cut into shards, each made by its own process on any machine (--shard 0/8 to --shard 7/8), and put together by nibble eval merge: exactly the \
@@ -29,6 +30,7 @@ pub const ROW: Row = Row {
     examples: &[
         ("perplexity, as llama-perplexity computes it", "nibble eval perplexity model.gguf --text wiki.test.raw"),
         ("what quantizing did, beside the original", "nibble eval kl model-Q4_K_M.gguf --reference Llama-3.2-1B --text wiki.test.raw"),
+        ("questions with known answers", "nibble eval tasks model.gguf --tasks arc_easy --data bench"),
         ("one of eight shards", "nibble eval perplexity model.gguf --text wiki.test.raw --shard 3/8 -o ppl-3.json"),
         ("all of them", "nibble eval merge ppl-0.json ppl-1.json -o ppl.json"),
     ],
@@ -40,7 +42,7 @@ pub const ROW: Row = Row {
 };
 
 /// Every command of `nibble eval`, in the order of the help.
-static PARTS: &[&Row] = &[&perplexity::ROW, &kl::ROW, &merge::ROW];
+static PARTS: &[&Row] = &[&perplexity::ROW, &kl::ROW, &tasks::ROW, &merge::ROW];
 
 fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
     let (name, arguments) = matches.subcommand().expect("clap requires a subcommand");
