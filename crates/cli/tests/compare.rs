@@ -93,6 +93,34 @@ fn everything_is_measured_once_and_written_in_every_form() {
 }
 
 #[test]
+fn what_was_measured_elsewhere_is_taken_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let q4 = quantized(dir.path(), "q4_0");
+    let (data, model) = (questions(), tiny());
+    let text: String = (0..40).map(|i| format!("The dog ran {i} times around the house, and then it slept.\n")).collect();
+    std::fs::write(dir.path().join("text.txt"), text).unwrap();
+    let run = |args: &[&str]| nibble_in(dir.path(), args).exits(0);
+    for (path, name) in [(&model, "base.json"), (&q4, "q4.json")] {
+        run(&["eval", "tasks", arg(path), "--tasks", "arc_easy", "--data", arg(&data), "-o", name, "-q"]);
+    }
+    run(&["eval", "kl", arg(&q4), "--reference", arg(&model), "--text", "text.txt", "-c", "64", "--chunks", "2", "-o", "kl.json", "-q"]);
+    let from = ["--from", "base.json", "--from", "q4.json", "--from", "kl.json", "--no-speed", "--no-tensors", "--json", "-q"];
+    let comparison = run(&[&["compare", arg(&model), arg(&q4)], &from[..]].concat()).json();
+    let entry = |i: usize| &comparison["entries"][i];
+    assert_eq!((entry(0)["kl"].clone(), entry(0)["perplexity"].clone()), (Value::Null, Value::Null));
+    let there: Value = serde_json::from_slice(&std::fs::read(dir.path().join("q4.json")).unwrap()).unwrap();
+    assert_eq!(entry(1)["tasks"][0]["value"], there["figures"][0]["value"]);
+    assert!(entry(1)["tasks"][0]["difference"]["stderr"].is_number() && entry(1)["kl"]["value"].as_f64().unwrap() > 0.0);
+    assert!(entry(1)["notes"][0].as_str().unwrap().starts_with("text: text.txt, 2 chunks of 64 tokens, the reference "));
+    // A shard is no whole, and not every JSON is a measurement.
+    run(&["eval", "tasks", arg(&q4), "--tasks", "arc_easy", "--data", arg(&data), "--shard", "0/2", "-o", "half.json", "-q"]);
+    let refused = |file: &str| nibble_in(dir.path(), &["compare", arg(&model), "--from", file]).exits(1);
+    refused("half.json").says(&["half.json is shard 0/2", "nibble eval merge"]);
+    std::fs::write(dir.path().join("none.json"), "{}").unwrap();
+    refused("none.json").says(&["none.json: ", "nibble eval wrote with -o"]);
+}
+
+#[test]
 fn mistakes_are_found_before_anything_is_measured() {
     let dir = tempfile::tempdir().unwrap();
     let model = tiny();

@@ -1,5 +1,6 @@
 //! `nibble compare`: models side by side, in the one table and page that a choice between them needs.
 
+mod given;
 mod job;
 mod output;
 
@@ -23,6 +24,8 @@ pub const ROW: Row = Row {
               The reference is the first model, or the one of --reference. A figure after ± is one standard error.\n\n\
               -o may be given more than once: the ending says what is written, .md, .csv, .json or .html. The page is one file that loads nothing: the table, quality against size \
               with the frontier drawn, the scores of tasks and subjects, and what quantizing did to each tensor, with the numbers of every plot.\n\n\
+              What other machines have measured comes with --from FILE: files of nibble eval tasks, perplexity and kl, shards put together by nibble eval merge. A file finds its model by the \
+              weights.\n\n\
               With --keep FOLDER what is measured is kept there, and not measured again: an interrupted comparison goes on, and one more model costs only its own measurements.",
     examples: &[
         ("size, speed, memory and errors of tensors", "nibble compare Llama-3.2-1B Llama-3.2-1B-Q4_K_M.gguf"),
@@ -34,6 +37,7 @@ pub const ROW: Row = Row {
             "everything, to go on from",
             "nibble compare bf16.gguf q4_k_m.gguf --text wiki.test.raw --tasks mmlu,arc_easy --data bench --keep measured -o page.html -o table.md",
         ),
+        ("with what a cluster has measured", "nibble compare bf16.gguf q4_k_m.gguf --from bf16-mmlu.json --from q4-mmlu.json -o page.html"),
         ("only the quality", "nibble compare bf16.gguf q4_k_m.gguf --text wiki.test.raw --no-speed --no-tensors --csv"),
     ],
     args: |command| Options::augment_args(command),
@@ -76,6 +80,9 @@ struct Options {
     /// Keep measurements in FOLDER and take those that are there
     #[arg(long, value_name = "FOLDER")]
     keep: Option<PathBuf>,
+    /// Take a measurement of one of the models from FILE, which nibble eval wrote with -o; may be given more than once
+    #[arg(long, value_name = "FILE")]
+    from: Vec<PathBuf>,
     /// Write to FILE instead of stdout: .md, .csv, .json or .html; may be given more than once
     #[arg(short, long, value_name = "FILE")]
     output: Vec<PathBuf>,
@@ -107,8 +114,9 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
     if let Some(keep) = &options.keep {
         std::fs::create_dir_all(keep).map_err(|error| Problem::failure(format!("{}: {error}", keep.display())))?;
     }
+    let given = given::Given::read(&options.from)?;
     let plan = options.wanted.plan()?;
     let text = options.text.as_deref().map(eval::read_text).transpose()?;
-    let comparison = job::Job { options: &options, models: &models, plan, text, console }.run()?;
+    let comparison = job::Job { options: &options, models: &models, plan, text, given, console }.run()?;
     output::write(&comparison, &options, console)
 }

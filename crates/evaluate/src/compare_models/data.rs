@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::tensors::TensorError;
 use crate::machine::Machine;
+use crate::tasks::plan::PartFacts;
 use crate::tasks::{Answer, Figure, Report};
 
 /// The version of the JSON's fields: a reader of another one refuses it.
@@ -154,8 +155,10 @@ fn difference(figure: &Figure, report: &Report, reference: &Report) -> Option<Es
     // The longest name, where one begins with another's.
     let task = tasks.into_iter().max_by_key(|t| t.name.len())?;
     let metric = task.metrics.iter().position(|m| m.name == figure.metric)?;
-    let parts: Vec<&str> =
-        report.parts.iter().filter(|p| p.task == task.name && belongs(figure, &p.name, task.name)).map(|p| p.name.as_str()).collect();
+    // The same questions: their sums say so.
+    let same = |p: &&PartFacts| reference.parts.iter().any(|other| (&other.name, &other.sum) == (&p.name, &p.sum));
+    let of = |p: &&PartFacts| p.task == task.name && belongs(figure, &p.name, task.name);
+    let parts: Vec<&str> = report.parts.iter().filter(of).filter(same).map(|p| p.name.as_str()).collect();
     let key = |a: &Answer| (a.part.clone(), a.index);
     let others: std::collections::HashMap<(String, usize), f64> = reference
         .answers

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::eval::tasks::answer;
 use super::Options;
+use super::given::Given;
 use crate::exit::Problem;
 use crate::progress::Progress;
 use crate::terminal::Console;
@@ -36,6 +37,7 @@ pub struct Job<'a> {
     pub models: &'a [PathBuf],
     pub plan: Option<Plan>,
     pub text: Option<String>,
+    pub given: Given,
     pub console: &'a Console,
 }
 
@@ -120,8 +122,12 @@ impl Job<'_> {
         if let Some(passage) = &passage {
             let chunks = self.chunks(&print, model, passage, reference, &mut entry)?;
             texts(&mut entry, &chunks);
+        } else if let Some((chunks, read)) = self.given.text(&print) {
+            texts(&mut entry, chunks);
+            entry.notes.push(format!("text: {read}"));
         }
-        let report = self.plan.as_ref().map(|plan| self.tasks(&print, model, plan)).transpose()?;
+        let given = self.given.report(&print).cloned().map(Ok);
+        let report = given.or_else(|| self.plan.as_ref().map(|plan| self.tasks(&print, model, plan))).transpose()?;
         if let Some(report) = &report {
             entry.tasks = task_figures(report, reference.and_then(|r| r.report.as_ref()));
             if report.cut() > 0 {
