@@ -25,6 +25,8 @@ pub fn show_cursor() {
 /// The progress of one job, counted in bytes of its input or in steps.
 pub struct Progress {
     total: u64,
+    /// Done before this run.
+    before: u64,
     unit: Unit,
     kind: Kind,
 }
@@ -35,6 +37,10 @@ enum Unit {
     Bytes,
     /// Steps take very different times, so no rate and no time left is told.
     Steps,
+    /// Steps that take one time each: chunks.
+    Chunks,
+    /// The same: questions.
+    Questions,
 }
 
 impl Unit {
@@ -43,6 +49,8 @@ impl Unit {
         match self {
             Unit::Bytes => "{bar:28} {percent:>3}%  {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left  {wide_msg}",
             Unit::Steps => "{bar:28} {percent:>3}%  {elapsed}  {wide_msg}",
+            Unit::Chunks => "{bar:28} {percent:>3}%  {pos}/{len} chunks  {eta} left  {wide_msg}",
+            Unit::Questions => "{bar:28} {percent:>3}%  {pos}/{len} questions  {eta} left  {wide_msg}",
         }
     }
 }
@@ -61,27 +69,39 @@ struct Lines {
 impl Progress {
     /// Starts at 0 of `total` bytes.
     pub fn new(console: &Console, total: u64) -> Progress {
-        Progress::counting(console, total, Unit::Bytes)
+        Progress::counting(console, total, 0, Unit::Bytes)
     }
 
     /// Starts at 0 of `total` steps.
     pub fn steps(console: &Console, total: u64) -> Progress {
-        Progress::counting(console, total, Unit::Steps)
+        Progress::counting(console, total, 0, Unit::Steps)
     }
 
-    fn counting(console: &Console, total: u64, unit: Unit) -> Progress {
+    /// Goes on at `before` of `total` steps that take one time each.
+    pub fn chunks(console: &Console, total: u64, before: u64) -> Progress {
+        Progress::counting(console, total, before, Unit::Chunks)
+    }
+
+    /// Goes on at `before` of `total` questions.
+    pub fn questions(console: &Console, total: u64, before: u64) -> Progress {
+        Progress::counting(console, total, before, Unit::Questions)
+    }
+
+    fn counting(console: &Console, total: u64, before: u64, unit: Unit) -> Progress {
         let kind = if console.quiet {
             Kind::Silent
         } else if console.stderr_is_terminal {
             let style = ProgressStyle::with_template(unit.template()).expect("the template is ours");
-            let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10)).with_style(style);
+            let bar =
+                ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10)).with_style(style).with_position(before);
+            bar.reset_eta();
             CURSOR_HIDDEN.store(true, Ordering::SeqCst);
             Kind::Bar(bar)
         } else {
             let now = Instant::now();
             Kind::Lines(Mutex::new(Lines { started: now, last: now }))
         };
-        Progress { total, unit, kind }
+        Progress { total, before, unit, kind }
     }
 
     /// `done` bytes are read, or steps done; `what` is being worked on.
@@ -98,6 +118,8 @@ impl Progress {
                     let line = match self.unit {
                         Unit::Bytes => plain(done, self.total, lines.started.elapsed(), what),
                         Unit::Steps => plain_step(done, self.total, what),
+                        Unit::Chunks => plain_each(done, self.total, self.before, lines.started.elapsed(), "chunks", what),
+                        Unit::Questions => plain_each(done, self.total, self.before, lines.started.elapsed(), "questions", what),
                     };
                     line_to_stderr(&line);
                 }
@@ -136,6 +158,14 @@ fn plain_step(done: u64, total: u64, what: &str) -> String {
     format!("{percent:>3} %  {what}")
 }
 
+/// `45 %  12 of 27 chunks  7 s left  perplexity 12.31`.
+fn plain_each(done: u64, total: u64, before: u64, elapsed: Duration, of: &str, what: &str) -> String {
+    let each = elapsed.as_secs_f64() / done.saturating_sub(before).max(1) as f64;
+    let left = units::duration(Duration::from_secs_f64((total.saturating_sub(done) as f64 * each).min(1e9)));
+    let percent = (done as u128 * 100).checked_div(total as u128).unwrap_or(100);
+    format!("{percent:>3} %  {done} of {total} {of}  {left} left  {what}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,5 +177,7 @@ mod tests {
         assert!(plain(0, 0, Duration::ZERO, "").contains("100 %"));
         assert!(plain(0, 5, Duration::from_secs(1), "").contains("? left"));
         assert_eq!(plain_step(3, 12, "load"), " 25 %  load");
+        // What was done before took none of the time.
+        assert_eq!(plain_each(30, 50, 20, Duration::from_secs(10), "chunks", "PPL 3"), " 60 %  30 of 50 chunks  20.0 s left  PPL 3");
     }
 }

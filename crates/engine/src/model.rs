@@ -113,7 +113,8 @@ impl Model {
         self.pool.threads()
     }
 
-    pub(crate) fn pool(&self) -> &Pool {
+    /// The threads, for loops over what they have computed. Not to be called from inside one of its own.
+    pub fn pool(&self) -> &Pool {
         &self.pool
     }
 

@@ -166,7 +166,7 @@ fn settings(options: &Options) -> Settings {
 }
 
 /// What the model's type is called: as a GGUF says, else the type that most of its weights have.
-fn kind(source: &Source) -> String {
+pub(super) fn kind(source: &Source) -> String {
     let declared = source.checkpoint().metadata().and_then(|m| m.value("general.file_type")).and_then(|v| v.integer());
     let mut weights: Vec<(&str, u64)> = vec![];
     for tensor in source.tensors() {
@@ -223,7 +223,7 @@ fn read(path: &Path) -> Result<Report> {
 }
 
 /// Refuses a file that cannot be written, or that is there already.
-fn check_output(path: &Path, force: bool) -> Result<(), Problem> {
+pub(super) fn check_output(path: &Path, force: bool) -> Result<(), Problem> {
     let shown = path.display();
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if path.is_dir() {

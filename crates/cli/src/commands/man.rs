@@ -48,11 +48,18 @@ pub fn pages() -> Result<Vec<(String, Vec<u8>)>> {
     let mut program = super::program();
     program.build();
     let mut pages = vec![("nibble.1".to_string(), render(program.clone())?)];
-    for command in program.get_subcommands().filter(|c| c.get_name() != "help") {
-        let name = format!("nibble-{}", command.get_name());
-        pages.push((format!("{name}.1"), render(command.clone().display_name(&name))?));
-    }
+    add(&program, "nibble", &mut pages)?;
     Ok(pages)
+}
+
+/// The pages of a command's commands, and of theirs.
+fn add(of: &clap::Command, name: &str, pages: &mut Vec<(String, Vec<u8>)>) -> Result<()> {
+    for command in of.get_subcommands().filter(|c| c.get_name() != "help") {
+        let name = format!("{name}-{}", command.get_name());
+        pages.push((format!("{name}.1"), render(command.clone().display_name(&name))?));
+        add(command, &name, pages)?;
+    }
+    Ok(())
 }
 
 fn render(command: clap::Command) -> Result<Vec<u8>> {

@@ -3,8 +3,10 @@
 //! To add a command: a file here with `ROW`, and its name in COMMANDS.
 
 mod bench;
+mod compare;
 mod completions;
 mod demo;
+mod eval;
 mod inspect;
 mod man;
 mod quantize;
@@ -33,7 +35,8 @@ pub struct Row {
 }
 
 /// Every command, in the order of the help.
-pub static COMMANDS: &[&Row] = &[&quantize::ROW, &inspect::ROW, &run::ROW, &bench::ROW, &demo::ROW, &completions::ROW, &man::ROW];
+pub static COMMANDS: &[&Row] =
+    &[&quantize::ROW, &inspect::ROW, &run::ROW, &bench::ROW, &eval::ROW, &compare::ROW, &demo::ROW, &completions::ROW, &man::ROW];
 
 const ABOUT: &str = "Makes language models small and runs them: checkpoint in, GGUF or NF4 out, answers on this device";
 
@@ -56,13 +59,18 @@ pub fn program() -> Command {
                 .help("No progress and no notes on stderr; warnings and errors stay"),
         );
     for row in COMMANDS {
-        let mut command = Command::new(row.name).about(row.about).after_help(examples(row));
-        if !row.details.is_empty() {
-            command = command.long_about(format!("{}.\n\n{}", row.about, row.details));
-        }
-        program = program.subcommand((row.args)(command));
+        program = program.subcommand(command(row));
     }
     program
+}
+
+/// A row as clap sees it: a command, or a command's own command.
+fn command(row: &Row) -> Command {
+    let mut command = Command::new(row.name).about(row.about).after_help(examples(row));
+    if !row.details.is_empty() {
+        command = command.long_about(format!("{}.\n\n{}", row.about, row.details));
+    }
+    (row.args)(command)
 }
 
 fn examples(row: &Row) -> String {
@@ -121,7 +129,10 @@ mod tests {
 
     #[test]
     fn every_argument_has_a_help_text() {
-        for command in program().get_subcommands() {
+        let program = program();
+        let mut commands: Vec<&Command> = program.get_subcommands().collect();
+        while let Some(command) = commands.pop() {
+            commands.extend(command.get_subcommands());
             for argument in command.get_arguments() {
                 assert!(argument.get_help().is_some(), "nibble {} {}", command.get_name(), argument.get_id());
             }
