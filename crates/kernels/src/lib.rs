@@ -23,4 +23,5 @@ pub use cpu::Isa;
 pub use dot::Kernel;
 pub use format::{FORMATS, Format};
 pub use probe::Probe;
+pub use search::feedback;
 pub use tile::Tile;

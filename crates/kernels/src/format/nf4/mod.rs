@@ -49,6 +49,7 @@ pub static NF4: Format = Format {
     activation: &activation::F32,
     decode: scalar::decode,
     encode: encode::encode,
+    pack: None,
     kernels: &[
         #[cfg(target_arch = "x86_64")]
         Kernel {
