@@ -12,6 +12,8 @@ mod factor;
 mod grid;
 mod moments;
 mod rows;
+#[cfg(test)]
+mod tests;
 
 use crate::Error;
 use crate::calibrate::Texts;
@@ -29,7 +31,7 @@ use nibble_kernels::feedback::ROWS;
 use nibble_kernels::{Format, format};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Where a candidate's codes come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,13 +164,21 @@ impl<'a> Gptq<'a> {
         }
         let row_bytes = step.to.row_bytes(cols).unwrap_or(0);
         let mut bytes = vec![0; rows * row_bytes];
+        let bad = AtomicUsize::new(usize::MAX);
         self.walk.pool().chunks(&mut bytes, ROWS * row_bytes, |i, out| {
             let first = i * ROWS;
             let mut floats = vec![0.0; out.len() / row_bytes * cols];
             self.source.read_stored(tensor, first..first + out.len() / row_bytes, &mut floats);
+            if let Some(row) = floats.chunks_exact(cols).position(|row| row.iter().any(|x| !x.is_finite())) {
+                bad.fetch_min(first + row, Ordering::Relaxed);
+                return;
+            }
             problem.blocks(step.to, &self.knobs, &floats, out);
         });
-        Ok(Made { bytes, scales: Vec::new() })
+        match bad.into_inner() {
+            usize::MAX => Ok(Made { bytes, scales: Vec::new() }),
+            row => Err(Error::NotFinite { tensor: step.name.clone(), row, format: step.to.name }),
+        }
     }
 
     /// NF4: the scales are bitsandbytes' own, as its double quantization leaves them; only codes are chosen.
