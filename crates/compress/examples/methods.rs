@@ -2,7 +2,7 @@
 //!
 //!     methods calibrate MODEL OUT.{gguf,dat} [TEXT]
 //!     methods quantize MODEL TYPE METHOD OUT [imatrix=FILE] [text=FILE] [damping=0.01] [starts=nearest,before,turn] [sorted=1] [sweeps=4]
-//!         [importance=diagonal|left] [inputs=original|layer|site] [double=0]
+//!         [importance=diagonal|left] [inputs=original|layer|site] [relative=1] [head=0.1|no] [double=0]
 //!     methods kl BASE TEXT CHUNKS FILE...
 //!
 //! `kl` prints each file's mean divergence from BASE over the second halves of chunks of 512 tokens, and its ratio to the first file's with a bootstrap
@@ -69,6 +69,8 @@ fn quantize(model: &str, kind: &str, name: &str, out: &str, rest: &[&str]) -> Re
             "text" => text = Some(value),
             "double" => options.double_quant = value == "1",
             "damping" => knobs.damping = value.parse()?,
+            "relative" => knobs.relative = value == "1",
+            "head" => knobs.head = value.parse().ok(),
             "sorted" => knobs.sorted = value == "1",
             "sweeps" => knobs.sweeps = value.parse()?,
             "starts" => {

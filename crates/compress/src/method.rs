@@ -47,13 +47,23 @@ pub type Note<'a> = dyn FnMut(f64, &str) + 'a;
 
 /// A method at work, layer by layer in their order.
 pub trait Work {
+    /// The matrices outside the layers that the method makes; it is called before the first layer, as they are written first.
+    fn outside(&mut self, steps: &[Step], note: &mut Note) -> Result<HashMap<String, Made>, Error>;
     /// The matrices of layer `i` that the method makes, by the steps' names. What it leaves out is encoded in the plain way.
     fn layer(&mut self, i: usize, steps: &[Step], note: &mut Note) -> Result<HashMap<String, Made>, Error>;
 }
 
 /// Error feedback as measured best: see bench/record.
-pub const GPTQ: Knobs =
-    Knobs { damping: 0.01, starts: &[Start::Turn], sorted: false, sweeps: 4, importance: Importance::Diagonal, inputs: Inputs::Site };
+pub const GPTQ: Knobs = Knobs {
+    damping: 0.01,
+    starts: &[Start::Turn],
+    sorted: false,
+    sweeps: 4,
+    importance: Importance::Diagonal,
+    inputs: Inputs::Site,
+    relative: true,
+    head: Some(0.1),
+};
 
 /// Every method, the cheapest first.
 pub static METHODS: &[Method] = &[

@@ -58,6 +58,20 @@ pub struct Report {
     pub weights: u64,
 }
 
+/// Progress that never goes back: what a method has worked on is written quickly afterwards.
+pub(crate) struct Meter<'a> {
+    pub most: u64,
+    pub total: u64,
+    pub progress: &'a mut dyn FnMut(Progress<'_>),
+}
+
+impl Meter<'_> {
+    pub fn show(&mut self, done: u64, tensor: &str) {
+        self.most = self.most.max(done);
+        (self.progress)(Progress { done: self.most, total: self.total, tensor });
+    }
+}
+
 /// Carries the plan out. `out` appears when it is complete, or not at all.
 pub fn run(source: &Source, plan: &Plan, out: &Path, control: Control<'_>) -> Result<Report, Error> {
     for map in source.checkpoint().files() {
@@ -81,9 +95,10 @@ fn to_gguf(source: &Source, plan: &Plan, out: &Path, control: Control<'_>) -> Re
 
     let total = plan.bytes_out();
     let mut done = 0;
+    let mut meter = Meter { most: 0, total, progress: control.progress };
     let mut method = plan.options.method.start(source, plan, control.threads, control.cancel)?;
     for steps in by_layer(&plan.steps) {
-        let made = make(&mut method, steps, done, total, control.progress)?;
+        let made = make(&mut method, steps, done, &mut meter)?;
         let importance: Vec<Option<Vec<f32>>> = steps.iter().map(|step| importance(plan, step)).collect();
         let pieces = pieces(steps, |_| 1);
         let work = |i: usize, floats: &mut Vec<f32>| {
@@ -101,7 +116,7 @@ fn to_gguf(source: &Source, plan: &Plan, out: &Path, control: Control<'_>) -> Re
             writer.piece(&bytes).map_err(|fault| fault.at(out))?;
             release(source, step, rows);
             done += bytes.len() as u64;
-            (control.progress)(Progress { done, total, tensor: &step.name });
+            meter.show(done, &step.name);
             Ok(())
         })?;
     }
@@ -125,14 +140,17 @@ pub(crate) fn make(
     method: &mut Option<Box<dyn Work + '_>>,
     steps: &[Step],
     done: u64,
-    total: u64,
-    progress: &mut dyn FnMut(Progress<'_>),
+    meter: &mut Meter<'_>,
 ) -> Result<HashMap<String, Made>, Error> {
-    let (Some(method), Some(layer)) = (method, steps.first().and_then(layer)) else { return Ok(HashMap::new()) };
+    let (Some(method), Some(first)) = (method, steps.first()) else { return Ok(HashMap::new()) };
     let bytes: u64 = steps.iter().map(|s| s.bytes_out).sum();
-    method.layer(layer, steps, &mut |part, what| {
-        progress(Progress { done: done + (bytes as f64 * part.clamp(0.0, 1.0)) as u64, total, tensor: what });
-    })
+    let mut note = |part: f64, what: &str| {
+        meter.show(done + (bytes as f64 * part.clamp(0.0, 1.0)) as u64, what);
+    };
+    match layer(first) {
+        Some(layer) => method.layer(layer, steps, &mut note),
+        None => method.outside(steps, &mut note),
+    }
 }
 
 /// The importance of a step's columns, where there is any.

@@ -200,15 +200,16 @@ pub enum Site {
     Down,
 }
 
-/// Sees the input of a site's matrices, rows of [tokens, cols], before they are multiplied. If it returns false, the layer ends there, unfinished.
-pub type Watch<'a> = dyn FnMut(Site, &[f32]) -> bool + 'a;
+/// Sees the input of a site's matrices, rows of [tokens, cols], before they are multiplied, and the residual stream at that point, [tokens, dim]. If it
+/// returns false, the layer ends there, unfinished.
+pub type Watch<'a> = dyn FnMut(Site, &[f32], &[f32]) -> bool + 'a;
 
 /// Shows an input to who watches. False: the layer is to end.
-fn show(watch: &mut Option<&mut Watch<'_>>, pool: &Pool, site: Site, cols: usize, tokens: usize, input: &Input) -> bool {
+fn show(watch: &mut Option<&mut Watch<'_>>, pool: &Pool, site: Site, x: &[f32], cols: usize, tokens: usize, input: &Input) -> bool {
     let Some(watch) = watch else { return true };
     let mut rows = vec![0.0; tokens * cols];
     pool.chunks(&mut rows, BLOCK * cols, |i, rows| input(i * BLOCK, rows));
-    watch(site, &rows)
+    watch(site, &rows, x)
 }
 
 /// One layer. `x` [tokens, dim] goes in and out; `pos` is the first token's position.
@@ -232,7 +233,7 @@ pub(crate) fn forward(
         out.chunks_exact_mut(dim).zip(x[t * dim..].chunks_exact(dim)).for_each(|(out, x)| ops::rms_norm(x, weight, spec.eps, out));
     };
     let before = |t: usize, out: &mut [f32]| normed(x, &w.attn_norm, t, out);
-    if !show(&mut watch, pool, Site::Attention, dim, tokens, &before) {
+    if !show(&mut watch, pool, Site::Attention, x, dim, tokens, &before) {
         return;
     }
     multiply(pool, &[&w.q, &w.k, &w.v], &before, &mut s.acts, tokens, &mut s.wide);
@@ -245,21 +246,21 @@ pub(crate) fn forward(
             }
         }
     };
-    if !show(&mut watch, pool, Site::Output, spec.heads * spec.head_dim, tokens, &by_token) {
+    if !show(&mut watch, pool, Site::Output, x, spec.heads * spec.head_dim, tokens, &by_token) {
         return;
     }
     multiply(pool, &[&w.o], &by_token, &mut s.acts, tokens, &mut s.wide);
     add_back(pool, x, &s.wide, tokens, &w.o_bias);
 
     let between = |t: usize, out: &mut [f32]| normed(x, &w.ffn_norm, t, out);
-    if !show(&mut watch, pool, Site::FeedForward, dim, tokens, &between) {
+    if !show(&mut watch, pool, Site::FeedForward, x, dim, tokens, &between) {
         return;
     }
     multiply(pool, &[&w.gate, &w.up], &between, &mut s.acts, tokens, &mut s.inner);
     let (gate, up) = s.inner.split_at_mut(ffn * tokens);
     activate(spec, w, pool, gate, up, tokens);
     let inner = |t: usize, out: &mut [f32]| turned(gate, tokens, t, out, ffn, |_, out, x| *out = x);
-    if !show(&mut watch, pool, Site::Down, ffn, tokens, &inner) {
+    if !show(&mut watch, pool, Site::Down, x, ffn, tokens, &inner) {
         return;
     }
     multiply(pool, &[&w.down], &inner, &mut s.acts, tokens, &mut s.wide);

@@ -72,6 +72,14 @@ impl<'s> Walk<'s> {
         x
     }
 
+    /// Puts blocks of another format in the embedding's place, rows in the order in which the source stores them.
+    ///
+    /// # Panics
+    /// When the bytes are not its rows.
+    pub fn replace_embedding(&mut self, format: &'static Format, bytes: Vec<u8>) {
+        self.outside.embedding.replace(format, bytes).unwrap_or_else(|| panic!("token_embd: not its rows in {}", format.name));
+    }
+
     /// Binds layer `i`.
     pub fn layer(&self, i: usize) -> Result<Layer, Error> {
         Ok(Layer { spec: self.source.config().layer(i), weights: LayerWeights::bind(self.source, i)? })

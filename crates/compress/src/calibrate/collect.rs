@@ -56,7 +56,7 @@ pub fn collect(source: &Source, texts: &Texts, how: Collect<'_>) -> Result<Imatr
         for x in &mut hidden {
             stopped(how.cancel)?;
             let count = x.len() / config.dim;
-            let mut watch = |site: Site, rows: &[f32]| {
+            let mut watch = |site: Site, rows: &[f32], _: &[f32]| {
                 let sums = &mut sums[site as usize];
                 sums.resize(rows.len() / count, 0.0);
                 for row in rows.chunks_exact(sums.len()) {

@@ -79,6 +79,10 @@ pub struct Knobs {
     pub importance: Importance,
     /// Of layers.
     pub inputs: Inputs,
+    /// Errors that go into the residual stream count in proportion to it, token by token: the next norm divides by its size.
+    pub relative: bool,
+    /// Damping of the head, which is the embedding too where they are tied; `None`: the head is encoded in the plain way.
+    pub head: Option<f32>,
 }
 
 /// A model on its way.
@@ -89,6 +93,7 @@ pub struct Gptq<'a> {
     walk: Walk<'a>,
     /// [tokens, dim] of each text.
     hidden: Vec<Vec<f32>>,
+    texts: Arc<Texts>,
     cancel: &'a AtomicBool,
     book: Codebook,
 }
@@ -105,7 +110,7 @@ impl<'a> Gptq<'a> {
     ) -> Result<Gptq<'a>, Error> {
         let walk = Walk::new(source, threads)?;
         let hidden = texts.chunks.iter().map(|ids| walk.embed(ids)).collect();
-        Ok(Gptq { source, plan, knobs, walk, hidden, cancel, book: Codebook::default() })
+        Ok(Gptq { source, plan, knobs, walk, hidden, texts: texts.clone(), cancel, book: Codebook::default() })
     }
 
     /// Second moments of the inputs of `sites`, as the layer stands.
@@ -114,18 +119,24 @@ impl<'a> Gptq<'a> {
         let last = sites.last().copied();
         let mut x = Vec::new();
         let mut inputs: Vec<(Site, Vec<f32>)> = Vec::new();
+        let dim = self.source.config().dim;
         for text in &self.hidden {
             stopped(self.cancel)?;
             x.clone_from(text);
             inputs.clear();
-            let mut watch = |site: Site, rows: &[f32]| {
+            let relative = self.knobs.relative;
+            let mut watch = |site: Site, rows: &[f32], x: &[f32]| {
                 if sites.contains(&site) {
-                    inputs.push((site, rows.to_vec()));
+                    let mut rows = rows.to_vec();
+                    if relative && matches!(site, Site::Output | Site::Down) {
+                        in_proportion(&mut rows, x, dim);
+                    }
+                    inputs.push((site, rows));
                 }
                 Some(site) != last
             };
             self.walk.forward(layer, &mut x, Some(&mut watch));
-            let tokens = x.len() / self.source.config().dim;
+            let tokens = x.len() / dim;
             for (site, rows) in &inputs {
                 all.entry(*site).or_insert_with(|| Moments::new(rows.len() / tokens)).add(self.walk.pool(), rows);
             }
@@ -133,11 +144,11 @@ impl<'a> Gptq<'a> {
         Ok(all)
     }
 
-    fn problem(&self, moments: Moments, what: &str) -> Result<Problem, Error> {
+    fn problem(&self, moments: Moments, damping: f32, what: &str) -> Result<Problem, Error> {
         let mut h = moments.finish();
         let n = h.len().isqrt();
         let diagonal: Vec<f32> = (0..n).map(|i| h[i * n + i]).collect();
-        damp(&mut h, n, self.knobs.damping);
+        damp(&mut h, n, damping);
         let singular = || Error::Moments { site: what.to_owned() };
         let plain = Factor::new(&h, &(0..n).collect::<Vec<_>>()).ok_or_else(singular)?;
         let sorted = if self.knobs.sorted && self.knobs.starts.contains(&Start::Before) {
@@ -237,7 +248,45 @@ fn takes(to: &Format, cols: usize) -> bool {
     cols.is_multiple_of(ROWS) && (to.pack.is_some() || to.name == format::NF4.name && cols.is_multiple_of(nf4::BLOCK))
 }
 
+/// Divides each token's row by the size of its residual stream.
+fn in_proportion(rows: &mut [f32], x: &[f32], dim: usize) {
+    let cols = rows.len() / (x.len() / dim);
+    for (row, x) in rows.chunks_exact_mut(cols).zip(x.chunks_exact(dim)) {
+        let size = (x.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>() / dim as f64).sqrt();
+        let scale = if size > 0.0 { (1.0 / size) as f32 } else { 0.0 };
+        row.iter_mut().for_each(|r| *r *= scale);
+    }
+}
+
 impl Work for Gptq<'_> {
+    /// The head: what it is fed is computed with the original weights, since it is written before the layers are quantized.
+    fn outside(&mut self, steps: &[Step], note: &mut Note) -> Result<HashMap<String, Made>, Error> {
+        let tied = self.source.config().tied;
+        let head = if tied { "token_embd.weight" } else { "output.weight" };
+        let step = steps.iter().find(|s| s.canonical == head && takes(s.to, crate::run::dimensions(s).1));
+        let (Some(step), Some(damping)) = (step, self.knobs.head) else { return Ok(HashMap::new()) };
+        let mut x = self.hidden.clone();
+        let layers = self.source.config().layers;
+        for i in 0..layers {
+            note(i as f64 / (layers + 1) as f64, &format!("layer {i}, for the head"));
+            let layer = self.walk.layer(i)?;
+            for x in &mut x {
+                stopped(self.cancel)?;
+                self.walk.forward(&layer, x, None);
+            }
+        }
+        note(layers as f64 / (layers + 1) as f64, &step.name);
+        let mut moments = Moments::new(self.source.config().dim);
+        x.iter().for_each(|x| moments.add(self.walk.pool(), &self.walk.last_norm(x)));
+        let problem = self.problem(moments, damping, head)?;
+        let made = self.matrix(&problem, step)?;
+        if tied {
+            self.walk.replace_embedding(step.to, made.bytes.clone());
+            self.hidden = self.texts.chunks.iter().map(|ids| self.walk.embed(ids)).collect();
+        }
+        Ok(HashMap::from([(step.name.clone(), made)]))
+    }
+
     fn layer(&mut self, i: usize, steps: &[Step], note: &mut Note) -> Result<HashMap<String, Made>, Error> {
         let mut layer = self.walk.layer(i)?;
         let mut made = HashMap::new();
@@ -261,7 +310,7 @@ impl Work for Gptq<'_> {
             if wanted.is_empty() {
                 continue;
             }
-            let problem = self.problem(moments, &format!("blk.{i}.{}", site.matrices()[0]))?;
+            let problem = self.problem(moments, self.knobs.damping, &format!("blk.{i}.{}", site.matrices()[0]))?;
             for (name, step) in wanted {
                 stopped(self.cancel)?;
                 note(nth as f64 / 4.0 + 0.15, &step.name);

@@ -5,7 +5,7 @@ use super::statistics::{Codebook, NESTED_BLOCK, Nested};
 use super::{BLOCK, float_type, round_to};
 use crate::method::Made;
 use crate::plan::{Plan, Step};
-use crate::run::{Control, Progress, Report, by_layer, dimensions, make, pieces, release, stopped, tensor};
+use crate::run::{Control, Meter, Report, by_layer, dimensions, make, pieces, release, stopped, tensor};
 use crate::stream::ordered;
 use crate::{Error, space};
 use nibble_container::safetensors::{layout, official_order};
@@ -103,9 +103,10 @@ impl<'a> Weights<'a> {
         let total = plan.bytes_out();
         let (mut done, mut absmax) = (0, Vec::new());
         let plain = self.plain;
+        let mut meter = Meter { most: 0, total, progress: control.progress };
         let mut method = plan.options.method.start(source, plan, control.threads, control.cancel)?;
         for steps in by_layer(&plan.steps) {
-            let made = make(&mut method, steps, done, total, control.progress)?;
+            let made = make(&mut method, steps, done, &mut meter)?;
             // Scales must not straddle pieces.
             let pieces = pieces(steps, |s| if s.to.name == format::NF4.name { BLOCK } else { 1 });
             let work = |i: usize, floats: &mut Vec<f32>| {
@@ -132,7 +133,7 @@ impl<'a> Weights<'a> {
                     absmax.clear();
                 }
                 release(source, step, rows);
-                (control.progress)(Progress { done, total, tensor: &step.name });
+                meter.show(done, &step.name);
                 Ok(())
             })?;
         }
