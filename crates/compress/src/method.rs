@@ -59,6 +59,7 @@ pub const GPTQ: Knobs = Knobs {
     starts: &[Start::Turn],
     sorted: false,
     sweeps: 4,
+    refits: 1,
     importance: Importance::Diagonal,
     inputs: Inputs::Site,
     relative: true,

@@ -2,11 +2,13 @@
 
 use super::descend::{gradients, sweep};
 use super::factor::Factor;
-use super::grid::{Grid, Levels, write_codes};
+use super::grid::{Grid, Levels, step, write_codes};
+use super::refit::Row;
 use super::rows::{When, round};
 use super::{Knobs, Start};
-use nibble_kernels::Format;
 use nibble_kernels::feedback::ROWS;
+use nibble_kernels::format::{self, Pack};
+use nibble_kernels::{Format, Tile};
 
 /// What all rows of the matrices of one site share.
 pub struct Problem {
@@ -57,7 +59,7 @@ impl Problem {
     pub fn codes(&self, levels: Levels, grid: Grid, knobs: &Knobs, rows: &[f32]) -> Vec<Vec<i8>> {
         let lanes = lanes(rows, self.n);
         let (codes, errors) = self.feed(levels, &grid, knobs.sorted, &lanes);
-        self.improve(levels, knobs, grid, Vec::new(), codes, &errors, &lanes).codes
+        self.improve(&format::NF4, levels, knobs, grid, Vec::new(), codes, &errors, &lanes).codes
     }
 
     fn candidate(&self, format: &'static Format, levels: Levels, knobs: &Knobs, start: Start, rows: &[f32], row_bytes: usize) -> Candidate {
@@ -80,7 +82,7 @@ impl Problem {
                 (codes, errors)
             }
         };
-        self.improve(levels, knobs, grid, blocks, codes, &errors, &w)
+        self.improve(format, levels, knobs, grid, blocks, codes, &errors, &w)
     }
 
     /// Error feedback over a given grid, in the order of falling diagonal where that is wanted.
@@ -101,6 +103,7 @@ impl Problem {
     #[allow(clippy::too_many_arguments)] // A candidate in its parts.
     fn improve(
         &self,
+        format: &Format,
         levels: Levels,
         knobs: &Knobs,
         grid: Grid,
@@ -116,17 +119,51 @@ impl Problem {
         for (l, g) in g.iter_mut().enumerate().take(count) {
             let mut own: Vec<i8> = codes.iter().map(|c| c[l]).collect();
             let mut values: Vec<f32> = (0..n).map(|j| w[j][l] - errors[j][l]).collect();
-            let steps: Vec<(f32, f32)> = (0..n).map(|j| (candidate.grid.step[j][l], candidate.grid.offset[j][l])).collect();
-            for _ in 0..knobs.sweeps {
-                if sweep(&self.h, levels, &steps, &mut own, &mut values, g) == 0 {
-                    break;
+            let mut steps: Vec<(f32, f32)> = (0..n).map(|j| (candidate.grid.step[j][l], candidate.grid.offset[j][l])).collect();
+            self.descend(levels, knobs.sweeps, &steps, &mut own, &mut values, g);
+            if let (Some(pack), Some(blocks)) = (format.pack, candidate.blocks.get_mut(l)) {
+                let mut row = Row { tiles: Vec::new(), values, g: std::mem::take(g) };
+                for _ in 0..knobs.refits {
+                    row.tiles = tiles(format, blocks, &own);
+                    if !row.refit(&self.h, format, pack) {
+                        break;
+                    }
+                    write_tiles(format, pack, &row.tiles, blocks);
+                    (0..n).for_each(|j| steps[j] = step(format, &row.tiles[j / 256], j % 256));
+                    self.descend(levels, knobs.sweeps, &steps, &mut own, &mut row.values, &mut row.g);
                 }
+                (values, *g) = (row.values, row.g);
             }
             candidate.cost.push((0..n).map(|j| f64::from(w[j][l] - values[j]) * f64::from(g[j])).sum());
             candidate.codes.push(own);
         }
         candidate
     }
+
+    fn descend(&self, levels: Levels, sweeps: usize, steps: &[(f32, f32)], codes: &mut [i8], values: &mut [f32], g: &mut [f32]) {
+        for _ in 0..sweeps {
+            if sweep(&self.h, levels, steps, codes, values, g) == 0 {
+                break;
+            }
+        }
+    }
+}
+
+/// A row's blocks with their codes, as tiles.
+fn tiles(format: &Format, blocks: &[u8], codes: &[i8]) -> Vec<Tile> {
+    let bytes = 256 / format.block_len * format.block_bytes;
+    let tile = |(blocks, codes): (&[u8], &[i8])| {
+        let mut tile = Tile::ZERO;
+        format.unpack(blocks, &mut tile);
+        tile.q[..codes.len()].copy_from_slice(codes);
+        tile
+    };
+    blocks.chunks(bytes).zip(codes.chunks(256)).map(tile).collect()
+}
+
+fn write_tiles(format: &Format, pack: &Pack, tiles: &[Tile], blocks: &mut [u8]) {
+    let bytes = 256 / format.block_len * format.block_bytes;
+    tiles.iter().zip(blocks.chunks_mut(bytes)).for_each(|(tile, blocks)| (pack.pack)(tile, blocks));
 }
 
 impl Candidate {

@@ -1,6 +1,6 @@
 //! GPTQ inside fixed block formats: codes are chosen so that a layer's output changes least, not each weight.
 //!
-//! Read in this order: `moments` (what an error costs), `factor` and `rows` (error feedback), `descend` (what is left to win), `batch` (the candidates of
+//! Read in this order: `moments` (what an error costs), `factor` and `rows` (error feedback), `descend` and `refit` (what is left to win), `batch` (the candidates of
 //! sixteen rows), and here: a model layer by layer. Layer i sees inputs that have gone through the quantized layers before it.
 //!
 //! Memory: the hidden states of the calibration tokens (4 bytes x tokens x width), one layer's weights, and for one site at a time its second moments
@@ -11,6 +11,7 @@ mod descend;
 mod factor;
 mod grid;
 mod moments;
+mod refit;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -75,6 +76,8 @@ pub struct Knobs {
     pub sorted: bool,
     /// Sweeps of coordinate descent at most.
     pub sweeps: usize,
+    /// Times that scales are fitted to the codes under the full H, each followed by sweeps.
+    pub refits: usize,
     /// For the search of grids.
     pub importance: Importance,
     /// Of layers.

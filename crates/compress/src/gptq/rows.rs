@@ -63,11 +63,9 @@ pub fn round(
             for c in 0..width {
                 let k = first + panel + c;
                 let mut t = target[panel + c];
-                for j in first + panel..k {
+                for (j, e) in errors[..k].iter().enumerate().skip(first + panel) {
                     let m = factor.m[j * n + k];
-                    for l in 0..ROWS {
-                        t[l] += errors[j][l] * m;
-                    }
+                    t.iter_mut().zip(e).for_each(|(t, e)| *t += e * m);
                 }
                 for l in 0..ROWS {
                     let (step, offset) = (grid.step[k][l], grid.offset[k][l]);
