@@ -1,7 +1,7 @@
 //! Methods side by side, without the program around them; bench/peers/methods.py runs it.
 //!
 //!     methods calibrate MODEL OUT.{gguf,dat} [TEXT]
-//!     methods quantize MODEL TYPE METHOD OUT [imatrix=FILE] [text=FILE] [damping=0.01] [starts=nearest,before,turn] [sorted=1] [sweeps=4] [refits=1]
+//!     methods quantize MODEL TYPE METHOD OUT [imatrix=FILE] [text=FILE] [damping=0.01] [shrinking=0] [starts=nearest,before,turn] [sorted=1] [sweeps=4] [refits=1]
 //!         [importance=diagonal|left] [inputs=original|layer|site] [relative=1] [head=0.1|no] [double=0]
 //!     methods kl BASE TEXT CHUNKS FILE...
 //!
@@ -69,6 +69,7 @@ fn quantize(model: &str, kind: &str, name: &str, out: &str, rest: &[&str]) -> Re
             "text" => text = Some(value),
             "double" => options.double_quant = value == "1",
             "damping" => knobs.damping = value.parse()?,
+            "shrinking" => knobs.shrinking = value.parse()?,
             "relative" => knobs.relative = value == "1",
             "head" => knobs.head = value.parse().ok(),
             "sorted" => knobs.sorted = value == "1",

@@ -56,6 +56,7 @@ pub trait Work {
 /// Error feedback as measured best: see bench/record.
 pub const GPTQ: Knobs = Knobs {
     damping: 0.01,
+    shrinking: 0.0,
     starts: &[Start::Turn],
     sorted: false,
     sweeps: 4,

@@ -85,6 +85,13 @@ impl<'s> Walk<'s> {
         Ok(Layer { spec: self.source.config().layer(i), weights: LayerWeights::bind(self.source, i)? })
     }
 
+    /// Gives the pages of layer `i` back to the system, so that they do not count as this process's memory.
+    pub fn release(&self, i: usize) {
+        let prefix = format!("blk.{i}.");
+        let tensors = self.source.tensors().iter().filter(|t| t.spec.gguf.starts_with(&prefix));
+        tensors.for_each(|t| self.source.checkpoint().release(&t.stored));
+    }
+
     /// Takes one text's hidden states through the layer. `watch` sees the inputs of its matrices.
     pub fn forward(&mut self, layer: &Layer, x: &mut [f32], watch: Option<&mut Watch<'_>>) {
         let tokens = x.len() / self.source.config().dim;

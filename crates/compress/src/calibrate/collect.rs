@@ -68,6 +68,8 @@ pub fn collect(source: &Source, texts: &Texts, how: Collect<'_>) -> Result<Imatr
             done += count as u64;
             (how.progress)(done, total, i);
         }
+        drop(layer);
+        walk.release(i);
         for site in Site::ALL {
             for name in site.matrices() {
                 let entry = Entry { sums: sums[site as usize].iter().map(|&s| s as f32).collect(), counts: vec![tokens] };

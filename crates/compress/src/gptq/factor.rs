@@ -39,6 +39,15 @@ impl Factor {
     }
 }
 
+/// Takes `share` off every element but the diagonal's: what two columns have in common in one text they have less of in another.
+pub fn shrink(h: &mut [f32], n: usize, share: f32) {
+    for (i, row) in h.chunks_exact_mut(n).enumerate() {
+        let own = row[i];
+        row.iter_mut().for_each(|x| *x *= 1.0 - share);
+        row[i] = own;
+    }
+}
+
 /// Adds `share` of the mean of the diagonal to it, and a little where all of it is zero.
 pub fn damp(h: &mut [f32], n: usize, share: f32) {
     let mean = (0..n).map(|i| f64::from(h[i * n + i])).sum::<f64>() / n as f64;

@@ -23,13 +23,13 @@ use crate::nf4::{self, statistics::Codebook};
 use crate::plan::{Plan, Step};
 use crate::run::stopped;
 use batch::Problem;
-use factor::{Factor, damp};
+use factor::{Factor, damp, shrink};
 use grid::{Grid, Levels};
 use moments::Moments;
 use nibble_engine::source::Source;
 use nibble_engine::walk::{Layer, Site, Walk};
 use nibble_kernels::feedback::ROWS;
-use nibble_kernels::{Format, format};
+use nibble_kernels::format;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -70,6 +70,8 @@ pub enum Inputs {
 pub struct Knobs {
     /// What is added to the diagonal of H, as a part of its mean.
     pub damping: f32,
+    /// What is taken off all but the diagonal of H.
+    pub shrinking: f32,
     /// Candidates of each row; the best by e H e^T is kept.
     pub starts: &'static [Start],
     /// Feedback over a grid that is fixed before goes by falling diagonal, not from left to right.
@@ -151,6 +153,7 @@ impl<'a> Gptq<'a> {
         let mut h = moments.finish();
         let n = h.len().isqrt();
         let diagonal: Vec<f32> = (0..n).map(|i| h[i * n + i]).collect();
+        shrink(&mut h, n, self.knobs.shrinking);
         damp(&mut h, n, damping);
         let singular = || Error::Moments { site: what.to_owned() };
         let plain = Factor::new(&h, &(0..n).collect::<Vec<_>>()).ok_or_else(singular)?;
@@ -246,9 +249,12 @@ impl<'a> Gptq<'a> {
     }
 }
 
-/// Whether the method has something to say about a matrix of that format.
-fn takes(to: &Format, cols: usize) -> bool {
-    cols.is_multiple_of(ROWS) && (to.pack.is_some() || to.name == format::NF4.name && cols.is_multiple_of(nf4::BLOCK))
+/// Whether the method has something to say about a matrix.
+fn takes(step: &Step) -> bool {
+    let (_, cols) = crate::run::dimensions(step);
+    let nf4 = step.to.name == format::NF4.name && cols.is_multiple_of(nf4::BLOCK);
+    // What has its format already is copied.
+    step.from != step.to.name && cols.is_multiple_of(ROWS) && (step.to.pack.is_some() || nf4)
 }
 
 /// Divides each token's row by the size of its residual stream.
@@ -266,7 +272,7 @@ impl Work for Gptq<'_> {
     fn outside(&mut self, steps: &[Step], note: &mut Note) -> Result<HashMap<String, Made>, Error> {
         let tied = self.source.config().tied;
         let head = if tied { "token_embd.weight" } else { "output.weight" };
-        let step = steps.iter().find(|s| s.canonical == head && takes(s.to, crate::run::dimensions(s).1));
+        let step = steps.iter().find(|s| s.canonical == head && takes(s));
         let (Some(step), Some(damping)) = (step, self.knobs.head) else { return Ok(HashMap::new()) };
         let mut x = self.hidden.clone();
         let layers = self.source.config().layers;
@@ -277,6 +283,8 @@ impl Work for Gptq<'_> {
                 stopped(self.cancel)?;
                 self.walk.forward(&layer, x, None);
             }
+            drop(layer);
+            self.walk.release(i);
         }
         note(layers as f64 / (layers + 1) as f64, &step.name);
         let mut moments = Moments::new(self.source.config().dim);
@@ -304,12 +312,8 @@ impl Work for Gptq<'_> {
                 Some(moments) => moments,
                 None => self.moments(&layer, &[site])?.remove(&site).expect("the site that was asked for"),
             };
-            let wanted: Vec<(&str, &Step)> = site
-                .matrices()
-                .iter()
-                .filter_map(|name| Some((*name, step_of(name)?)))
-                .filter(|(_, s)| takes(s.to, crate::run::dimensions(s).1))
-                .collect();
+            let wanted: Vec<(&str, &Step)> =
+                site.matrices().iter().filter_map(|name| Some((*name, step_of(name)?))).filter(|(_, s)| takes(s)).collect();
             if wanted.is_empty() {
                 continue;
             }
