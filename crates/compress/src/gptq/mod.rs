@@ -90,6 +90,9 @@ pub struct Knobs {
     pub head: Option<f32>,
 }
 
+/// For the head one text in so many is enough: it has no more columns than the model is wide, and the original weights are slow to multiply.
+const HEAD_TEXTS: usize = 4;
+
 /// A model on its way.
 pub struct Gptq<'a> {
     source: &'a Source,
@@ -186,16 +189,13 @@ impl<'a> Gptq<'a> {
             let first = i * ROWS;
             let mut floats = vec![0.0; out.len() / row_bytes * cols];
             self.source.read_stored(tensor, first..first + out.len() / row_bytes, &mut floats);
-            if let Some(row) = floats.chunks_exact(cols).position(|row| row.iter().any(|x| !x.is_finite())) {
-                bad.fetch_min(first + row, Ordering::Relaxed);
+            if !all_finite(&floats, cols, first, &bad) {
                 return;
             }
             problem.blocks(step.to, &self.knobs, &floats, out);
         });
-        match bad.into_inner() {
-            usize::MAX => Ok(Made { bytes, scales: Vec::new() }),
-            row => Err(Error::NotFinite { tensor: step.name.clone(), row, format: step.to.name }),
-        }
+        damaged(step, bad)?;
+        Ok(Made { bytes, scales: Vec::new() })
     }
 
     /// NF4: the scales are bitsandbytes' own, as its double quantization leaves them; only codes are chosen.
@@ -210,10 +210,13 @@ impl<'a> Gptq<'a> {
             nf4::as_loaded(self.source, step, &mut floats);
             floats
         };
+        let bad = AtomicUsize::new(usize::MAX);
         self.walk.pool().chunks(&mut absmax, ROWS * per_row, |i, out| {
             let floats = read(i * ROWS, out.len() / per_row);
+            all_finite(&floats, cols, i * ROWS, &bad);
             out.iter_mut().zip(floats.chunks_exact(nf4::BLOCK)).for_each(|(a, x)| *a = x.iter().fold(0f32, |m, v| m.max(v.abs())));
         });
+        damaged(step, bad)?;
         let kept = if self.plan.options.double_quant {
             nf4::statistics::Nested::new(&absmax, &self.book).values(&self.book)
         } else {
@@ -257,6 +260,23 @@ fn takes(step: &Step) -> bool {
     step.from != step.to.name && cols.is_multiple_of(ROWS) && (step.to.pack.is_some() || nf4)
 }
 
+/// Whether rows are finite; the least that is not is noted in `bad`.
+fn all_finite(rows: &[f32], cols: usize, first: usize, bad: &AtomicUsize) -> bool {
+    let found = rows.chunks_exact(cols).position(|row| row.iter().any(|x| !x.is_finite()));
+    found.is_none_or(|row| {
+        bad.fetch_min(first + row, Ordering::Relaxed);
+        false
+    })
+}
+
+/// An error where a row was noted.
+fn damaged(step: &Step, bad: AtomicUsize) -> Result<(), Error> {
+    match bad.into_inner() {
+        usize::MAX => Ok(()),
+        row => Err(Error::NotFinite { tensor: step.name.clone(), row, format: step.to.name }),
+    }
+}
+
 /// Divides each token's row by the size of its residual stream.
 fn in_proportion(rows: &mut [f32], x: &[f32], dim: usize) {
     let cols = rows.len() / (x.len() / dim);
@@ -274,7 +294,7 @@ impl Work for Gptq<'_> {
         let head = if tied { "token_embd.weight" } else { "output.weight" };
         let step = steps.iter().find(|s| s.canonical == head && takes(s));
         let (Some(step), Some(damping)) = (step, self.knobs.head) else { return Ok(HashMap::new()) };
-        let mut x = self.hidden.clone();
+        let mut x: Vec<Vec<f32>> = self.hidden.iter().step_by(HEAD_TEXTS).cloned().collect();
         let layers = self.source.config().layers;
         for i in 0..layers {
             note(i as f64 / (layers + 1) as f64, &format!("layer {i}, for the head"));
