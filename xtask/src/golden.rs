@@ -19,6 +19,7 @@ pub const SCRIPTS: &[&str] = &[
     "crates/compress/tests/golden/recipes.py",
     "crates/compress/tests/golden/convert_tiny.py",
     "crates/compress/tests/golden/nf4.py",
+    "crates/compress/tests/golden/imatrix.py",
     "crates/engine/tests/golden/engine_logits.py",
     "crates/engine/tests/golden/nf4.py",
     "crates/evaluate/tests/golden/tasks.py",

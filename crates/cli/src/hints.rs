@@ -92,6 +92,10 @@ fn of_libraries(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
             Compress::Text(text) => of_libraries(text),
             Compress::Requantize { .. } => Some("the original checkpoint, or --allow-requantize".into()),
             Compress::Space { .. } => Some("free some space, write elsewhere with -o, or take a smaller type".into()),
+            Compress::Imatrix { .. } | Compress::ImatrixColumns { .. } => {
+                Some("an importance matrix of this very model: nibble calibrate MODEL -o stats.gguf".into())
+            }
+            Compress::ShortText { .. } => Some("a longer text, or the one that ships: leave TEXT out".into()),
             Compress::SameFile { .. } | Compress::Exists { .. } => Some("another name with -o".into()),
             _ => None,
         };

@@ -1,5 +1,6 @@
 //! What can go wrong on the way from a checkpoint to a smaller one.
 
+use crate::calibrate::ImatrixFault;
 use std::io;
 use std::path::PathBuf;
 
@@ -85,6 +86,52 @@ pub enum Error {
         recipe: &'static str,
         /// What the source is.
         found: &'static str,
+    },
+    /// An importance matrix cannot be read.
+    #[error("{}: {fault}", .path.display())]
+    Imatrix {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: ImatrixFault,
+    },
+    /// An importance matrix has other columns than the model.
+    #[error("{tensor}: the importance matrix has {found} values, the matrix {expected} columns; it belongs to another model")]
+    ImatrixColumns {
+        /// The tensor.
+        tensor: String,
+        /// Values in the importance matrix.
+        found: usize,
+        /// Columns of the tensor.
+        expected: usize,
+    },
+    /// A method needs an importance matrix and there is none.
+    #[error("the method {method} needs an importance matrix")]
+    NoImatrix {
+        /// The method.
+        method: &'static str,
+    },
+    /// A method needs texts and there are none.
+    #[error("the method {method} needs a calibration text")]
+    NoTexts {
+        /// The method.
+        method: &'static str,
+    },
+    /// A calibration text is too short.
+    #[error("{name}: {tokens} tokens, which is not one chunk of {context}")]
+    ShortText {
+        /// The text.
+        name: String,
+        /// Its tokens.
+        tokens: usize,
+        /// Tokens of a chunk.
+        context: usize,
+    },
+    /// The second moments of inputs cannot be decomposed.
+    #[error("{site}: what the matrix is fed is infinite or no number; the checkpoint is damaged")]
+    Moments {
+        /// Where the inputs go.
+        site: String,
     },
     /// The user stopped the run; nothing is left behind.
     #[error("stopped; nothing was written")]

@@ -27,7 +27,29 @@ pub fn metadata(source: &Source, plan: &Plan) -> Result<Metadata, Error> {
         all.set(own[0], Value::U32(QUANTIZATION_VERSION));
         all.set(own[1], file_type);
     }
+    calibrated(&mut all, plan);
     Ok(all)
+}
+
+/// What the codes were chosen by: llama-quantize's keys for an importance matrix, and ours for a method that ran a text.
+fn calibrated(all: &mut Metadata, plan: &Plan) {
+    // llama-quantize keeps 127 bytes of each text.
+    let text = |s: &str| Value::String(s.char_indices().take_while(|(at, c)| at + c.len_utf8() <= 127).map(|(_, c)| c).collect());
+    if let Some(imatrix) = &plan.options.imatrix {
+        all.set("quantize.imatrix.file", text(&plan.options.imatrix_name));
+        if let Some(first) = imatrix.datasets.first() {
+            all.set("quantize.imatrix.dataset", text(first));
+        }
+        all.set("quantize.imatrix.entries_count", Value::U32(imatrix.entries.len() as u32));
+        if imatrix.chunks > 0 {
+            all.set("quantize.imatrix.chunks_count", Value::U32(imatrix.chunks));
+        }
+    }
+    if let Some(texts) = &plan.options.texts {
+        all.set("quantize.nibble.method", text(plan.options.method.name));
+        all.set("quantize.nibble.dataset", text(&texts.name));
+        all.set("quantize.nibble.chunks_count", Value::U32(texts.chunks.len() as u32));
+    }
 }
 
 fn from_directory(all: &mut Metadata, source: &Source, plan: &Plan, files: &Files, file_type: Value) -> Result<(), Error> {

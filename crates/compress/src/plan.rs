@@ -1,25 +1,44 @@
 //! From a checkpoint and a recipe to a plan: what is read, what is written, in which format, with how many bytes. Plain data; nothing is run.
 
 use crate::Error;
+use crate::calibrate::{Imatrix, ImatrixFault, Texts};
+use crate::method::{METHODS, Method, Needs};
 use crate::nf4;
 use crate::recipe::{Candidate, Facts, Recipe, Target, choose, visiting_key};
 use nibble_container::TensorView;
 use nibble_engine::source::{Kind, Source, Tensor};
 use nibble_kernels::{Format, format};
 use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
 
 /// What the user may decide beside the recipe.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub struct Options {
     /// Allow tensors that are quantized already to be quantized again.
     pub allow_requantize: bool,
     /// NF4 only: quantize the scales too.
     pub double_quant: bool,
+    /// How codes are chosen.
+    pub method: &'static Method,
+    /// Importance of columns, for methods that take it. The choice of types depends on whether there is one, as in llama-quantize.
+    pub imatrix: Option<Arc<Imatrix>>,
+    /// Where the importance came from, for the output's metadata.
+    pub imatrix_name: String,
+    /// Texts, for methods that run them through the model.
+    pub texts: Option<Arc<Texts>>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { allow_requantize: false, double_quant: true }
+        Options {
+            allow_requantize: false,
+            double_quant: true,
+            method: &METHODS[0],
+            imatrix: None,
+            imatrix_name: String::new(),
+            texts: None,
+        }
     }
 }
 
@@ -101,6 +120,14 @@ impl Plan {
         self.bytes_out() as f64 * 8.0 / self.weights() as f64
     }
 
+    /// Matrices that are quantized and have no entry in the importance matrix, where one is used. Embedding and head never have one from llama-imatrix.
+    pub fn unweighted(&self) -> Vec<&str> {
+        let Some(imatrix) = &self.options.imatrix else { return Vec::new() };
+        let quantized = self.steps.iter().filter(|s| s.shape.len() == 2 && s.to.block_len > 1);
+        let layers = quantized.filter(|s| s.canonical.starts_with("blk.") && !imatrix.entries.contains_key(&s.canonical));
+        layers.map(|s| s.name.as_str()).collect()
+    }
+
     /// Number of tensors whose row length forced another format than the recipe's.
     pub fn fallbacks(&self) -> usize {
         self.steps.iter().filter(|s| s.wanted.is_some()).count()
@@ -121,18 +148,40 @@ impl Step {
 
 /// Plans what `recipe` makes of `source`.
 pub fn plan(source: &Source, recipe: &'static Recipe, options: Options) -> Result<Plan, Error> {
+    match options.method.needs {
+        Needs::Importance if options.imatrix.is_none() => return Err(Error::NoImatrix { method: options.method.name }),
+        Needs::Texts if options.texts.is_none() => return Err(Error::NoTexts { method: options.method.name }),
+        _ => {}
+    }
+    if let Some(imatrix) = &options.imatrix {
+        fits(source, imatrix, &options.imatrix_name)?;
+    }
     let (steps, written) = match recipe.target {
-        Target::Gguf => gguf_steps(source, recipe, options)?,
-        Target::Directory => nf4::steps(source, recipe, options)?,
+        Target::Gguf => gguf_steps(source, recipe, &options)?,
+        Target::Directory => nf4::steps(source, recipe, &options)?,
     };
     let skipped = left_out(source, &written)?;
     Ok(Plan { recipe, options, steps, skipped })
 }
 
+/// Whether an importance matrix is of this model: columns as many as the tensors have, and at least one that has any.
+fn fits(source: &Source, imatrix: &Imatrix, name: &str) -> Result<(), Error> {
+    let mut found = false;
+    for tensor in source.tensors().iter().filter(|t| t.spec.shape.len() == 2) {
+        let Some(entry) = imatrix.entries.get(&tensor.spec.gguf) else { continue };
+        found = true;
+        if entry.sums.len() != tensor.cols() {
+            return Err(Error::ImatrixColumns { tensor: tensor.spec.gguf.clone(), found: entry.sums.len(), expected: tensor.cols() });
+        }
+    }
+    let first = || imatrix.entries.keys().next().cloned().unwrap_or_default();
+    if found { Ok(()) } else { Err(ImatrixFault::OtherModel { first: first() }.at(Path::new(name))) }
+}
+
 /// The steps, and the names of the checkpoint's tensors that they read.
 pub(crate) type Steps = (Vec<Step>, HashSet<String>);
 
-fn gguf_steps(source: &Source, recipe: &Recipe, options: Options) -> Result<Steps, Error> {
+fn gguf_steps(source: &Source, recipe: &Recipe, options: &Options) -> Result<Steps, Error> {
     let from_hf = matches!(source.kind(), Kind::HuggingFace(_));
     let config = source.config();
     let mut tensors: Vec<&Tensor> = source.tensors().iter().collect();
@@ -145,7 +194,7 @@ fn gguf_steps(source: &Source, recipe: &Recipe, options: Options) -> Result<Step
     };
     let candidates: Vec<Candidate<'_>> =
         tensors.iter().zip(&shapes).map(|(t, shape)| Candidate { name: &t.spec.gguf, shape, format: own(t) }).collect();
-    let facts = Facts { layers: config.layers, heads: config.heads, kv_heads: config.kv_heads };
+    let facts = Facts { layers: config.layers, heads: config.heads, kv_heads: config.kv_heads, weighted: options.imatrix.is_some() };
     let choices = choose(recipe, &facts, &candidates);
 
     let mut steps = Vec::new();

@@ -32,6 +32,8 @@ pub struct Recipe {
     attn_v: Rule,
     attn_output: Rule,
     ffn_down: Rule,
+    /// In place of the last, where there is an importance matrix.
+    weighted_down: Option<Rule>,
 }
 
 /// How a recipe departs from its base for one kind of tensor.
@@ -71,6 +73,7 @@ const fn plain(name: &'static str, file_type: u32, base: &'static Format, about:
         attn_v: Rule::Base,
         attn_output: Rule::Base,
         ffn_down: Rule::Base,
+        weighted_down: None,
     }
 }
 
@@ -79,6 +82,15 @@ const fn iq4(name: &'static str, file_type: u32, base: &'static Format, about: &
     Recipe {
         attn_v: Rule::Grouped { wide: &format::Q5_K, narrow: None },
         ffn_down: Rule::First { count: Count::LayersOver(8), then: &format::Q5_K, otherwise: None },
+        weighted_down: Some(Rule::Base),
+        ..plain(name, file_type, base, about)
+    }
+}
+
+/// Q4_0 and Q5_0: with an importance matrix the first down projections, which may be hard, get an offset.
+const fn simple(name: &'static str, file_type: u32, base: &'static Format, offset: &'static Format, about: &'static str) -> Recipe {
+    Recipe {
+        weighted_down: Some(Rule::First { count: Count::LayersOver(8), then: offset, otherwise: None }),
         ..plain(name, file_type, base, about)
     }
 }
@@ -108,7 +120,7 @@ pub static RECIPES: &[Recipe] = &[
         ffn_down: Rule::Always(&format::Q5_K),
         ..plain("Q3_K_L", 13, &format::Q3_K, "3 bits, large")
     },
-    plain("Q4_0", 2, &format::Q4_0, "4 bits, the oldest and simplest"),
+    simple("Q4_0", 2, &format::Q4_0, &format::Q4_1, "4 bits, the oldest and simplest"),
     plain("Q4_1", 3, &format::Q4_1, "4 bits with a minimum for each block"),
     iq4("IQ4_XS", 30, &format::IQ4_XS, "4.25 bits over a fixed non-linear table"),
     iq4("IQ4_NL", 25, &format::IQ4_NL, "4.5 bits over a fixed non-linear table, rows of any multiple of 32"),
@@ -123,7 +135,7 @@ pub static RECIPES: &[Recipe] = &[
         ffn_down: Rule::MoreBits(&format::Q6_K),
         ..plain("Q4_K_M", 15, &format::Q4_K, "4 bits, medium: the usual choice for a phone")
     },
-    plain("Q5_0", 8, &format::Q5_0, "5 bits, simple"),
+    simple("Q5_0", 8, &format::Q5_0, &format::Q5_1, "5 bits, simple"),
     plain("Q5_1", 9, &format::Q5_1, "5 bits with a minimum for each block"),
     plain("Q5_K_S", 16, &format::Q5_K, "5 bits, small"),
     Recipe {
@@ -162,6 +174,8 @@ pub struct Facts {
     pub heads: usize,
     /// Number of key/value heads.
     pub kv_heads: usize,
+    /// Whether there is an importance matrix.
+    pub weighted: bool,
 }
 
 impl Facts {
@@ -271,7 +285,8 @@ pub fn choose(recipe: &Recipe, facts: &Facts, tensors: &[Candidate<'_>]) -> Vec<
             Kind::AttentionOutput => recipe.attn_output.apply(recipe.base, facts, 0, facts.layers),
             Kind::Down => {
                 down += 1;
-                recipe.ffn_down.apply(recipe.base, facts, down - 1, facts.layers)
+                let rule = recipe.weighted_down.as_ref().filter(|_| facts.weighted).unwrap_or(&recipe.ffn_down);
+                rule.apply(recipe.base, facts, down - 1, facts.layers)
             }
             Kind::TokenEmbedding | Kind::Other => recipe.base,
         };

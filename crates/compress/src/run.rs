@@ -2,6 +2,7 @@
 //! read is given back to the system at once. Peak memory does not grow with the model.
 
 use crate::metadata::metadata;
+use crate::method::{Made, Work};
 use crate::nf4;
 use crate::plan::{Origin, Plan, Step};
 use crate::recipe::Target;
@@ -13,6 +14,7 @@ use nibble_container::{Declared, Dtype};
 use nibble_engine::arch::permuted_row;
 use nibble_engine::source::{Source, Tensor};
 use nibble_kernels::Format;
+use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -56,6 +58,20 @@ pub struct Report {
     pub weights: u64,
 }
 
+/// Progress that never goes back: what a method has worked on is written quickly afterwards.
+pub(crate) struct Meter<'a> {
+    pub most: u64,
+    pub total: u64,
+    pub progress: &'a mut dyn FnMut(Progress<'_>),
+}
+
+impl Meter<'_> {
+    pub fn show(&mut self, done: u64, tensor: &str) {
+        self.most = self.most.max(done);
+        (self.progress)(Progress { done: self.most, total: self.total, tensor });
+    }
+}
+
 /// Carries the plan out. `out` appears when it is complete, or not at all.
 pub fn run(source: &Source, plan: &Plan, out: &Path, control: Control<'_>) -> Result<Report, Error> {
     for map in source.checkpoint().files() {
@@ -77,25 +93,69 @@ fn to_gguf(source: &Source, plan: &Plan, out: &Path, control: Control<'_>) -> Re
     space::check(out, file_bytes)?;
     let mut writer = GgufWriter::start(AtomicFile::create(out)?, &metadata, &tensors).map_err(|fault| fault.at(out))?;
 
-    let pieces = pieces(&plan.steps, |_| 1);
     let total = plan.bytes_out();
     let mut done = 0;
-    let work = |i: usize, floats: &mut Vec<f32>| {
-        let (step, rows) = &pieces[i];
-        encode(source, &plan.steps[*step], rows.clone(), floats, control.cancel)
-    };
-    ordered(pieces.len(), control.threads, Vec::new, work, |i, bytes: Vec<u8>| {
-        let (step, rows) = &pieces[i];
-        let step = &plan.steps[*step];
-        writer.piece(&bytes).map_err(|fault| fault.at(out))?;
-        release(source, step, rows);
-        done += bytes.len() as u64;
-        (control.progress)(Progress { done, total, tensor: &step.name });
-        Ok(())
-    })?;
+    let mut meter = Meter { most: 0, total, progress: control.progress };
+    let mut method = plan.options.method.start(source, plan, control.threads, control.cancel)?;
+    for steps in by_layer(&plan.steps) {
+        let made = make(&mut method, steps, done, &mut meter)?;
+        let importance: Vec<Option<Vec<f32>>> = steps.iter().map(|step| importance(plan, step)).collect();
+        let pieces = pieces(steps, |_| 1);
+        let work = |i: usize, floats: &mut Vec<f32>| {
+            stopped(control.cancel)?;
+            let (step, rows) = &pieces[i];
+            let (step, importance) = (&steps[*step], importance[*step].as_deref());
+            match made.get(&step.name) {
+                Some(made) => Ok(copy(step, step.to, &made.bytes, rows.clone(), dimensions(step).0, dimensions(step).1)),
+                None => encode(source, step, rows.clone(), importance, floats),
+            }
+        };
+        ordered(pieces.len(), control.threads, Vec::new, work, |i, bytes: Vec<u8>| {
+            let (step, rows) = &pieces[i];
+            let step = &steps[*step];
+            writer.piece(&bytes).map_err(|fault| fault.at(out))?;
+            release(source, step, rows);
+            done += bytes.len() as u64;
+            meter.show(done, &step.name);
+            Ok(())
+        })?;
+    }
     stopped(control.cancel)?;
     writer.finish().map_err(|fault| fault.at(out))?.commit()?;
     Ok(Report { file_bytes, tensor_bytes: total, weights: plan.weights() })
+}
+
+/// The layer that a step belongs to.
+fn layer(step: &Step) -> Option<usize> {
+    step.canonical.strip_prefix("blk.")?.split('.').next()?.parse().ok()
+}
+
+/// The steps in runs of one layer each, or of none.
+pub(crate) fn by_layer(steps: &[Step]) -> impl Iterator<Item = &[Step]> {
+    steps.chunk_by(|a, b| layer(a) == layer(b))
+}
+
+/// What the method makes of one run of steps, with progress as a part of the bytes that they will be.
+pub(crate) fn make(
+    method: &mut Option<Box<dyn Work + '_>>,
+    steps: &[Step],
+    done: u64,
+    meter: &mut Meter<'_>,
+) -> Result<HashMap<String, Made>, Error> {
+    let (Some(method), Some(first)) = (method, steps.first()) else { return Ok(HashMap::new()) };
+    let bytes: u64 = steps.iter().map(|s| s.bytes_out).sum();
+    let mut note = |part: f64, what: &str| {
+        meter.show(done + (bytes as f64 * part.clamp(0.0, 1.0)) as u64, what);
+    };
+    match layer(first) {
+        Some(layer) => method.layer(layer, steps, &mut note),
+        None => method.outside(steps, &mut note),
+    }
+}
+
+/// The importance of a step's columns, where there is any.
+fn importance(plan: &Plan, step: &Step) -> Option<Vec<f32>> {
+    Some(plan.options.imatrix.as_ref()?.entries.get(&step.canonical)?.means())
 }
 
 /// An error once the user has asked for a stop.
@@ -125,11 +185,10 @@ pub(crate) fn tensor<'a>(source: &'a Source, step: &Step) -> &'a Tensor {
 }
 
 /// The bytes of some rows in the step's format.
-fn encode(source: &Source, step: &Step, rows: Range<usize>, floats: &mut Vec<f32>, cancel: &AtomicBool) -> Result<Vec<u8>, Error> {
-    stopped(cancel)?;
+fn encode(source: &Source, step: &Step, rows: Range<usize>, importance: Option<&[f32]>, floats: &mut Vec<f32>) -> Result<Vec<u8>, Error> {
     let (count, cols) = dimensions(step);
     if let Origin::Made(values) = &step.origin {
-        return encode_floats(step, &values[rows.clone()], rows.start, values.len());
+        return encode_floats(step, &values[rows.clone()], rows.start, values.len(), None);
     }
     let tensor = tensor(source, step);
     if let Some((format, bytes)) = source.blocks(tensor).filter(|(format, _)| format.name == step.to.name) {
@@ -139,7 +198,7 @@ fn encode(source: &Source, step: &Step, rows: Range<usize>, floats: &mut Vec<f32
     source.read_rows(tensor, rows.clone(), floats);
     // A vector has no rows of blocks: its elements are one.
     let row = if step.shape.len() == 1 { floats.len() } else { cols };
-    encode_floats(step, floats, rows.start, row)
+    encode_floats(step, floats, rows.start, row, importance)
 }
 
 /// Rows that have their format already, in the order of the output.
@@ -154,7 +213,7 @@ fn copy(step: &Step, format: &Format, bytes: &[u8], rows: Range<usize>, count: u
     }
 }
 
-fn encode_floats(step: &Step, floats: &[f32], first: usize, row: usize) -> Result<Vec<u8>, Error> {
+fn encode_floats(step: &Step, floats: &[f32], first: usize, row: usize, importance: Option<&[f32]>) -> Result<Vec<u8>, Error> {
     // The bits of an infinity and of what is no number are the largest there are; a maximum of integers is quicker than a test of each float.
     let finite = |x: &[f32]| x.iter().fold(0, |m, v| (v.to_bits() & 0x7FFF_FFFF).max(m)) < 0x7F80_0000;
     if step.to.block_len > 1 && !finite(floats) {
@@ -164,7 +223,7 @@ fn encode_floats(step: &Step, floats: &[f32], first: usize, row: usize) -> Resul
     let mut out = vec![0; floats.len() / step.to.block_len * step.to.block_bytes];
     let size = row / step.to.block_len * step.to.block_bytes;
     for (x, out) in floats.chunks_exact(row).zip(out.chunks_exact_mut(size)) {
-        (step.to.encode)(x, None, out);
+        (step.to.encode)(x, importance, out);
     }
     Ok(out)
 }

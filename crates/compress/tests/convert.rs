@@ -3,6 +3,8 @@
 mod common;
 
 use common::{bnb, crc32, quantize, quantize_watched, tiny};
+use nibble_compress::calibrate::Texts;
+use nibble_compress::method::Method;
 use nibble_compress::recipe::{RECIPES, Recipe, Target};
 use nibble_compress::{Error, Options, plan};
 use nibble_container::Checkpoint;
@@ -10,6 +12,7 @@ use nibble_container::gguf::{Array, Value};
 use nibble_engine::source::Source;
 use serde_json::{Value as Json, json};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::{fs, thread};
 
@@ -202,6 +205,14 @@ fn a_weight_that_is_no_number_is_named() {
     let Err(Error::NotFinite { tensor, row, .. }) = quantize(dir.path(), "q4_0", Options::default(), &out) else { panic!() };
     assert_eq!((tensor.as_str(), row), ("blk.3.ffn_up.weight", 5));
     assert!(!out.exists());
+    // A method that runs the model meets it in what later matrices are fed.
+    let texts = Texts::new(&Source::open(dir.path()).unwrap(), "text", &"A short text. ".repeat(40), 64, 1).unwrap();
+    let options = Options { method: Method::by_name("gptq").unwrap(), texts: Some(Arc::new(texts)), ..Options::default() };
+    for recipe in ["q4_0", "nf4"] {
+        let found = quantize(dir.path(), recipe, options.clone(), &out).unwrap_err();
+        assert!(matches!(&found, Error::Moments { .. } | Error::NotFinite { .. }), "{found}");
+        assert!(!out.exists());
+    }
 }
 
 /// What llama.cpp refuses: a checkpoint that bitsandbytes wrote, made into GGUF.

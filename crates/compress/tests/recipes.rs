@@ -30,7 +30,10 @@ fn shape(s: &Value) -> Shape {
         push("ffn_up", &[ffn, h]);
         push("ffn_down", &[h, ffn]);
     }
-    Shape { facts: Facts { layers: n("layers") as usize, heads: n("heads") as usize, kv_heads: n("kv_heads") as usize }, tensors }
+    Shape {
+        facts: Facts { layers: n("layers") as usize, heads: n("heads") as usize, kv_heads: n("kv_heads") as usize, weighted: false },
+        tensors,
+    }
 }
 
 fn map(recipe: &Recipe, shape: &Shape) -> BTreeMap<String, (Choice, Vec<u64>)> {
@@ -86,12 +89,21 @@ fn every_map_is_llama_quantizes() {
     let golden = golden();
     let mut compared = 0;
     for (name, recipes) in golden["maps"].as_object().unwrap() {
-        let shape = shape(&golden["shapes"][name]);
-        for (recipe, expected) in recipes.as_object().unwrap() {
-            let map = map(Recipe::by_name(recipe).unwrap(), &shape);
-            assert_eq!(encode(&map, shape.facts.layers, &golden["letters"]), expected[0].as_str().unwrap(), "{recipe} of {name}");
-            let size: u64 = map.values().map(|(c, s)| bytes(c.format, s)).sum();
-            assert_eq!(format!("{:.2}", size as f64 / 1048576.0), expected[1].as_str().unwrap(), "size of {recipe} of {name}");
+        let mut shape = shape(&golden["shapes"][name]);
+        for (recipe, plain) in recipes.as_object().unwrap() {
+            // Only what is another with an importance matrix stands there twice.
+            let weighted = golden["weighted"][name].get(recipe).unwrap_or(plain);
+            for (with, expected) in [(false, plain), (true, weighted)] {
+                shape.facts.weighted = with;
+                let map = map(Recipe::by_name(recipe).unwrap(), &shape);
+                assert_eq!(
+                    encode(&map, shape.facts.layers, &golden["letters"]),
+                    expected[0].as_str().unwrap(),
+                    "{recipe} of {name}, {with}"
+                );
+                let size: u64 = map.values().map(|(c, s)| bytes(c.format, s)).sum();
+                assert_eq!(format!("{:.2}", size as f64 / 1048576.0), expected[1].as_str().unwrap(), "size of {recipe} of {name}, {with}");
+            }
             compared += 1;
         }
     }
@@ -152,7 +164,7 @@ fn names_and_aliases_are_unique_and_of_any_case() {
 
 #[test]
 fn one_dimensional_tensors_and_biases_keep_their_format() {
-    let facts = Facts { layers: 1, heads: 4, kv_heads: 4 };
+    let facts = Facts { layers: 1, heads: 4, kv_heads: 4, weighted: false };
     let keep = [
         ("rope_freqs.weight", vec![32]),
         ("blk.0.attn_q.bias", vec![256]),

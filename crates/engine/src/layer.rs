@@ -194,6 +194,31 @@ fn add_back(pool: &Pool, x: &mut [f32], wide: &[f32], tokens: usize, bias: &Opti
     });
 }
 
+/// Where a layer's matrices take their input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Site {
+    /// The first norm, of which queries, keys and values are made.
+    Attention,
+    /// What attention gave.
+    Output,
+    /// The second norm, of which gate and up are made.
+    FeedForward,
+    /// Between up and down.
+    Down,
+}
+
+/// Sees the input of a site's matrices, rows of [tokens, cols], before they are multiplied, and the residual stream at that point, [tokens, dim]. If it
+/// returns false, the layer ends there, unfinished.
+pub type Watch<'a> = dyn FnMut(Site, &[f32], &[f32]) -> bool + 'a;
+
+/// Shows an input to who watches. False: the layer is to end.
+fn show(watch: &mut Option<&mut Watch<'_>>, pool: &Pool, site: Site, x: &[f32], cols: usize, tokens: usize, input: &Input) -> bool {
+    let Some(watch) = watch else { return true };
+    let mut rows = vec![0.0; tokens * cols];
+    pool.chunks(&mut rows, BLOCK * cols, |i, rows| input(i * BLOCK, rows));
+    watch(site, &rows, x)
+}
+
 /// One layer. `x` [tokens, dim] goes in and out; `pos` is the first token's position.
 #[allow(clippy::too_many_arguments)] // The parts of a forward pass; a struct for them would only be unpacked again.
 pub(crate) fn forward(
@@ -206,6 +231,7 @@ pub(crate) fn forward(
     pos: usize,
     tokens: usize,
     s: &mut Scratch,
+    mut watch: Option<&mut Watch<'_>>,
 ) {
     let dim = x.len() / tokens;
     let (heads, ffn) = (spec.heads / spec.kv_heads, spec.ffn);
@@ -213,7 +239,11 @@ pub(crate) fn forward(
     let normed = |x: &[f32], weight: &[f32], t: usize, out: &mut [f32]| {
         out.chunks_exact_mut(dim).zip(x[t * dim..].chunks_exact(dim)).for_each(|(out, x)| ops::rms_norm(x, weight, spec.eps, out));
     };
-    multiply(pool, &[&w.q, &w.k, &w.v], &|t, out| normed(x, &w.attn_norm, t, out), &mut s.acts, tokens, &mut s.wide);
+    let before = |t: usize, out: &mut [f32]| normed(x, &w.attn_norm, t, out);
+    if !show(&mut watch, pool, Site::Attention, x, dim, tokens, &before) {
+        return;
+    }
+    multiply(pool, &[&w.q, &w.k, &w.v], &before, &mut s.acts, tokens, &mut s.wide);
     attend(spec, w, pool, cache, rotation, pos, tokens, s);
     let (attended, group) = (&s.attended, heads * spec.head_dim);
     let by_token = |first: usize, out: &mut [f32]| {
@@ -223,13 +253,29 @@ pub(crate) fn forward(
             }
         }
     };
+    if !show(&mut watch, pool, Site::Output, x, spec.heads * spec.head_dim, tokens, &by_token) {
+        return;
+    }
     multiply(pool, &[&w.o], &by_token, &mut s.acts, tokens, &mut s.wide);
     add_back(pool, x, &s.wide, tokens, &w.o_bias);
 
+<<<<<<< HEAD
     multiply(pool, &[&w.gate, &w.up], &|t, out| normed(x, &w.ffn_norm, t, out), &mut s.acts, tokens, &mut s.inner);
     let (gate, up) = s.inner[..2 * ffn * tokens].split_at_mut(ffn * tokens);
+=======
+    let between = |t: usize, out: &mut [f32]| normed(x, &w.ffn_norm, t, out);
+    if !show(&mut watch, pool, Site::FeedForward, x, dim, tokens, &between) {
+        return;
+    }
+    multiply(pool, &[&w.gate, &w.up], &between, &mut s.acts, tokens, &mut s.inner);
+    let (gate, up) = s.inner.split_at_mut(ffn * tokens);
+>>>>>>> quant
     activate(spec, w, pool, gate, up, tokens);
-    multiply(pool, &[&w.down], &|t, out| turned(gate, tokens, t, out, ffn, |_, out, x| *out = x), &mut s.acts, tokens, &mut s.wide);
+    let inner = |t: usize, out: &mut [f32]| turned(gate, tokens, t, out, ffn, |_, out, x| *out = x);
+    if !show(&mut watch, pool, Site::Down, x, ffn, tokens, &inner) {
+        return;
+    }
+    multiply(pool, &[&w.down], &inner, &mut s.acts, tokens, &mut s.wide);
     add_back(pool, x, &s.wide, tokens, &w.down_bias);
 }
 

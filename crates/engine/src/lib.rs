@@ -19,6 +19,7 @@ pub mod source;
 pub mod speculate;
 pub mod state;
 pub mod text;
+pub mod walk;
 mod weights;
 
 pub use cache::KvType;

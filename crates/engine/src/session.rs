@@ -168,7 +168,7 @@ impl<'m> Session<'m> {
         let rotation = Rotation::new(model.angles(), pos, tokens);
         for (i, cache) in self.caches.iter_mut().enumerate() {
             let (spec, weights) = model.layer(i);
-            layer::forward(spec, weights, pool, &mut self.x, cache, &rotation, pos, tokens, &mut self.scratch);
+            layer::forward(spec, weights, pool, &mut self.x, cache, &rotation, pos, tokens, &mut self.scratch, None);
         }
         self.tokens.extend_from_slice(ids);
     }

@@ -29,6 +29,13 @@ impl Matrix {
         }
     }
 
+    /// Blocks of another format in place of what the matrix had, as many rows and columns. `None`: the bytes are not as long as that.
+    pub fn replace(&mut self, format: &'static Format, bytes: Vec<u8>) -> Option<()> {
+        let row_bytes = format.row_bytes(self.cols).filter(|row| row * self.rows == bytes.len())?;
+        *self = Matrix { chosen: Chosen::best(format), row_bytes, place: Place::Own(bytes), ..*self };
+        Some(())
+    }
+
     /// One row as floats.
     pub fn row(&self, row: usize, out: &mut [f32]) {
         (self.chosen.format().decode)(&self.bytes()[row * self.row_bytes..][..self.row_bytes], out);
@@ -75,6 +82,40 @@ impl Weights {
             output_norm: b.vector("output_norm.weight")?,
             output: if source.config().tied { None } else { Some(b.matrix("output.weight")?) },
         })
+    }
+}
+
+impl LayerWeights {
+    /// Layer `i` alone.
+    pub fn bind(source: &Source, i: usize) -> Result<LayerWeights, Error> {
+        Binder { source, isa: None }.layer(i)
+    }
+
+    /// A matrix by the middle of its canonical name: `attn_q`.
+    pub fn matrix_mut(&mut self, name: &str) -> Option<&mut Matrix> {
+        Some(match name {
+            "attn_q" => &mut self.q,
+            "attn_k" => &mut self.k,
+            "attn_v" => &mut self.v,
+            "attn_output" => &mut self.o,
+            "ffn_gate" => &mut self.gate,
+            "ffn_up" => &mut self.up,
+            "ffn_down" => &mut self.down,
+            _ => return None,
+        })
+    }
+}
+
+/// Any matrix or vector outside the layers.
+pub(crate) struct Outside {
+    pub embedding: Matrix,
+    pub output_norm: Vec<f32>,
+}
+
+impl Outside {
+    pub fn bind(source: &Source) -> Result<Outside, Error> {
+        let b = Binder { source, isa: None };
+        Ok(Outside { embedding: b.matrix("token_embd.weight")?, output_norm: b.vector("output_norm.weight")? })
     }
 }
 

@@ -28,4 +28,5 @@ pub use dot::Kernel;
 pub use format::{FORMATS, Format};
 pub use line::Line;
 pub use probe::Probe;
+pub use search::feedback;
 pub use tile::Tile;

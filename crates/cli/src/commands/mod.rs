@@ -3,6 +3,7 @@
 //! To add a command: a file here with `ROW`, and its name in COMMANDS.
 
 mod bench;
+mod calibrate;
 mod compare;
 mod completions;
 mod demo;
@@ -35,8 +36,18 @@ pub struct Row {
 }
 
 /// Every command, in the order of the help.
-pub static COMMANDS: &[&Row] =
-    &[&quantize::ROW, &inspect::ROW, &run::ROW, &bench::ROW, &eval::ROW, &compare::ROW, &demo::ROW, &completions::ROW, &man::ROW];
+pub static COMMANDS: &[&Row] = &[
+    &quantize::ROW,
+    &calibrate::ROW,
+    &inspect::ROW,
+    &run::ROW,
+    &bench::ROW,
+    &eval::ROW,
+    &compare::ROW,
+    &demo::ROW,
+    &completions::ROW,
+    &man::ROW,
+];
 
 const ABOUT: &str = "Makes language models small and runs them: checkpoint in, GGUF or NF4 out, answers on this device";
 

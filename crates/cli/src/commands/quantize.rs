@@ -5,12 +5,15 @@ pub mod output;
 mod show;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Result;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{ArgMatches, Args, FromArgMatches};
-use nibble_compress::plan;
+use nibble_compress::calibrate::{Imatrix, texts};
+use nibble_compress::method::Needs;
 use nibble_compress::recipe::{RECIPES, Recipe, Target};
+use nibble_compress::{METHODS, Method, plan};
 use nibble_engine::source::Source;
 
 use super::Row;
@@ -28,6 +31,11 @@ pub const ROW: Row = Row {
         ("the usual choice for a phone", "nibble quantize Llama-3.2-1B -o model.gguf"),
         ("what it would give, without writing it", "nibble quantize Llama-3.2-1B -t q3_k_m --dry-run"),
         ("a 4-bit checkpoint for transformers, and a GGUF from it", "nibble quantize Llama-3.2-1B -t nf4 -o Llama-3.2-1B-nf4"),
+        (
+            "closer to the original at the same size: some minutes for a small model",
+            "nibble quantize Llama-3.2-1B --method gptq -o model.gguf",
+        ),
+        ("weighted by an importance matrix", "nibble quantize Llama-3.2-1B --imatrix stats.gguf -o model.gguf"),
         ("from GGUF", "nibble quantize model-BF16.gguf -t q6_k"),
     ],
     args: |command| Options::augment_args(command),
@@ -47,6 +55,15 @@ pub struct Options {
     /// The type to write
     #[arg(short = 't', long = "type", value_name = "TYPE", default_value = "q4_k_m", value_parser = types(), ignore_case = true)]
     pub kind: String,
+    /// How the codes are chosen; without it, imatrix where --imatrix is given, else rtn
+    #[arg(long, value_name = "METHOD", value_parser = methods(), ignore_case = true)]
+    pub method: Option<String>,
+    /// An importance matrix, as `nibble calibrate` and llama-imatrix write it (GGUF or .dat)
+    #[arg(long, value_name = "FILE")]
+    pub imatrix: Option<PathBuf>,
+    /// For methods that run a text through the model: the text; without it, one that ships with nibble
+    #[arg(long, value_name = "TEXT")]
+    pub calibration: Option<PathBuf>,
     /// Print the plan (each tensor's type and size) and write nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -79,7 +96,7 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
         output::check(&out, &options.input, recipe, options.force)?;
     }
     let source = Source::open(&options.input)?;
-    let choices = nibble_compress::Options { allow_requantize: options.allow_requantize, double_quant: !options.no_double_quant };
+    let choices = choices(&options, &source)?;
     let plan = plan(&source, recipe, choices)?;
     if options.dry_run {
         return match options.json {
@@ -90,12 +107,50 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
     if let Some(note) = show::fallbacks(&plan) {
         console.note(note);
     }
+    if let Some(first) = plan.unweighted().first() {
+        console.note(format!("the importance matrix says nothing of {} matrices, the first of them {first}", plan.unweighted().len()));
+    }
     let threads = options.threads.map_or_else(job::all_cores, |n| n as usize);
     let done = job::run(&source, &plan, &out, threads, console)?;
     match options.json {
         true => terminal::print_json(&show::summary_json(&options.input, &out, &plan, &done)),
         false => Ok(terminal::print(&show::summary_text(&options.input, &out, &plan, &done))?),
     }
+}
+
+/// What the plan must know beside the recipe.
+fn choices(options: &Options, source: &Source) -> Result<nibble_compress::Options> {
+    let default = if options.imatrix.is_some() { "imatrix" } else { "rtn" };
+    let name = options.method.as_deref().unwrap_or(default);
+    let method = Method::by_name(name).ok_or_else(|| Problem::usage(format!("{name} is no method")))?;
+    if method.needs == Needs::Importance && options.imatrix.is_none() {
+        return Err(Problem::usage(format!("--method {name} needs --imatrix"))
+            .hint("nibble calibrate MODEL -o stats.gguf makes one")
+            .into());
+    }
+    if method.needs == Needs::Nothing && options.imatrix.is_some() {
+        return Err(Problem::usage(format!("--method {name} does without --imatrix")).hint("leave one of the two out").into());
+    }
+    if method.needs != Needs::Texts && options.calibration.is_some() {
+        return Err(Problem::usage(format!("--calibration is for methods that run a text, not for {name}")).hint("--method gptq").into());
+    }
+    let texts = match method.needs {
+        Needs::Texts => Some(Arc::new(super::calibrate::read(source, options.calibration.as_deref(), texts::CONTEXT, usize::MAX)?)),
+        _ => None,
+    };
+    Ok(nibble_compress::Options {
+        allow_requantize: options.allow_requantize,
+        double_quant: !options.no_double_quant,
+        method,
+        imatrix: options.imatrix.as_deref().map(Imatrix::open).transpose()?.map(Arc::new),
+        imatrix_name: options.imatrix.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
+        texts,
+    })
+}
+
+/// The rows of METHODS as values of `--method`.
+fn methods() -> PossibleValuesParser {
+    PossibleValuesParser::new(METHODS.iter().map(|m| PossibleValue::new(m.name).help(m.about)).collect::<Vec<_>>())
 }
 
 /// The rows of RECIPES as values of `--type`: completions, help and the suggestion after a misspelling come from them.

@@ -2,9 +2,10 @@
 
 use super::state::{quant_state, with_quantization};
 use super::statistics::{Codebook, NESTED_BLOCK, Nested};
-use super::{BLOCK, float_type};
+use super::{BLOCK, float_type, round_to};
+use crate::method::Made;
 use crate::plan::{Plan, Step};
-use crate::run::{Control, Progress, Report, dimensions, pieces, release, stopped, tensor};
+use crate::run::{Control, Meter, Report, by_layer, dimensions, make, pieces, release, stopped, tensor};
 use crate::stream::ordered;
 use crate::{Error, space};
 use nibble_container::safetensors::{layout, official_order};
@@ -99,34 +100,43 @@ impl<'a> Weights<'a> {
     /// Streams all weights into the file; the length of the file.
     fn write(mut self, source: &Source, plan: &Plan, control: Control<'_>) -> Result<u64, Error> {
         let book = Codebook::default();
-        // Scales must not straddle pieces.
-        let pieces = pieces(&plan.steps, |s| if s.to.name == format::NF4.name { BLOCK } else { 1 });
         let total = plan.bytes_out();
         let (mut done, mut absmax) = (0, Vec::new());
         let plain = self.plain;
-        let work = |i: usize, floats: &mut Vec<f32>| {
-            stopped(control.cancel)?;
-            let (step, rows) = &pieces[i];
-            Ok::<_, Error>(encode(source, &plan.steps[*step], rows.clone(), plain, floats))
-        };
-        ordered(pieces.len(), control.threads, Vec::new, work, |i, piece: Piece| {
-            let (step, rows) = &pieces[i];
-            let step = &plan.steps[*step];
-            let (count, cols) = dimensions(step);
-            let nf4 = step.to.name == format::NF4.name;
-            let offset = if nf4 { rows.start * cols / 2 } else { rows.start * cols * step.to.block_bytes };
-            self.put(&step.name, offset as u64, &piece.bytes)?;
-            done += piece.bytes.len() as u64;
-            absmax.extend(piece.absmax);
-            if nf4 && rows.end == count {
-                self.finish_weight(step, &absmax, &book)?;
-                done += step.bytes_out - step.weights().div_ceil(2);
-                absmax.clear();
-            }
-            release(source, step, rows);
-            (control.progress)(Progress { done, total, tensor: &step.name });
-            Ok(())
-        })?;
+        let mut meter = Meter { most: 0, total, progress: control.progress };
+        let mut method = plan.options.method.start(source, plan, control.threads, control.cancel)?;
+        for steps in by_layer(&plan.steps) {
+            let made = make(&mut method, steps, done, &mut meter)?;
+            // Scales must not straddle pieces.
+            let pieces = pieces(steps, |s| if s.to.name == format::NF4.name { BLOCK } else { 1 });
+            let work = |i: usize, floats: &mut Vec<f32>| {
+                stopped(control.cancel)?;
+                let (step, rows) = &pieces[i];
+                let step = &steps[*step];
+                Ok::<_, Error>(match made.get(&step.name) {
+                    Some(made) => cut(made, rows, dimensions(step).1),
+                    None => encode(source, step, rows.clone(), plain, floats),
+                })
+            };
+            ordered(pieces.len(), control.threads, Vec::new, work, |i, piece: Piece| {
+                let (step, rows) = &pieces[i];
+                let step = &steps[*step];
+                let (count, cols) = dimensions(step);
+                let nf4 = step.to.name == format::NF4.name;
+                let offset = if nf4 { rows.start * cols / 2 } else { rows.start * cols * step.to.block_bytes };
+                self.put(&step.name, offset as u64, &piece.bytes)?;
+                done += piece.bytes.len() as u64;
+                absmax.extend(piece.absmax);
+                if nf4 && rows.end == count {
+                    self.finish_weight(step, &absmax, &book)?;
+                    done += step.bytes_out - step.weights().div_ceil(2);
+                    absmax.clear();
+                }
+                release(source, step, rows);
+                meter.show(done, &step.name);
+                Ok(())
+            })?;
+        }
         stopped(control.cancel)?;
         self.finish()
     }
@@ -176,6 +186,12 @@ impl<'a> Weights<'a> {
     }
 }
 
+/// Some rows of what a method made; rows are whole blocks.
+fn cut(made: &Made, rows: &Range<usize>, cols: usize) -> Piece {
+    let of = |per_row: usize| rows.start * per_row..rows.end * per_row;
+    Piece { bytes: made.bytes[of(cols / 2)].to_vec(), absmax: made.scales[of(cols / BLOCK)].to_vec() }
+}
+
 /// Some rows of a tensor in the step's format, in the order in which they are stored.
 fn encode(source: &Source, step: &Step, rows: Range<usize>, plain: &Format, floats: &mut Vec<f32>) -> Piece {
     let (_, cols) = dimensions(step);
@@ -187,12 +203,7 @@ fn encode(source: &Source, step: &Step, rows: Range<usize>, plain: &Format, floa
         (step.to.encode)(floats, None, &mut bytes);
         return Piece { bytes, absmax: Vec::new() };
     }
-    // transformers gives the weights their type before it quantizes them.
-    if step.from != plain.name {
-        let mut rounded = vec![0; floats.len() * plain.block_bytes];
-        (plain.encode)(floats, None, &mut rounded);
-        (plain.decode)(&rounded, floats);
-    }
+    round_to(plain, step, floats);
     blocks(floats)
 }
 

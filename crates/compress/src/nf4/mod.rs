@@ -29,7 +29,7 @@ pub(crate) use directory::write;
 pub const BLOCK: usize = 64;
 
 /// The plan's steps: see [`crate::plan::plan`].
-pub(crate) fn steps(source: &Source, recipe: &crate::recipe::Recipe, options: Options) -> Result<Steps, Error> {
+pub(crate) fn steps(source: &Source, recipe: &crate::recipe::Recipe, options: &Options) -> Result<Steps, Error> {
     let wrong = |found| Error::WrongSource { path: source.path().to_owned(), recipe: recipe.name, found };
     match source.kind() {
         Kind::Gguf => return Err(wrong("this is a GGUF file")),
@@ -70,6 +70,19 @@ fn float_type(source: &Source) -> &'static Format {
     };
     let first = source.tensors().first().and_then(|t| source.blocks(t));
     named.or(first.map(|(format, _)| format)).filter(|f| f.block_len == 1).unwrap_or(&format::F32)
+}
+
+/// Rounds rows to the type that transformers gives them before it quantizes them.
+pub(crate) fn as_loaded(source: &Source, step: &Step, floats: &mut [f32]) {
+    round_to(float_type(source), step, floats);
+}
+
+fn round_to(plain: &Format, step: &Step, floats: &mut [f32]) {
+    if step.from != plain.name {
+        let mut rounded = vec![0; floats.len() * plain.block_bytes];
+        (plain.encode)(floats, None, &mut rounded);
+        (plain.decode)(&rounded, floats);
+    }
 }
 
 /// Bytes of a matrix of `n` weights with its parts, but for the JSON, of which some 170 bytes come on top.

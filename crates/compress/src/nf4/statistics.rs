@@ -91,6 +91,13 @@ impl Nested {
     }
 }
 
+impl Nested {
+    /// The values that bitsandbytes reads out of it.
+    pub fn values(&self, book: &Codebook) -> Vec<f32> {
+        self.codes.iter().enumerate().map(|(i, &code)| book.map[usize::from(code)] * self.absmax[i / NESTED_BLOCK] + self.offset).collect()
+    }
+}
+
 /// The mean of `x` in torch's order of additions on one thread.
 ///
 /// A float sum depends on its order, and the last bit of the offset moves every nested absmax. torch adds four vectors of eight lanes at a

@@ -1,7 +1,7 @@
 """Golden tensor-type maps, made by llama-quantize itself.
 
 For each shape it writes a sparse GGUF of the exact tensor names and sizes (no data), runs `llama-quantize --dry-run` for every
-recipe and writes the chosen types to recipes.json.
+recipe and writes the chosen types to recipes.json; under "weighted" those that are others when there is an importance matrix.
 
     NIBBLE_PEERS_LLAMA=<folder of llama.cpp's binaries> python recipes.py [--out recipes.json]
 
@@ -112,9 +112,25 @@ def write_fake(path, s):
 LINE = re.compile(r"^\[ *\d+/ *\d+\] (\S+) +- \[.*\], type = +(\S+), size =.*?(?:\((\S+)\))?$")
 
 
-def dry_run(binary, path, recipe):
+def write_imatrix(path):
+    """An importance matrix of one entry: the choice of types asks only whether there is one."""
+    import numpy as np
+    w = gguf.GGUFWriter(path, "none")
+    w.add_type("imatrix")
+    w.add_array("imatrix.datasets", ["none"])
+    w.add_uint32("imatrix.chunk_count", 1)
+    w.add_uint32("imatrix.chunk_size", 512)
+    w.add_tensor("blk.0.none.weight.in_sum2", np.ones((1, 32), np.float32))
+    w.add_tensor("blk.0.none.weight.counts", np.ones((1, 1), np.float32))
+    w.write_header_to_file()
+    w.write_kv_data_to_file()
+    w.write_tensors_to_file()
+    w.close()
+
+
+def dry_run(binary, path, recipe, *options):
     """{tensor: ggml type} and the size line, as llama-quantize prints them."""
-    done = subprocess.run([binary, "--dry-run", path, recipe], capture_output=True, text=True)
+    done = subprocess.run([binary, "--dry-run", *options, path, recipe], capture_output=True, text=True)
     text = done.stdout + done.stderr
     if done.returncode:
         sys.exit(f"llama-quantize failed on {path} {recipe}:\n{text[-2000:]}")
@@ -161,8 +177,10 @@ def main():
     args.add_argument("--out", default=str(pathlib.Path(__file__).with_name("recipes.json")))
     args = args.parse_args()
     quantize = binary()
-    maps = {}
+    maps, weighted = {}, {}
     with tempfile.TemporaryDirectory() as folder:
+        imatrix = os.path.join(folder, "imatrix.gguf")
+        write_imatrix(imatrix)
         for name, s in SHAPES.items():
             path = os.path.join(folder, "fake.gguf")
             write_fake(path, s)
@@ -170,12 +188,16 @@ def main():
             for recipe in RECIPES:
                 types, size = dry_run(quantize, path, recipe)
                 maps[name][recipe] = [encode(s, types), size]
+                types, size = dry_run(quantize, path, recipe, "--imatrix", imatrix)
+                if [encode(s, types), size] != maps[name][recipe]:
+                    weighted.setdefault(name, {})[recipe] = [encode(s, types), size]
             os.remove(path)
     with open(args.out, "w") as f:
         f.write('{"letters": ' + json.dumps({v: k.upper() for k, v in LETTERS.items()}) + ',\n"shapes": {\n')
         f.write(",\n".join(f"{json.dumps(k)}: {json.dumps(v)}" for k, v in SHAPES.items()))
-        f.write('\n},\n"maps": {\n')
-        f.write(",\n".join(f"{json.dumps(k)}: {{\n" + ",\n".join(f" {json.dumps(r)}: {json.dumps(m)}" for r, m in v.items()) + "}" for k, v in maps.items()))
+        for title, table in (("maps", maps), ("weighted", weighted)):
+            f.write(f'\n}},\n"{title}": {{\n')
+            f.write(",\n".join(f"{json.dumps(k)}: {{\n" + ",\n".join(f" {json.dumps(r)}: {json.dumps(m)}" for r, m in v.items()) + "}" for k, v in table.items()))
         f.write("\n}}\n")
 
 

@@ -1,6 +1,7 @@
 //! What several formats share: reading a half, nibble order, packed scales, the IQ4 code table.
 
-use crate::ops::f16_to_f32;
+use crate::Tile;
+use crate::ops::{f16_to_f32, f32_to_f16};
 
 /// The half at a byte offset, as f32.
 #[inline(always)]
@@ -129,5 +130,20 @@ pub fn pack_scales_mins_k4(scales: &[u8; 8], mins: &[u8; 8], s: &mut [u8]) {
         s[j] = scales[j] & 63 | scales[j + 4] >> 4 << 6;
         s[j + 4] = mins[j] & 63 | mins[j + 4] >> 4 << 6;
         s[j + 8] = scales[j + 4] & 15 | mins[j + 4] << 4;
+    }
+}
+
+/// The inverse of [`scales_mins_k4`]'s spreading: of each two sub-blocks of a tile the first one's scale and min.
+#[inline(always)]
+pub fn bytes_k4(tile: &Tile) -> ([u8; 8], [u8; 8]) {
+    (std::array::from_fn(|j| tile.scale[2 * j] as u8), std::array::from_fn(|j| tile.min[2 * j] as u8))
+}
+
+/// Stores the blocks of 32 of a tile, as many as `out` holds, with codes counted from `-zero`: `put(d, m, codes, block)`.
+#[inline(always)]
+pub fn pack_blocks32(tile: &Tile, bytes: usize, zero: i8, out: &mut [u8], put: impl Fn(u16, u16, &[u8], &mut [u8])) {
+    for (b, out) in out.chunks_exact_mut(bytes).enumerate() {
+        let codes: [u8; 32] = std::array::from_fn(|i| tile.q[32 * b + i].wrapping_add(zero) as u8);
+        put(f32_to_f16(tile.d[b]), f32_to_f16(tile.m[b]), &codes, out);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! To add a format: a folder beside these, a `pub static`, and a row in [`FORMATS`]. The tests walk the table.
 
-use crate::{Activation, Kernel};
+use crate::{Activation, Kernel, Tile};
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -54,6 +54,19 @@ pub type Decode = fn(&[u8], &mut [f32]);
 /// Encodes one row: (elements, importance, bytes).
 pub type Encode = fn(&[f32], Option<&[f32]>, &mut [u8]);
 
+/// The inverse of a kernel's unpack, for methods that choose codes and scales by more than each weight's own error.
+#[derive(Debug)]
+pub struct Pack {
+    /// The lowest and the highest code, as a tile has them.
+    pub codes: (i8, i8),
+    /// The lowest and the highest integer scale of a sub-block; (1, 1) where a block has only its `d`.
+    pub scales: (i16, i16),
+    /// The highest integer offset of a sub-block; 0 where there is none.
+    pub mins: i16,
+    /// A tile to whole blocks: as many as the bytes hold, at most a tile. `d` and `m` are rounded to halves, integers must be in range.
+    pub pack: fn(&Tile, &mut [u8]),
+}
+
 /// One way to store weights. All numbers are little endian.
 #[derive(Debug)]
 pub struct Format {
@@ -74,6 +87,8 @@ pub struct Format {
     /// Elements to bytes: whole rows, or a part of one; the lengths are asserted. With importance, one non-negative weight an element of `x`, the
     /// weighted squared error is minimised.
     pub encode: Encode,
+    /// How a grid that has been searched elsewhere is stored; `None` for floats and for tables of levels.
+    pub pack: Option<&'static Pack>,
     /// Best first; the last one is scalar.
     pub kernels: &'static [Kernel],
 }
@@ -82,6 +97,13 @@ impl Format {
     /// Bytes of a row; `None` where `cols` is not a multiple of the block, or the number does not fit.
     pub fn row_bytes(&self, cols: usize) -> Option<usize> {
         if cols.is_multiple_of(self.block_len) { (cols / self.block_len).checked_mul(self.block_bytes) } else { None }
+    }
+
+    /// Unpacks whole blocks of a row, at most a tile, by the portable code.
+    pub fn unpack(&self, blocks: &[u8], tile: &mut Tile) {
+        let scalar = self.kernels.last().expect("every format has a scalar kernel");
+        // SAFETY: the last kernel of every format is the scalar one, which needs no instruction set.
+        unsafe { (scalar.unpack)(blocks, tile) }
     }
 
     /// Bits a weight, scales included.

@@ -32,6 +32,7 @@
 #![allow(clippy::needless_range_loop)]
 
 pub mod affine;
+pub mod feedback;
 pub mod grid;
 pub mod lanes;
 pub mod linear;

@@ -160,6 +160,32 @@ fn every_instruction_set_gives_the_same_bytes() {
     }
 }
 
+/// Methods that choose codes elsewhere store them by `pack`: it must give back the very bytes that were unpacked.
+#[test]
+fn pack_is_the_inverse_of_unpack() {
+    let mut random = Random(7);
+    let mut packing = 0;
+    for format in FORMATS {
+        let Some(pack) = format.pack else { continue };
+        packing += 1;
+        let x = random.weights(256 * rows());
+        let mut bytes = vec![0; format.row_bytes(x.len()).unwrap()];
+        (format.encode)(&x, None, &mut bytes);
+        let mut tile = crate::Tile::ZERO;
+        for (i, blocks) in bytes.chunks(256 / format.block_len * format.block_bytes).enumerate() {
+            format.unpack(blocks, &mut tile);
+            assert!(tile.q.iter().all(|q| (pack.codes.0..=pack.codes.1).contains(q)), "{}: codes {:?}", format.name, pack.codes);
+            if format.block_len == 256 {
+                assert!(tile.scale.iter().all(|s| (pack.scales.0..=pack.scales.1).contains(s)), "{}: {:?}", format.name, tile.scale);
+            }
+            let mut again = vec![0xaa; blocks.len()];
+            (pack.pack)(&tile, &mut again);
+            assert!(again == blocks, "{}: tile {i}", format.name);
+        }
+    }
+    assert_eq!(packing, 8);
+}
+
 /// A block must not depend on the blocks beside it: rows may be cut anywhere between threads.
 #[test]
 fn blocks_are_independent() {

@@ -52,6 +52,7 @@ pub fn plan_json(input: &Path, out: &Path, plan: &Plan) -> Value {
         "input": input.display().to_string(),
         "output": out.display().to_string(),
         "type": plan.recipe.name,
+        "method": plan.options.method.name,
         "parameters": plan.weights(),
         "bytes_in": plan.bytes_in(),
         "bytes_out": plan.bytes_out(),
@@ -65,10 +66,11 @@ pub fn plan_json(input: &Path, out: &Path, plan: &Plan) -> Value {
 pub fn summary_text(input: &Path, out: &Path, plan: &Plan, done: &Done) -> String {
     let rate = done.bytes_before as f64 / done.time.as_secs_f64().max(1e-9);
     format!(
-        "{} -> {} ({})\n{} -> {} ({:.1} %), {:.3} bits per weight, {} ({}/s, {} threads)\n",
+        "{} -> {} ({}, {})\n{} -> {} ({:.1} %), {:.3} bits per weight, {} ({}/s, {} threads)\n",
         input.display(),
         out.display(),
         plan.recipe.name,
+        plan.options.method.name,
         units::bytes(done.bytes_before),
         units::bytes(done.report.file_bytes),
         percent(done.report.file_bytes, done.bytes_before),
@@ -85,6 +87,7 @@ pub fn summary_json(input: &Path, out: &Path, plan: &Plan, done: &Done) -> Value
         "input": input.display().to_string(),
         "output": out.display().to_string(),
         "type": plan.recipe.name,
+        "method": plan.options.method.name,
         "parameters": plan.weights(),
         "tensors": plan.steps.len(),
         "bytes_before": done.bytes_before,

@@ -29,6 +29,7 @@ pub static F16: Format = Format {
     activation: &activation::F32,
     decode: scalar::decode,
     encode: encode::encode,
+    pack: None,
     kernels: &[
         #[cfg(target_arch = "x86_64")]
         Kernel {

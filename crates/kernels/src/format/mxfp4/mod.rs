@@ -41,6 +41,7 @@ pub static MXFP4: Format = Format {
     activation: &activation::Q8_0,
     decode: scalar::decode,
     encode: encode::encode,
+    pack: None,
     kernels: &[
         #[cfg(target_arch = "x86_64")]
         Kernel {

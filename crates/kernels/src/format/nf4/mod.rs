@@ -51,6 +51,7 @@ pub static NF4: Format = Format {
     activation: &activation::F32,
     decode: scalar::decode,
     encode: encode::encode,
+    pack: None,
     kernels: &[
         #[cfg(target_arch = "x86_64")]
         Kernel { isa: Isa::Avx512Vnni, unpack: avx2::unpack, few: avx512::few, many: dot::avx512::many::floats::<dot::avx512::many::Nf4> },

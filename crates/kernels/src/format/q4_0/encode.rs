@@ -1,6 +1,8 @@
 //! Q4_0 encoder: one scale a block by `search::linear`, either sign.
 
-use crate::format::common::pack_nibbles32;
+use crate::Tile;
+use crate::format::Pack;
+use crate::format::common::{pack_blocks32, pack_nibbles32};
 use crate::search::grid::{Integers, evenly};
 use crate::search::{self, Encoder, Lanes, Weighting, lanes::Plain, linear};
 
@@ -24,8 +26,20 @@ impl Encoder for Search {
         let t = Lanes::<32, 8>::new(x, importance, WEIGHTING, false);
         let (d, codes) = linear::blocks::<Integers<-8, 7, 8>, 32, 8>(&t, evenly(-8.6, -6.8, 10).chain(evenly(6.2, 8.0, 10)));
         for ((out, codes), d) in out.chunks_exact_mut(Self::BYTES).zip(codes.chunks_exact(32)).zip(d) {
-            out[..2].copy_from_slice(&d.to_le_bytes());
-            pack_nibbles32(codes, &mut out[2..18]);
+            put(d, codes, out);
         }
     }
+}
+
+#[inline(always)]
+fn put(d: u16, codes: &[u8], out: &mut [u8]) {
+    out[..2].copy_from_slice(&d.to_le_bytes());
+    pack_nibbles32(codes, &mut out[2..18]);
+}
+
+/// The inverse of unpack.
+pub static PACK: Pack = Pack { codes: (-8, 7), scales: (1, 1), mins: 0, pack };
+
+fn pack(tile: &Tile, out: &mut [u8]) {
+    pack_blocks32(tile, 18, 8, out, |d, _, codes, out| put(d, codes, out));
 }

@@ -1,8 +1,11 @@
 //! Q4_K encoder: eight scales and offsets of six bits by `search::affine`.
 
-use crate::format::common::{pack_nibbles64, pack_scales_mins_k4};
+use crate::Tile;
+use crate::format::Pack;
+use crate::format::common::{bytes_k4, pack_nibbles64, pack_scales_mins_k4};
+use crate::ops::f32_to_f16;
 use crate::search::{
-    self, Encoder, Lanes, Weighting, affine,
+    self, Encoder, Lanes, TILE, Weighting, affine,
     grid::{byte, evenly},
     lanes::Plain,
 };
@@ -26,9 +29,22 @@ impl Encoder for Search {
     fn tile(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
         let t = Lanes::<32, 8>::new(x, importance, WEIGHTING, true);
         let s = affine::super_block(&t, 15.0, evenly(-2.2, 0.8, 16), 63.0);
-        out[..2].copy_from_slice(&s.d.to_le_bytes());
-        out[2..4].copy_from_slice(&s.dmin.to_le_bytes());
-        pack_scales_mins_k4(&s.scales.map(byte), &s.mins.map(byte), &mut out[4..16]);
-        pack_nibbles64(&s.codes, &mut out[16..]);
+        put(s.d, s.dmin, &s.scales.map(byte), &s.mins.map(byte), &s.codes, out);
     }
+}
+
+#[inline(always)]
+fn put(d: u16, dmin: u16, scales: &[u8; 8], mins: &[u8; 8], codes: &[u8; TILE], out: &mut [u8]) {
+    out[..2].copy_from_slice(&d.to_le_bytes());
+    out[2..4].copy_from_slice(&dmin.to_le_bytes());
+    pack_scales_mins_k4(scales, mins, &mut out[4..16]);
+    pack_nibbles64(codes, &mut out[16..]);
+}
+
+/// The inverse of unpack.
+pub static PACK: Pack = Pack { codes: (0, 15), scales: (0, 63), mins: 63, pack };
+
+fn pack(tile: &Tile, out: &mut [u8]) {
+    let (scales, mins) = bytes_k4(tile);
+    put(f32_to_f16(tile.d[0]), f32_to_f16(tile.m[0]), &scales, &mins, &tile.q.map(|q| q as u8), out);
 }

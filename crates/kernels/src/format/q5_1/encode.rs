@@ -1,6 +1,8 @@
 //! Q5_1 encoder: a scale and an offset a block by `search::affine`; the fifth bits apart.
 
-use crate::format::common::{pack_fifth_bits, pack_nibbles32};
+use crate::Tile;
+use crate::format::Pack;
+use crate::format::common::{pack_blocks32, pack_fifth_bits, pack_nibbles32};
 use crate::search::{self, Encoder, Lanes, Weighting, affine, grid::evenly, lanes::Plain};
 
 const WEIGHTING: Weighting = Weighting { plain: Plain::One, spread: true };
@@ -23,10 +25,22 @@ impl Encoder for Search {
         let t = Lanes::<32, 8>::new(x, importance, WEIGHTING, false);
         let (scales, codes) = affine::blocks(&t, 31.0, evenly(-3.5, 0.8, 16));
         for ((out, codes), (d, m)) in out.chunks_exact_mut(Self::BYTES).zip(codes.chunks_exact(32)).zip(scales) {
-            out[..2].copy_from_slice(&d.to_le_bytes());
-            out[2..4].copy_from_slice(&m.to_le_bytes());
-            pack_fifth_bits(codes, &mut out[4..8]);
-            pack_nibbles32(codes, &mut out[8..24]);
+            put(d, m, codes, out);
         }
     }
+}
+
+#[inline(always)]
+fn put(d: u16, m: u16, codes: &[u8], out: &mut [u8]) {
+    out[..2].copy_from_slice(&d.to_le_bytes());
+    out[2..4].copy_from_slice(&m.to_le_bytes());
+    pack_fifth_bits(codes, &mut out[4..8]);
+    pack_nibbles32(codes, &mut out[8..24]);
+}
+
+/// The inverse of unpack.
+pub static PACK: Pack = Pack { codes: (0, 31), scales: (1, 1), mins: 0, pack };
+
+fn pack(tile: &Tile, out: &mut [u8]) {
+    pack_blocks32(tile, 24, 0, out, put);
 }

@@ -33,6 +33,7 @@ pub static Q6_K: Format = Format {
     activation: &activation::Q8_K,
     decode: scalar::decode,
     encode: encode::encode,
+    pack: Some(&encode::PACK),
     kernels: &[
         #[cfg(target_arch = "x86_64")]
         Kernel {

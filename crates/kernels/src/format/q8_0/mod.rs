@@ -31,6 +31,7 @@ pub static Q8_0: Format = Format {
     activation: &activation::Q8_0,
     decode: scalar::decode,
     encode: encode::encode,
+    pack: Some(&encode::PACK),
     kernels: &[
         #[cfg(target_arch = "x86_64")]
         Kernel {

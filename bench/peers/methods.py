@@ -1,0 +1,83 @@
+"""How far quantized models are from the original, by method: nibble's beside llama-quantize's, with the importance of the same text.
+
+    . <what bench/peers/setup printed>
+    CARGO_PROFILE_RELEASE_LTO=false cargo build --release -p nibble-compress --example methods
+    python bench/peers/methods.py MODEL TEXT... [--type Q4_K_M] [--chunks 40] [--work FOLDER] [--more NAME:key=value,key=value ...]
+
+MODEL: a Hugging Face directory. TEXTs: held-out ones; none may be part of the calibration text, which is the one that ships with nibble. For each text a table:
+mean KL divergence from MODEL over the second halves of chunks of 512 tokens, the ratio to llama-quantize with importance (to bitsandbytes for NF4) and its 95 % interval by
+bootstrap over chunks, paired. --more adds runs of gptq with other constants (see the head of crates/compress/examples/methods.rs).
+llama.cpp's files are evaluated by nibble, as nibble's are.
+"""
+
+import argparse
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TEXT = ROOT / "crates/compress/src/calibrate/text.txt"
+
+
+def main():
+    args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    args.add_argument("model")
+    args.add_argument("texts", nargs="+")
+    args.add_argument("--type", default="Q4_K_M")
+    args.add_argument("--chunks", default="40")
+    args.add_argument("--work")
+    args.add_argument("--more", nargs="*", default=[])
+    args.add_argument("--no-nf4", action="store_true")
+    args.add_argument("--binary", default=str(pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release/examples/methods"))
+    args = args.parse_args()
+    llama = pathlib.Path(os.environ["NIBBLE_PEERS_LLAMA"])
+
+    def ours(*words):
+        return run([args.binary, *words])
+
+    def run(words):
+        done = subprocess.run([str(w) for w in words], capture_output=True, text=True)
+        if done.returncode:
+            sys.exit(f"{' '.join(map(str, words))}:\n{done.stdout[-1000:]}{done.stderr[-2000:]}")
+        return done.stdout.strip()
+
+    with tempfile.TemporaryDirectory(dir=args.work) as folder:
+        at = lambda name: os.path.join(folder, name)
+        ours("quantize", args.model, "bf16", "rtn", at("bf16.gguf"))
+        run([llama / "llama-imatrix", "-m", at("bf16.gguf"), "-f", TEXT, "-o", at("stats.gguf"), "--no-ppl", "-b", "512", "-t", "2"])
+        made = []  # (file, what, seconds)
+        kind = args.type.lower()
+
+        def add(file, what, words):
+            made.append((at(file), what, ours("quantize", args.model, *words[:2], at(file), *words[2:])))
+
+        for file, what, options in (("l-imatrix.gguf", "llama-quantize --imatrix", ["--imatrix", at("stats.gguf")]), ("l.gguf", "llama-quantize", [])):
+            run([llama / "llama-quantize", *options, at("bf16.gguf"), at(file), args.type, "2"])
+            made.append((at(file), what, ""))
+        add("rtn.gguf", "nibble rtn", [kind, "rtn"])
+        add("imatrix.gguf", "nibble imatrix, the same file", [kind, "imatrix", "imatrix=" + at("stats.gguf")])
+        for more in args.more:
+            name, _, options = more.partition(":")
+            add(f"m-{name}.gguf", f"nibble gptq, {options.replace(',', ', ')}", [kind, "gptq", *(o.replace("+", ",") for o in options.split(","))])
+        add("gptq.gguf", "nibble gptq", [kind, "gptq"])
+        nf4 = []
+        if not args.no_nf4:
+            for method, what in (("rtn", "NF4, bitsandbytes' own codes"), ("gptq", "NF4, nibble gptq")):
+                nf4.append((at(f"nf4-{method}"), what, ours("quantize", args.model, "nf4", method, at(f"nf4-{method}"))))
+        print(f"{args.model}, {args.type}: " + ", ".join(f"{w} {os.path.getsize(f):,} bytes" for f, w, _ in made[:1] + made[-1:]))
+        for text in args.texts:
+            print(f"\n{pathlib.Path(text).name}, {args.chunks} chunks at most\n\n| what | mean KL | same top | ratio | 95 % | time to make |\n|---|---|---|---|---|---|")
+            for group in (made, nf4):
+                if not group:
+                    continue
+                lines = ours("kl", args.model, text, args.chunks, *(f for f, _, _ in group)).splitlines()
+                for line, (_, what, seconds) in zip(lines, group):
+                    parts = line.split("\t") + ["ratio 1 [1, 1]"]
+                    ratio, _, interval = parts[3].removeprefix("ratio ").partition(" ")
+                    print(f"| {what} | {parts[1]} | {parts[2].removeprefix('same top ')} | {ratio} | {interval.strip('[]')} | {seconds} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+//! `nibble calibrate`, and `nibble quantize` with what it writes and with methods that run a text.
+
+mod common;
+
+use common::{arg, command, files_below, nibble, tiny};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+#[test]
+fn an_importance_matrix_is_made_and_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let [stats, old, text, out, new] = ["stats.gguf", "stats.dat", "text.txt", "out.gguf", "new.gguf"].map(|n| dir.path().join(n));
+    let tiny = tiny();
+    let summary = nibble(&["calibrate", arg(&tiny), "-o", arg(&stats), "--ctx", "64", "--chunks", "3", "--json"]).exits(0).json();
+    assert_eq!((&summary["chunks"], &summary["tokens"], &summary["entries"]), (&3.into(), &192.into(), &42.into()));
+    nibble(&["calibrate", arg(&tiny), "-o", arg(&stats)]).exits(1).says(&["exists already", "--force"]);
+    std::fs::write(&text, "A text of one's own, read again and again. ".repeat(40)).unwrap();
+    nibble(&["calibrate", arg(&tiny), arg(&text), "-o", arg(&old), "--ctx", "64"]).exits(0).prints(&["42 matrices", "text.txt"]);
+    assert_ne!(&std::fs::read(&old).unwrap()[..4], b"GGUF");
+    assert_eq!(files_below(dir.path()), ["stats.dat", "stats.gguf", "text.txt"], "nothing is left of what was saved on the way");
+    for stats in [&stats, &old] {
+        let summary = nibble(&["quantize", arg(&tiny), "--imatrix", arg(stats), "-o", arg(&out), "--force", "--json"]).exits(0).json();
+        assert_eq!(summary["method"], "imatrix");
+        let report = nibble(&["inspect", arg(&out), "--json"]).exits(0).json();
+        assert_eq!(report["declared_type"], "Q4_K_M", "{report}");
+    }
+    // The matrix of another model, a file that is none, and options that do not go together.
+    nibble(&["quantize", arg(&tiny), "--imatrix", arg(&out), "-o", arg(&stats), "--force"])
+        .exits(1)
+        .says(&["no importance matrix", "try: "]);
+    nibble(&["quantize", arg(&tiny), "--imatrix", arg(&text), "-o", arg(&out), "--force"]).exits(1).says(&["text.txt", "try: "]);
+    nibble(&["quantize", arg(&tiny), "--method", "imatrix", "-o", arg(&new)]).exits(2).says(&["needs --imatrix", "nibble calibrate"]);
+    nibble(&["quantize", arg(&tiny), "--method", "rtn", "--imatrix", arg(&stats), "-o", arg(&new)]).exits(2).says(&["does without"]);
+    nibble(&["quantize", arg(&tiny), "--calibration", arg(&text), "-o", arg(&new)]).exits(2).says(&["--calibration", "gptq"]);
+    nibble(&["quantize", arg(&tiny), "--method", "gpqt", "-o", arg(&new)]).exits(2).says(&["gpqt", "gptq"]);
+}
+
+#[test]
+fn gptq_reads_a_text_and_says_what_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let [text, out, nf4] = ["text.txt", "out.gguf", "nf4"].map(|n| dir.path().join(n));
+    let tiny = tiny();
+    std::fs::write(&text, "Too short").unwrap();
+    let line = ["quantize", arg(&tiny), "--method", "gptq", "--calibration", arg(&text), "-o", arg(&out)];
+    nibble(&line).exits(1).says(&["not one chunk of 512", "try: "]);
+    std::fs::write(&text, "It was a long text about a rabbit, a river and the rain. ".repeat(60)).unwrap();
+    nibble(&line).exits(0).prints(&["Q4_K_M, gptq"]);
+    let words = nibble(&["run", arg(&out), "--raw", "--temp", "0", "-n", "4", "Once upon a time"]).exits(0).stdout;
+    assert!(!words.trim().is_empty());
+    nibble(&["quantize", arg(&tiny), "-t", "nf4", "--method", "gptq", "--calibration", arg(&text), "-o", arg(&nf4)]).exits(0);
+    nibble(&["run", arg(&nf4), "--raw", "--temp", "0", "-n", "2", "Once"]).exits(0);
+}
+
+#[test]
+fn ctrl_c_leaves_no_output() {
+    let dir = tempfile::tempdir().unwrap();
+    for args in [vec!["calibrate"], vec!["quantize", "--method", "gptq"]] {
+        let (tiny, out) = (tiny(), dir.path().join("out.gguf"));
+        let mut line = args.clone();
+        line.extend([arg(&tiny), "-o", arg(&out)]);
+        let mut child = command(&line).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        // Both take longer than this with the whole text that ships; the one that writes as it goes has begun by then.
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_millis(300) {
+            assert!(child.try_wait().unwrap().is_none(), "{line:?} ended by itself");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(130), "{line:?}");
+        assert!(files_below(dir.path()).is_empty(), "{line:?}: {:?}", files_below(dir.path()));
+    }
+}

@@ -1,0 +1,11 @@
+//! Calibration: what a model's matrices are fed when it reads a text. The figures that llama-imatrix gathers, in its files ([`imatrix`]), gathered layer by
+//! layer ([`collect`]); and the text that ships with the program ([`texts`]).
+
+pub mod collect;
+pub mod imatrix;
+mod legacy;
+pub mod texts;
+
+pub use collect::{Collect, collect};
+pub use imatrix::{Entry, Imatrix, ImatrixFault};
+pub use texts::Texts;

@@ -1,0 +1,211 @@
+//! Sixteen rows of a matrix: candidates by error feedback, improved by coordinate descent, the best of each row kept.
+
+use super::descend::{gradients, sweep};
+use super::factor::Factor;
+use super::grid::{Grid, Levels, step, write_codes};
+use super::refit::Row;
+use super::rows::{When, round};
+use super::{Knobs, Start};
+use nibble_kernels::feedback::ROWS;
+use nibble_kernels::format::{self, Pack};
+use nibble_kernels::{Format, Tile};
+
+/// What all rows of the matrices of one site share.
+pub struct Problem {
+    /// Columns.
+    pub n: usize,
+    /// Second moments of the inputs, damped, [n, n].
+    pub h: Vec<f32>,
+    /// Importance of columns for the search of grids.
+    pub importance: Vec<f32>,
+    /// In the columns' own order.
+    pub plain: Factor,
+    /// The order of falling diagonal, and its factor.
+    pub sorted: Option<(Vec<usize>, Factor)>,
+}
+
+/// One way to choose the codes of sixteen rows, carried out.
+struct Candidate {
+    grid: Grid,
+    blocks: Vec<Vec<u8>>,
+    /// [row][column].
+    codes: Vec<Vec<i8>>,
+    /// e H e^T of each row.
+    cost: Vec<f64>,
+}
+
+impl Problem {
+    /// Rounds up to sixteen `rows` [count, n] into blocks of a format that packs.
+    pub fn blocks(&self, format: &'static Format, knobs: &Knobs, rows: &[f32], out: &mut [u8]) {
+        let levels = levels(format);
+        let count = rows.len() / self.n;
+        let row_bytes = out.len() / count;
+        let mut best: Option<Candidate> = None;
+        for start in knobs.starts {
+            let candidate = self.candidate(format, levels, knobs, *start, rows, row_bytes);
+            best = Some(match best.take() {
+                None => candidate,
+                Some(best) => best.or(candidate),
+            });
+        }
+        let Some(best) = best else { return };
+        for (l, out) in out.chunks_exact_mut(row_bytes).enumerate() {
+            out.copy_from_slice(&best.blocks[l]);
+            write_codes(format, &best.codes[l], out);
+        }
+    }
+
+    /// As [`Problem::blocks`] for a grid that is given; gives the codes, [count][n].
+    pub fn codes(&self, levels: Levels, grid: Grid, knobs: &Knobs, rows: &[f32]) -> Vec<Vec<i8>> {
+        let lanes = lanes(rows, self.n);
+        let (codes, errors) = self.feed(levels, &grid, knobs.sorted, &lanes);
+        self.improve(&format::NF4, levels, knobs, grid, Vec::new(), codes, &errors, &lanes).codes
+    }
+
+    fn candidate(&self, format: &'static Format, levels: Levels, knobs: &Knobs, start: Start, rows: &[f32], row_bytes: usize) -> Candidate {
+        let w = lanes(rows, self.n);
+        let mut blocks = vec![vec![0; row_bytes]; rows.len() / self.n];
+        let mut grid = Grid::new(self.n);
+        if !matches!(start, Start::Turn) {
+            for (l, (row, blocks)) in rows.chunks_exact(self.n).zip(&mut blocks).enumerate() {
+                (format.encode)(row, Some(&self.importance), blocks);
+                grid.read(format, blocks, 0, l);
+            }
+        }
+        let (codes, errors) = match start {
+            Start::Nearest => nearest(levels, &grid, &w),
+            Start::Before => self.feed(levels, &grid, knobs.sorted, &w),
+            Start::Turn => {
+                let mut errors = Vec::new();
+                let codes = round(&self.plain, levels, &When::Turn(format, &self.importance), &w, &mut blocks, &mut errors);
+                blocks.iter().enumerate().for_each(|(l, blocks)| grid.read(format, blocks, 0, l));
+                (codes, errors)
+            }
+        };
+        self.improve(format, levels, knobs, grid, blocks, codes, &errors, &w)
+    }
+
+    /// Error feedback over a given grid, in the order of falling diagonal where that is wanted.
+    fn feed(&self, levels: Levels, grid: &Grid, sorted: bool, w: &[[f32; ROWS]]) -> (Vec<[i8; ROWS]>, Vec<[f32; ROWS]>) {
+        let mut errors = Vec::new();
+        let Some((order, factor)) = self.sorted.as_ref().filter(|_| sorted) else {
+            let codes = round(&self.plain, levels, &When::Before(grid), w, &mut [], &mut errors);
+            return (codes, errors);
+        };
+        let turned: Vec<[f32; ROWS]> = order.iter().map(|&j| w[j]).collect();
+        let own = Grid { step: order.iter().map(|&j| grid.step[j]).collect(), offset: order.iter().map(|&j| grid.offset[j]).collect() };
+        let moved = round(factor, levels, &When::Before(&own), &turned, &mut [], &mut errors);
+        let (mut codes, mut back) = (vec![[0; ROWS]; self.n], vec![[0.0; ROWS]; self.n]);
+        order.iter().enumerate().for_each(|(k, &j)| (codes[j], back[j]) = (moved[k], errors[k]));
+        (codes, back)
+    }
+
+    #[allow(clippy::too_many_arguments)] // A candidate in its parts.
+    fn improve(
+        &self,
+        format: &Format,
+        levels: Levels,
+        knobs: &Knobs,
+        grid: Grid,
+        blocks: Vec<Vec<u8>>,
+        codes: Vec<[i8; ROWS]>,
+        errors: &[[f32; ROWS]],
+        w: &[[f32; ROWS]],
+    ) -> Candidate {
+        let n = self.n;
+        let mut g = gradients(&self.h, errors);
+        let count = if blocks.is_empty() { ROWS } else { blocks.len() };
+        let mut candidate = Candidate { grid, blocks, codes: Vec::new(), cost: Vec::new() };
+        for (l, g) in g.iter_mut().enumerate().take(count) {
+            let mut own: Vec<i8> = codes.iter().map(|c| c[l]).collect();
+            let mut values: Vec<f32> = (0..n).map(|j| w[j][l] - errors[j][l]).collect();
+            let mut steps: Vec<(f32, f32)> = (0..n).map(|j| (candidate.grid.step[j][l], candidate.grid.offset[j][l])).collect();
+            self.descend(levels, knobs.sweeps, &steps, &mut own, &mut values, g);
+            if let (Some(pack), Some(blocks)) = (format.pack, candidate.blocks.get_mut(l)) {
+                let mut row = Row { tiles: Vec::new(), values, g: std::mem::take(g) };
+                for _ in 0..knobs.refits {
+                    row.tiles = tiles(format, blocks, &own);
+                    if !row.refit(&self.h, format, pack) {
+                        break;
+                    }
+                    write_tiles(format, pack, &row.tiles, blocks);
+                    (0..n).for_each(|j| steps[j] = step(format, &row.tiles[j / 256], j % 256));
+                    self.descend(levels, knobs.sweeps, &steps, &mut own, &mut row.values, &mut row.g);
+                }
+                (values, *g) = (row.values, row.g);
+            }
+            candidate.cost.push((0..n).map(|j| f64::from(w[j][l] - values[j]) * f64::from(g[j])).sum());
+            candidate.codes.push(own);
+        }
+        candidate
+    }
+
+    fn descend(&self, levels: Levels, sweeps: usize, steps: &[(f32, f32)], codes: &mut [i8], values: &mut [f32], g: &mut [f32]) {
+        for _ in 0..sweeps {
+            if sweep(&self.h, levels, steps, codes, values, g) == 0 {
+                break;
+            }
+        }
+    }
+}
+
+/// A row's blocks with their codes, as tiles.
+fn tiles(format: &Format, blocks: &[u8], codes: &[i8]) -> Vec<Tile> {
+    let bytes = 256 / format.block_len * format.block_bytes;
+    let tile = |(blocks, codes): (&[u8], &[i8])| {
+        let mut tile = Tile::ZERO;
+        format.unpack(blocks, &mut tile);
+        tile.q[..codes.len()].copy_from_slice(codes);
+        tile
+    };
+    blocks.chunks(bytes).zip(codes.chunks(256)).map(tile).collect()
+}
+
+fn write_tiles(format: &Format, pack: &Pack, tiles: &[Tile], blocks: &mut [u8]) {
+    let bytes = 256 / format.block_len * format.block_bytes;
+    tiles.iter().zip(blocks.chunks_mut(bytes)).for_each(|(tile, blocks)| (pack.pack)(tile, blocks));
+}
+
+impl Candidate {
+    /// Of each row the better one.
+    fn or(mut self, mut other: Candidate) -> Candidate {
+        for l in 0..self.cost.len() {
+            if other.cost[l] < self.cost[l] {
+                self.cost[l] = other.cost[l];
+                std::mem::swap(&mut self.codes[l], &mut other.codes[l]);
+                std::mem::swap(&mut self.blocks[l], &mut other.blocks[l]);
+            }
+        }
+        self
+    }
+}
+
+/// The levels of a format that packs.
+pub fn levels(format: &Format) -> Levels {
+    let (low, high) = format.pack.map_or((0, 0), |p| p.codes);
+    Levels::Integers(f32::from(low), f32::from(high))
+}
+
+/// Rows [count, n] to columns with a lane a row; missing rows are zero.
+fn lanes(rows: &[f32], n: usize) -> Vec<[f32; ROWS]> {
+    let mut w = vec![[0.0; ROWS]; n];
+    for (l, row) in rows.chunks_exact(n).enumerate() {
+        w.iter_mut().zip(row).for_each(|(w, x)| w[l] = *x);
+    }
+    w
+}
+
+/// Every weight to its nearest level.
+fn nearest(levels: Levels, grid: &Grid, w: &[[f32; ROWS]]) -> (Vec<[i8; ROWS]>, Vec<[f32; ROWS]>) {
+    let mut codes = vec![[0; ROWS]; w.len()];
+    let mut errors = vec![[0.0; ROWS]; w.len()];
+    for (j, w) in w.iter().enumerate() {
+        for l in 0..ROWS {
+            let (step, offset) = (grid.step[j][l], grid.offset[j][l]);
+            let (code, level) = levels.nearest(if step == 0.0 { 0.0 } else { (w[l] - offset) / step });
+            codes[j][l] = code;
+            errors[j][l] = w[l] - (level * step + offset);
+        }
+    }
+    (codes, errors)
+}

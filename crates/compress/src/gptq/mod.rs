@@ -1,0 +1,359 @@
+//! GPTQ inside fixed block formats: codes are chosen so that a layer's output changes least, not each weight.
+//!
+//! Read in this order: `moments` (what an error costs), `factor` and `rows` (error feedback), `descend` and `refit` (what is left to win), `batch` (the candidates of
+//! sixteen rows), and here: a model layer by layer. Layer i sees inputs that have gone through the quantized layers before it.
+//!
+//! Memory: the hidden states of the calibration tokens (4 bytes x tokens x width), one layer's weights, and for one site at a time its second moments
+//! and factors (4 bytes x columns^2, three to four of them, and 8 once).
+
+mod batch;
+mod descend;
+mod factor;
+mod grid;
+mod moments;
+mod refit;
+mod rows;
+#[cfg(test)]
+mod tests;
+
+use crate::Error;
+use crate::calibrate::Texts;
+use crate::method::{Made, Note, Work};
+use crate::nf4::{self, statistics::Codebook};
+use crate::plan::{Plan, Step};
+use crate::run::stopped;
+use batch::Problem;
+use factor::{Factor, damp, shrink};
+use grid::{Grid, Levels};
+use moments::Moments;
+use nibble_engine::source::Source;
+use nibble_engine::walk::{Layer, Site, Walk};
+use nibble_kernels::feedback::ROWS;
+use nibble_kernels::format;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// Where a candidate's codes come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// The weighted search, each weight to its nearest level: what `imatrix` gives.
+    Nearest,
+    /// Error feedback over the grid of the weighted search.
+    Before,
+    /// Error feedback from left to right, each block's grid searched when its turn comes.
+    Turn,
+}
+
+/// What the search of a grid takes for the importance of a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Importance {
+    /// Its mean square.
+    Diagonal,
+    /// What of it no later column can make up for: D of the factor.
+    Left,
+}
+
+/// When the inputs of a layer are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inputs {
+    /// Through the original weights.
+    Original,
+    /// Through the quantized layers before.
+    Layer,
+    /// Through the quantized layers before and the quantized matrices of the layer that come first.
+    Site,
+}
+
+/// The method's constants.
+#[derive(Clone, Copy, Debug)]
+pub struct Knobs {
+    /// What is added to the diagonal of H, as a part of its mean.
+    pub damping: f32,
+    /// What is taken off all but the diagonal of H.
+    pub shrinking: f32,
+    /// Candidates of each row; the best by e H e^T is kept.
+    pub starts: &'static [Start],
+    /// Feedback over a grid that is fixed before goes by falling diagonal, not from left to right.
+    pub sorted: bool,
+    /// Sweeps of coordinate descent at most.
+    pub sweeps: usize,
+    /// Times that scales are fitted to the codes under the full H, each followed by sweeps.
+    pub refits: usize,
+    /// For the search of grids.
+    pub importance: Importance,
+    /// Of layers.
+    pub inputs: Inputs,
+    /// Errors that go into the residual stream count in proportion to it, token by token: the next norm divides by its size.
+    pub relative: bool,
+    /// Damping of the head, which is the embedding too where they are tied; `None`: the head is encoded in the plain way.
+    pub head: Option<f32>,
+}
+
+/// For the head one text in so many is enough: it has no more columns than the model is wide, and the original weights are slow to multiply.
+const HEAD_TEXTS: usize = 4;
+
+/// A model on its way.
+pub struct Gptq<'a> {
+    source: &'a Source,
+    plan: &'a Plan,
+    knobs: Knobs,
+    walk: Walk<'a>,
+    /// [tokens, dim] of each text.
+    hidden: Vec<Vec<f32>>,
+    texts: Arc<Texts>,
+    cancel: &'a AtomicBool,
+    book: Codebook,
+}
+
+impl<'a> Gptq<'a> {
+    /// Before the first layer.
+    pub fn new(
+        source: &'a Source,
+        plan: &'a Plan,
+        knobs: Knobs,
+        texts: &Arc<Texts>,
+        threads: usize,
+        cancel: &'a AtomicBool,
+    ) -> Result<Gptq<'a>, Error> {
+        let walk = Walk::new(source, threads)?;
+        let hidden = texts.chunks.iter().map(|ids| walk.embed(ids)).collect();
+        Ok(Gptq { source, plan, knobs, walk, hidden, texts: texts.clone(), cancel, book: Codebook::default() })
+    }
+
+    /// Second moments of the inputs of `sites`, as the layer stands.
+    fn moments(&mut self, layer: &Layer, sites: &[Site]) -> Result<HashMap<Site, Moments>, Error> {
+        let mut all: HashMap<Site, Moments> = HashMap::new();
+        let last = sites.last().copied();
+        let mut x = Vec::new();
+        let mut inputs: Vec<(Site, Vec<f32>)> = Vec::new();
+        let dim = self.source.config().dim;
+        for text in &self.hidden {
+            stopped(self.cancel)?;
+            x.clone_from(text);
+            inputs.clear();
+            let relative = self.knobs.relative;
+            let mut watch = |site: Site, rows: &[f32], x: &[f32]| {
+                if sites.contains(&site) {
+                    let mut rows = rows.to_vec();
+                    if relative && matches!(site, Site::Output | Site::Down) {
+                        in_proportion(&mut rows, x, dim);
+                    }
+                    inputs.push((site, rows));
+                }
+                Some(site) != last
+            };
+            self.walk.forward(layer, &mut x, Some(&mut watch));
+            let tokens = x.len() / dim;
+            for (site, rows) in &inputs {
+                all.entry(*site).or_insert_with(|| Moments::new(rows.len() / tokens)).add(self.walk.pool(), rows);
+            }
+        }
+        Ok(all)
+    }
+
+    fn problem(&self, moments: Moments, damping: f32, what: &str) -> Result<Problem, Error> {
+        let mut h = moments.finish();
+        let n = h.len().isqrt();
+        let diagonal: Vec<f32> = (0..n).map(|i| h[i * n + i]).collect();
+        shrink(&mut h, n, self.knobs.shrinking);
+        damp(&mut h, n, damping);
+        let singular = || Error::Moments { site: what.to_owned() };
+        let plain = Factor::new(&h, &(0..n).collect::<Vec<_>>()).ok_or_else(singular)?;
+        let sorted = if self.knobs.sorted && self.knobs.starts.contains(&Start::Before) {
+            let mut order: Vec<usize> = (0..n).collect();
+            order.sort_by(|&a, &b| diagonal[b].total_cmp(&diagonal[a]));
+            let factor = Factor::new(&h, &order).ok_or_else(singular)?;
+            Some((order, factor))
+        } else {
+            None
+        };
+        let importance = match self.knobs.importance {
+            Importance::Diagonal => diagonal,
+            Importance::Left => plain.d.clone(),
+        };
+        Ok(Problem { n, h, importance, plain, sorted })
+    }
+
+    /// One matrix in the step's format, rows as they are stored.
+    fn matrix(&self, problem: &Problem, step: &Step) -> Result<Made, Error> {
+        let tensor = crate::run::tensor(self.source, step);
+        let (rows, cols) = crate::run::dimensions(step);
+        if step.to.name == format::NF4.name {
+            return self.nf4(problem, step);
+        }
+        let row_bytes = step.to.row_bytes(cols).unwrap_or(0);
+        let mut bytes = vec![0; rows * row_bytes];
+        let bad = AtomicUsize::new(usize::MAX);
+        self.walk.pool().chunks(&mut bytes, ROWS * row_bytes, |i, out| {
+            let first = i * ROWS;
+            let mut floats = vec![0.0; out.len() / row_bytes * cols];
+            self.source.read_stored(tensor, first..first + out.len() / row_bytes, &mut floats);
+            if !all_finite(&floats, cols, first, &bad) {
+                return;
+            }
+            problem.blocks(step.to, &self.knobs, &floats, out);
+        });
+        damaged(step, bad)?;
+        Ok(Made { bytes, scales: Vec::new() })
+    }
+
+    /// NF4: the scales are bitsandbytes' own, as its double quantization leaves them; only codes are chosen.
+    fn nf4(&self, problem: &Problem, step: &Step) -> Result<Made, Error> {
+        let tensor = crate::run::tensor(self.source, step);
+        let (rows, cols) = crate::run::dimensions(step);
+        let per_row = cols / nf4::BLOCK;
+        let mut absmax = vec![0.0; rows * per_row];
+        let read = |first: usize, count: usize| {
+            let mut floats = vec![0.0; count * cols];
+            self.source.read_stored(tensor, first..first + count, &mut floats);
+            nf4::as_loaded(self.source, step, &mut floats);
+            floats
+        };
+        let bad = AtomicUsize::new(usize::MAX);
+        self.walk.pool().chunks(&mut absmax, ROWS * per_row, |i, out| {
+            let floats = read(i * ROWS, out.len() / per_row);
+            all_finite(&floats, cols, i * ROWS, &bad);
+            out.iter_mut().zip(floats.chunks_exact(nf4::BLOCK)).for_each(|(a, x)| *a = x.iter().fold(0f32, |m, v| m.max(v.abs())));
+        });
+        damaged(step, bad)?;
+        let kept = if self.plan.options.double_quant {
+            nf4::statistics::Nested::new(&absmax, &self.book).values(&self.book)
+        } else {
+            absmax.clone()
+        };
+        let mut bytes = vec![0; rows * cols / 2];
+        self.walk.pool().chunks(&mut bytes, ROWS * cols / 2, |i, out| {
+            let count = out.len() / (cols / 2);
+            let floats = read(i * ROWS, count);
+            let mut grid = Grid::new(cols);
+            for l in 0..count {
+                for j in 0..cols {
+                    grid.step[j][l] = kept[(i * ROWS + l) * per_row + j / nf4::BLOCK];
+                }
+            }
+            let codes = problem.codes(Levels::Nf4, grid, &self.knobs, &floats);
+            for (codes, out) in codes.iter().zip(out.chunks_exact_mut(cols / 2)) {
+                out.iter_mut().zip(codes.chunks_exact(2)).for_each(|(o, c)| *o = (c[0] << 4 | c[1]) as u8);
+            }
+        });
+        Ok(Made { bytes, scales: absmax })
+    }
+
+    /// The blocks that a kernel multiplies, of what was made.
+    fn blocks(&self, step: &Step, made: &Made) -> Vec<u8> {
+        if step.to.name != format::NF4.name {
+            return made.bytes.clone();
+        }
+        let nested = self.plan.options.double_quant;
+        let kept = if nested { nf4::statistics::Nested::new(&made.scales, &self.book).values(&self.book) } else { made.scales.clone() };
+        let codes = made.bytes.chunks_exact(nf4::BLOCK / 2);
+        kept.iter().zip(codes).flat_map(|(scale, codes)| scale.to_le_bytes().into_iter().chain(codes.iter().copied())).collect()
+    }
+}
+
+/// Whether the method has something to say about a matrix.
+fn takes(step: &Step) -> bool {
+    let (_, cols) = crate::run::dimensions(step);
+    let nf4 = step.to.name == format::NF4.name && cols.is_multiple_of(nf4::BLOCK);
+    // What has its format already is copied.
+    step.from != step.to.name && cols.is_multiple_of(ROWS) && (step.to.pack.is_some() || nf4)
+}
+
+/// Whether rows are finite; the least that is not is noted in `bad`.
+fn all_finite(rows: &[f32], cols: usize, first: usize, bad: &AtomicUsize) -> bool {
+    let found = rows.chunks_exact(cols).position(|row| row.iter().any(|x| !x.is_finite()));
+    found.is_none_or(|row| {
+        bad.fetch_min(first + row, Ordering::Relaxed);
+        false
+    })
+}
+
+/// An error where a row was noted.
+fn damaged(step: &Step, bad: AtomicUsize) -> Result<(), Error> {
+    match bad.into_inner() {
+        usize::MAX => Ok(()),
+        row => Err(Error::NotFinite { tensor: step.name.clone(), row, format: step.to.name }),
+    }
+}
+
+/// Divides each token's row by the size of its residual stream.
+fn in_proportion(rows: &mut [f32], x: &[f32], dim: usize) {
+    let cols = rows.len() / (x.len() / dim);
+    for (row, x) in rows.chunks_exact_mut(cols).zip(x.chunks_exact(dim)) {
+        let size = (x.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>() / dim as f64).sqrt();
+        let scale = if size > 0.0 { (1.0 / size) as f32 } else { 0.0 };
+        row.iter_mut().for_each(|r| *r *= scale);
+    }
+}
+
+impl Work for Gptq<'_> {
+    /// The head: what it is fed is computed with the original weights, since it is written before the layers are quantized.
+    fn outside(&mut self, steps: &[Step], note: &mut Note) -> Result<HashMap<String, Made>, Error> {
+        let tied = self.source.config().tied;
+        let head = if tied { "token_embd.weight" } else { "output.weight" };
+        let step = steps.iter().find(|s| s.canonical == head && takes(s));
+        let (Some(step), Some(damping)) = (step, self.knobs.head) else { return Ok(HashMap::new()) };
+        let mut x: Vec<Vec<f32>> = self.hidden.iter().step_by(HEAD_TEXTS).cloned().collect();
+        let layers = self.source.config().layers;
+        for i in 0..layers {
+            note(i as f64 / (layers + 1) as f64, &format!("layer {i}, for the head"));
+            let layer = self.walk.layer(i)?;
+            for x in &mut x {
+                stopped(self.cancel)?;
+                self.walk.forward(&layer, x, None);
+            }
+            drop(layer);
+            self.walk.release(i);
+        }
+        note(layers as f64 / (layers + 1) as f64, &step.name);
+        let mut moments = Moments::new(self.source.config().dim);
+        x.iter().for_each(|x| moments.add(self.walk.pool(), &self.walk.last_norm(x)));
+        let problem = self.problem(moments, damping, head)?;
+        let made = self.matrix(&problem, step)?;
+        if tied {
+            self.walk.replace_embedding(step.to, made.bytes.clone());
+            self.hidden = self.texts.chunks.iter().map(|ids| self.walk.embed(ids)).collect();
+        }
+        Ok(HashMap::from([(step.name.clone(), made)]))
+    }
+
+    fn layer(&mut self, i: usize, steps: &[Step], note: &mut Note) -> Result<HashMap<String, Made>, Error> {
+        let mut layer = self.walk.layer(i)?;
+        let mut made = HashMap::new();
+        let step_of = |name: &str| steps.iter().find(|s| s.canonical == format!("blk.{i}.{name}.weight"));
+        let mut all = match self.knobs.inputs {
+            Inputs::Site => HashMap::new(),
+            _ => self.moments(&layer, &Site::ALL)?,
+        };
+        for (nth, site) in Site::ALL.into_iter().enumerate() {
+            note(nth as f64 / 4.0, &format!("layer {i}, inputs of {}", site.matrices()[0]));
+            let moments = match all.remove(&site) {
+                Some(moments) => moments,
+                None => self.moments(&layer, &[site])?.remove(&site).expect("the site that was asked for"),
+            };
+            let wanted: Vec<(&str, &Step)> =
+                site.matrices().iter().filter_map(|name| Some((*name, step_of(name)?))).filter(|(_, s)| takes(s)).collect();
+            if wanted.is_empty() {
+                continue;
+            }
+            let problem = self.problem(moments, self.knobs.damping, &format!("blk.{i}.{}", site.matrices()[0]))?;
+            for (name, step) in wanted {
+                stopped(self.cancel)?;
+                note(nth as f64 / 4.0 + 0.15, &step.name);
+                let matrix = self.matrix(&problem, step)?;
+                if self.knobs.inputs != Inputs::Original {
+                    layer.replace(name, step.to, self.blocks(step, &matrix));
+                }
+                made.insert(step.name.clone(), matrix);
+            }
+        }
+        let mut hidden = std::mem::take(&mut self.hidden);
+        for x in &mut hidden {
+            stopped(self.cancel)?;
+            self.walk.forward(&layer, x, None);
+        }
+        self.hidden = hidden;
+        Ok(made)
+    }
+}

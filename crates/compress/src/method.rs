@@ -1,0 +1,106 @@
+//! METHODS: how the codes of a plan's formats are chosen. The formats and the file are the plan's; a method only decides which of the weights that they can
+//! hold are written.
+//!
+//! To add one: a row in [`METHODS`], and a [`Work`] where it needs more than the importance of columns.
+
+use crate::Error;
+use crate::gptq::{Gptq, Importance, Inputs, Knobs, Start};
+use crate::plan::{Plan, Step};
+use nibble_engine::source::Source;
+use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
+
+/// What a method must be given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// Nothing but the weights.
+    Nothing,
+    /// An importance matrix.
+    Importance,
+    /// Calibration texts, to be run through the model.
+    Texts,
+}
+
+/// One method.
+#[derive(Debug)]
+pub struct Method {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What it does and what it costs, in a line.
+    pub about: &'static str,
+    /// What it must be given.
+    pub needs: Needs,
+    /// For methods that work layer by layer.
+    pub knobs: Option<Knobs>,
+}
+
+/// A matrix as a method made it.
+pub struct Made {
+    /// Blocks of the step's format, rows as the source stores them; of NF4 the codes, two a byte.
+    pub bytes: Vec<u8>,
+    /// Of NF4 the scale of each block.
+    pub scales: Vec<f32>,
+}
+
+/// Told how much of a layer is done (0 to 1) and what is being done.
+pub type Note<'a> = dyn FnMut(f64, &str) + 'a;
+
+/// A method at work, layer by layer in their order.
+pub trait Work {
+    /// The matrices outside the layers that the method makes; it is called before the first layer, as they are written first.
+    fn outside(&mut self, steps: &[Step], note: &mut Note) -> Result<HashMap<String, Made>, Error>;
+    /// The matrices of layer `i` that the method makes, by the steps' names. What it leaves out is encoded in the plain way.
+    fn layer(&mut self, i: usize, steps: &[Step], note: &mut Note) -> Result<HashMap<String, Made>, Error>;
+}
+
+/// Error feedback as measured best (bench/record). Of damping and shrinking the two do the same on small models, 0.1 to 0.3 of either; shrinking does not depend on
+/// a few loud columns, which large models have.
+pub const GPTQ: Knobs = Knobs {
+    damping: 0.01,
+    shrinking: 0.2,
+    starts: &[Start::Before],
+    sorted: true,
+    sweeps: 4,
+    refits: 1,
+    importance: Importance::Diagonal,
+    inputs: Inputs::Site,
+    relative: true,
+    head: Some(0.3),
+};
+
+/// Every method, the cheapest first.
+pub static METHODS: &[Method] = &[
+    Method { name: "rtn", about: "each weight by itself; needs nothing", needs: Needs::Nothing, knobs: None },
+    Method {
+        name: "imatrix",
+        about: "each weight by itself, weighted by how much its input counts; needs an importance matrix",
+        needs: Needs::Importance,
+        knobs: None,
+    },
+    Method {
+        name: "gptq",
+        about: "weights make up for each other's errors, layer by layer; runs a text through the model",
+        needs: Needs::Texts,
+        knobs: Some(GPTQ),
+    },
+];
+
+impl Method {
+    /// The method of that name.
+    pub fn by_name(name: &str) -> Option<&'static Method> {
+        METHODS.iter().find(|m| m.name.eq_ignore_ascii_case(name))
+    }
+
+    /// Starts the method's own work, where it has any.
+    pub(crate) fn start<'a>(
+        &self,
+        source: &'a Source,
+        plan: &'a Plan,
+        threads: usize,
+        cancel: &'a AtomicBool,
+    ) -> Result<Option<Box<dyn Work + 'a>>, Error> {
+        let Some(knobs) = self.knobs else { return Ok(None) };
+        let texts = plan.options.texts.as_ref().ok_or(Error::NoTexts { method: self.name })?;
+        Ok(Some(Box::new(Gptq::new(source, plan, knobs, texts, threads, cancel)?)))
+    }
+}
