@@ -259,17 +259,12 @@ pub(crate) fn forward(
     multiply(pool, &[&w.o], &by_token, &mut s.acts, tokens, &mut s.wide);
     add_back(pool, x, &s.wide, tokens, &w.o_bias);
 
-<<<<<<< HEAD
-    multiply(pool, &[&w.gate, &w.up], &|t, out| normed(x, &w.ffn_norm, t, out), &mut s.acts, tokens, &mut s.inner);
-    let (gate, up) = s.inner[..2 * ffn * tokens].split_at_mut(ffn * tokens);
-=======
     let between = |t: usize, out: &mut [f32]| normed(x, &w.ffn_norm, t, out);
     if !show(&mut watch, pool, Site::FeedForward, x, dim, tokens, &between) {
         return;
     }
     multiply(pool, &[&w.gate, &w.up], &between, &mut s.acts, tokens, &mut s.inner);
-    let (gate, up) = s.inner.split_at_mut(ffn * tokens);
->>>>>>> quant
+    let (gate, up) = s.inner[..2 * ffn * tokens].split_at_mut(ffn * tokens);
     activate(spec, w, pool, gate, up, tokens);
     let inner = |t: usize, out: &mut [f32]| turned(gate, tokens, t, out, ffn, |_, out, x| *out = x);
     if !show(&mut watch, pool, Site::Down, x, ffn, tokens, &inner) {

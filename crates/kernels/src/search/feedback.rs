@@ -2,14 +2,14 @@
 //!
 //! Both are a stream of multiply-adds in a fixed order, none of them fused, so that the bits are the same on every CPU.
 
-use crate::twice::compiled_twice;
+use crate::each::compiled_for_each;
 
 /// Rows that are worked on side by side, a lane each.
 pub const ROWS: usize = 16;
 /// Columns of [`outer`] at a time: with sixteen lanes each they fill the vector registers.
 pub const COLUMNS: usize = 4;
 
-compiled_twice! {
+compiled_for_each! {
     /// `out[c][l] += sum over j < count of a[j * a_stride + c] * b[j * b_stride + l]`, j ascending, for [`COLUMNS`] c and [`ROWS`] l.
     ///
     /// # Panics
