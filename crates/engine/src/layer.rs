@@ -34,8 +34,8 @@ pub(crate) fn most_floats(spec: &LayerSpec, dim: usize, batch: usize, threads: u
     (batch * a_token + threads * BLOCK * widest + fixed, each)
 }
 
-/// Tokens whose rows a thread takes out of [rows, tokens] at once: what it reads are 32 bytes in a row.
-const BLOCK: usize = 8;
+/// Tokens whose rows a thread takes out of [rows, tokens] at once: what it reads are 64 bytes in a row, a cache line.
+const BLOCK: usize = 16;
 
 /// Buffers for a batch, made once a session.
 #[derive(Default)]

@@ -63,7 +63,9 @@ pub fn q8_k_quantize(x: &[f32], out: &mut [u8]) {
         let mut d = amax;
         if amax > 0.0 {
             // The first element of the largest magnitude becomes -127: its sign decides the sign of d, as in the reference.
-            let max = x.iter().copied().find(|x| x.abs() == amax).unwrap_or(amax);
+            // Sixteen at a time: one by one it took half of the time.
+            let holds = |x: &&[f32]| x.iter().fold(false, |found, x| found | (x.abs() == amax));
+            let max = x.chunks_exact(16).find(holds).and_then(|x| x.iter().copied().find(|x| x.abs() == amax)).unwrap_or(amax);
             let inverse = -127.0 / max;
             if inverse.is_finite() {
                 d = 1.0 / inverse;
