@@ -336,6 +336,70 @@ fn a_wrong_file_is_named_with_its_line() {
     assert!(twice.contains("could both be meant"), "{twice}");
 }
 
+/// splitmix64 (Steele, Lea and Flood 2014).
+fn random(state: &mut u64) -> usize {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    ((z ^ (z >> 31)) >> 33) as usize
+}
+
+#[test]
+fn a_damaged_file_gives_questions_or_a_fault_and_never_a_panic() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut state = 7;
+    let (mut read, mut refused) = (0, 0);
+    let marks = b"\"',[]{}:\n\\_#0A \xff";
+    for (below, task) in [
+        ("hub/hellaswag.jsonl", "hellaswag"),
+        ("hub/winogrande.jsonl", "winogrande"),
+        ("hub/truthfulqa.jsonl", "truthfulqa_mc2"),
+        ("authors/ARC-Easy-Test.jsonl", "arc_easy"),
+        ("authors/mc_task.json", "truthfulqa_mc1"),
+        ("instructions/social_i_qa.test.json", "social_iqa"),
+        ("instructions/boolq.test.json", "boolq"),
+        ("mmlu/astronomy_test.csv", "mmlu"),
+        ("gsm8k/test.jsonl", "gsm8k"),
+    ] {
+        let whole = std::fs::read(questions(below)).unwrap();
+        let path = dir.path().join(Path::new(below).file_name().unwrap());
+        for _ in 0..200 {
+            let mut bytes = whole.clone();
+            match random(&mut state) % 3 {
+                0 => bytes.truncate(random(&mut state) % whole.len()),
+                1 => {
+                    let at = random(&mut state) % whole.len();
+                    bytes[at] = marks[random(&mut state) % marks.len()];
+                }
+                _ => {
+                    let (at, len) = (random(&mut state) % whole.len(), random(&mut state) % 40);
+                    bytes.drain(at..(at + len).min(whole.len()));
+                }
+            }
+            std::fs::write(&path, bytes).unwrap();
+            let wanted = Wanted { shots: Some(0), ..Wanted::tasks(&[task]) };
+            match Data::open(&path).and_then(|data| Plan::new(&data, &wanted)) {
+                Ok(plan) => read += usize::from(plan.total() > 0),
+                Err(Error::Data(fault)) => {
+                    refused += 1;
+                    assert!(fault.path.ends_with(path.file_name().unwrap()) && !fault.what.is_empty(), "{fault}");
+                }
+                Err(other) => panic!("{other}"),
+            }
+        }
+    }
+    // Both happen, or the test tests nothing.
+    assert!(read > 100 && refused > 100, "{read} read, {refused} refused");
+    for _ in 0..5000 {
+        let letters = ["-", "#### ", "7", ",", ".", "$", "\u{e9}", " ", "\n", "12"];
+        let text: String = (0..random(&mut state) % 12).map(|_| letters[random(&mut state) % letters.len()]).collect();
+        let (strict, flexible) = (gsm8k::strict(&text), gsm8k::flexible(&text));
+        assert!([strict, flexible].iter().all(|found| *found == "[invalid]" || text.contains(found)), "{text}");
+        assert!(gsm8k::matches(strict, strict) && gsm8k::matches(flexible, flexible));
+    }
+}
+
 #[test]
 fn real_files_are_read_whole() {
     let shared = std::env::var_os("NIBBLE_SHARED").map_or_else(|| here().join("../../../shared"), PathBuf::from);

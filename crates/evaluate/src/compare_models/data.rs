@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::tensors::TensorError;
 use crate::machine::Machine;
 use crate::tasks::plan::PartFacts;
-use crate::tasks::{Answer, Figure, Report};
+use crate::tasks::{Answer, Figure, Report, Task};
 
 /// The version of the JSON's fields: a reader of another one refuses it.
 pub const SCHEMA: u32 = 1;
@@ -151,13 +151,13 @@ pub fn task_figures(report: &Report, reference: Option<&Report>) -> Vec<TaskFigu
 /// The mean of the differences over the questions that both answered, and its standard error: much smaller than either figure's, as both find the same
 /// questions hard. `None` for a mean of means, and where there are no two such questions.
 fn difference(figure: &Figure, report: &Report, reference: &Report) -> Option<Estimate> {
-    let tasks: Vec<&crate::tasks::Task> = crate::tasks::TASKS.iter().filter(|t| figure.name.starts_with(t.name)).collect();
+    let tasks: Vec<&Task> = crate::tasks::TASKS.iter().filter(|t| figure.name.starts_with(t.name)).collect();
     // The longest name, where one begins with another's.
     let task = tasks.into_iter().max_by_key(|t| t.name.len())?;
     let metric = task.metrics.iter().position(|m| m.name == figure.metric)?;
     // The same questions: their sums say so.
     let same = |p: &&PartFacts| reference.parts.iter().any(|other| (&other.name, &other.sum) == (&p.name, &p.sum));
-    let of = |p: &&PartFacts| p.task == task.name && belongs(figure, &p.name, task.name);
+    let of = |p: &&PartFacts| p.task == task.name && belongs(figure, &p.name, task);
     let parts: Vec<&str> = report.parts.iter().filter(of).filter(same).map(|p| p.name.as_str()).collect();
     let key = |a: &Answer| (a.part.clone(), a.index);
     let others: std::collections::HashMap<(String, usize), f64> = reference
@@ -182,9 +182,7 @@ fn difference(figure: &Figure, report: &Report, reference: &Report) -> Option<Es
 }
 
 /// Whether a part's questions are those of a figure, each with the same weight.
-fn belongs(figure: &Figure, part: &str, task: &str) -> bool {
-    if figure.name == part || figure.name == task {
-        return true;
-    }
-    crate::tasks::mmlu::group(part).is_some_and(|group| figure.name == format!("mmlu_{}", group.name()))
+fn belongs(figure: &Figure, part: &str, task: &Task) -> bool {
+    let group = || task.subjects.as_ref().and_then(|subjects| (subjects.group)(part));
+    figure.name == part || figure.name == task.name || group().is_some_and(|group| figure.name == format!("{}_{group}", task.name))
 }

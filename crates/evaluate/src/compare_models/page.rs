@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::columns::{self, Column, columns, gib};
 use super::data::{Comparison, Entry, TaskFigure};
 use super::plot::{self, Band, Names, Point, Row, escaped};
-use crate::tasks::mmlu;
+use crate::tasks::{TASKS, table};
 
 const STYLE: &str = include_str!("page.css");
 
@@ -146,13 +146,14 @@ fn scores(page: &mut String, comparison: &Comparison) {
     let find = |entry: &Entry, name: &str, metric: &str| -> Option<TaskFigure> {
         entry.tasks.iter().find(|t| t.figure.name == name && t.figure.metric == metric).cloned()
     };
-    let subjects: Vec<(String, String)> = mmlu::Group::ALL
-        .iter()
-        .flat_map(|group| mmlu::SUBJECTS.iter().filter(move |(_, of)| of == group))
-        .map(|(name, _)| (format!("mmlu_{name}"), "acc".to_string()))
-        .filter(|(name, metric)| comparison.entries.iter().any(|e| find(e, name, metric).is_some()))
-        .collect();
-    for (id, title, figures) in [("tasks", "Tasks", comparison.tasks()), ("subjects", "MMLU by subject", subjects)] {
+    let mut plots = vec![("tasks".to_string(), "Tasks".to_string(), comparison.tasks())];
+    for task in TASKS {
+        let Some(subjects) = &task.subjects else { continue };
+        let named = (subjects.parts)().into_iter().map(|name| (name, task.metrics[0].name.to_string()));
+        let there = |(name, metric): &(String, String)| comparison.entries.iter().any(|e| find(e, name, metric).is_some());
+        plots.push((format!("{}-subjects", task.name), format!("{} by subject", task.name.to_uppercase()), named.filter(there).collect()));
+    }
+    for (id, title, figures) in &plots {
         if figures.is_empty() {
             continue;
         }
@@ -203,7 +204,8 @@ fn scores(page: &mut String, comparison: &Comparison) {
 
 /// Short enough for the left of a small plot.
 fn shortened(name: &str) -> String {
-    let subject = name.strip_prefix("mmlu_").filter(|_| mmlu::group(name).is_some()).unwrap_or(name);
+    let of = TASKS.iter().find_map(|task| name.strip_prefix(task.name)?.strip_prefix('_'));
+    let subject = of.filter(|_| table::is_subject(name)).unwrap_or(name);
     let text = subject
         .replace("high_school_", "hs_")
         .replace("college_", "col_")

@@ -57,9 +57,9 @@ pub struct Divergence {
     pub kl: Estimate,
     /// The standard error of `kl` from the means of chunks.
     pub kl_error_by_chunk: f64,
-    /// Of a compact base: how much more the mean could be at most.
+    /// Of a compact base: the standard error that it adds to the mean.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kl_rest: Option<f64>,
+    pub kl_base_error: Option<f64>,
     /// KL at its percentiles, by their names.
     pub kl_percentiles: Vec<(String, f64)>,
     /// Probability of the token that comes next less the reference's, mean.
@@ -208,10 +208,11 @@ pub fn divergence(chunks: &[Chunk]) -> Option<Divergence> {
     let ln_ratio = Estimate { value: nll.value - nll_base.value, error: combined(nll.error, nll_base.error, covariance) };
     let (ppl, ppl_base) = (nll.map(nll.value.exp(), nll.value.exp()), nll_base.map(nll_base.value.exp(), nll_base.value.exp()));
     let deltas: Vec<f64> = nlls.iter().zip(&bases).map(|(q, p)| (-q).exp() - (-p).exp()).collect();
-    let square = Moments::of(deltas.iter().map(|d| d * d)).estimate();
-    let rms = square.value.sqrt();
+    let delta_square = Moments::of(deltas.iter().map(|d| d * d)).estimate();
+    let rms = delta_square.value.sqrt();
     let same = versus.iter().flat_map(|v| v.same_top.bytes()).filter(|&b| b == b'1').count() as f64 / n as f64;
-    let rests: Option<Vec<f64>> = versus.iter().map(|v| v.kl_rest.as_ref().map(|r| r.0.iter().map(wide).sum())).collect();
+    let square = |v: &Versus| v.kl_error.as_ref().map(|e| e.0.iter().map(|x| wide(x) * wide(x)).sum::<f64>());
+    let squares: Option<Vec<f64>> = versus.iter().map(|v| square(v)).collect();
     Some(Divergence {
         perplexity_base: ppl_base,
         correlation: if nll.error * nll_base.error > 0.0 { covariance / (nll.error * nll_base.error) } else { 1.0 },
@@ -223,11 +224,93 @@ pub fn divergence(chunks: &[Chunk]) -> Option<Divergence> {
         },
         kl: Moments::of(kls.iter().copied()).estimate(),
         kl_error_by_chunk: error_by_block(versus.iter().map(|v| (v.kl.0.iter().map(wide).sum(), v.kl.0.len()))),
-        kl_rest: rests.map(|rests| rests.iter().sum::<f64>() / n as f64),
+        kl_base_error: squares.map(|squares| squares.iter().sum::<f64>().sqrt() / n as f64),
         kl_percentiles: percentiles(kls, KL_PERCENTILES),
         delta_p: Moments::of(deltas.iter().copied()).estimate(),
         delta_p_percentiles: percentiles(deltas, DELTA_PERCENTILES),
-        delta_p_rms: square.map(rms, if rms > 0.0 { 0.5 / rms } else { 0.0 }),
+        delta_p_rms: delta_square.map(rms, if rms > 0.0 { 0.5 / rms } else { 0.0 }),
         same_top: Estimate { value: same, error: if n > 1 { (same * (1.0 - same) / (n - 1) as f64).sqrt() } else { 0.0 } },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quality::record::Floats;
+    use crate::quality::rng::Rng;
+
+    fn chunks(count: usize, positions: usize) -> Vec<Chunk> {
+        let mut rng = Rng::new(7);
+        let mut floats = |scale: f32| Floats((0..positions).map(|_| scale * (rng.next() >> 40) as f32 / (1 << 24) as f32).collect());
+        (0..count)
+            .map(|index| {
+                let versus = Versus { nll_base: floats(5.0), kl: floats(0.2), kl_error: None, same_top: "10".repeat(positions / 2) };
+                Chunk { index, bytes: 100, nll: floats(5.0), versus: Some(versus) }
+            })
+            .collect()
+    }
+
+    /// Mean and standard error of the mean by the definition.
+    fn slow(x: &[f64]) -> (f64, f64) {
+        let n = x.len() as f64;
+        let mean = x.iter().sum::<f64>() / n;
+        (mean, (x.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / n / (n - 1.0)).sqrt())
+    }
+
+    fn near(found: Estimate, want: (f64, f64)) {
+        let close = |a: f64, b: f64| (a - b).abs() < 1e-9 * (1.0 + b.abs());
+        assert!(close(found.value, want.0) && close(found.error, want.1), "{found:?} {want:?}");
+    }
+
+    #[test]
+    fn figures_are_those_of_the_definitions() {
+        let chunks = chunks(6, 40);
+        let all = |f: fn(&Chunk) -> &Floats| chunks.iter().flat_map(|c| f(c).0.clone()).map(f64::from).collect::<Vec<f64>>();
+        let versus = |c: &Chunk| c.versus.clone().unwrap();
+        let q = all(|c| &c.nll);
+        let p: Vec<f64> = chunks.iter().flat_map(|c| versus(c).nll_base.0).map(f64::from).collect();
+        let kl: Vec<f64> = chunks.iter().flat_map(|c| versus(c).kl.0).map(f64::from).collect();
+        let (found, d) = (perplexity(&chunks).unwrap(), divergence(&chunks).unwrap());
+        let (mean, error) = slow(&q);
+        near(found.nll, (mean, error));
+        near(found.perplexity, (mean.exp(), mean.exp() * error));
+        assert_eq!((found.tokens, found.bytes), (240, 600));
+        let bits = q.iter().map(|x| x / 2f64.ln()).sum::<f64>() / 600.0;
+        assert!((found.bits_per_byte.unwrap().value - bits).abs() < 1e-9);
+        // Chunks of one length: the standard error of their means.
+        let means: Vec<f64> = chunks.iter().map(|c| slow(&c.nll.0.iter().map(|&x| f64::from(x)).collect::<Vec<_>>()).0).collect();
+        let by_chunk = slow(&means).1;
+        assert!((found.nll_error_by_chunk - by_chunk).abs() < 1e-9, "{} {by_chunk}", found.nll_error_by_chunk);
+        near(d.kl, slow(&kl));
+        // The difference of paired values has its own standard error, however it is computed.
+        let differences: Vec<f64> = q.iter().zip(&p).map(|(q, p)| q - p).collect();
+        near(d.ln_ratio, slow(&differences));
+        let deltas: Vec<f64> = q.iter().zip(&p).map(|(q, p)| (-q).exp() - (-p).exp()).collect();
+        near(d.delta_p, slow(&deltas));
+        let (square, square_error) = slow(&deltas.iter().map(|d| d * d).collect::<Vec<_>>());
+        near(d.delta_p_rms, (square.sqrt(), square_error / 2.0 / square.sqrt()));
+        near(d.same_top, (0.5, (0.25f64 / 239.0).sqrt()));
+        let mut sorted = kl.clone();
+        sorted.sort_by(f64::total_cmp);
+        assert_eq!(d.kl_percentiles[0], ("maximum".to_string(), sorted[239]));
+        assert_eq!(d.kl_percentiles.last().unwrap().1, sorted[0]);
+        let median = &d.kl_percentiles.iter().find(|(name, _)| name == "median").unwrap().1;
+        assert!((median - (sorted[119] + sorted[120]) / 2.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn nothing_and_infinities_have_figures_or_none() {
+        assert!(perplexity(&[]).is_none() && divergence(&[]).is_none());
+        let mut one = chunks(1, 2);
+        one[0].bytes = 0;
+        assert!(perplexity(&one).unwrap().bits_per_byte.is_none());
+        let kl = &mut one[0].versus.as_mut().unwrap().kl.0;
+        kl[0] = f32::INFINITY;
+        let d = divergence(&one).unwrap();
+        assert_eq!((d.kl.value, d.kl_percentiles[0].1), (f64::INFINITY, f64::INFINITY));
+        one[0].versus = None;
+        assert!(divergence(&one).is_none());
+        assert_eq!(percentile(&[1.0], 0.3), 1.0);
+        assert_eq!(percentile(&[1.0, f64::INFINITY], 0.0), 1.0);
+    }
 }

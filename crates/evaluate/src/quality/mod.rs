@@ -16,7 +16,6 @@
 //! | `figures.rs` | means, standard errors, percentiles |
 //! | `pair.rs` | two runs on the same positions: the ratio of their divergences with an interval |
 //! | `show.rs` | runs and comparisons as text |
-//! | `tensors.rs` | which tensor hurts |
 
 pub mod base;
 mod error;

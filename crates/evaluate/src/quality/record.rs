@@ -109,9 +109,9 @@ pub struct Versus {
     pub nll_base: Floats,
     /// KL(reference || model) in nats.
     pub kl: Floats,
-    /// Of a compact base: how much more it could be at most.
+    /// Of a compact base: the standard error that it adds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kl_rest: Option<Floats>,
+    pub kl_error: Option<Floats>,
     /// `1` where both think the same token the likeliest, else `0`.
     pub same_top: String,
 }
@@ -186,8 +186,8 @@ impl Run {
         for (chunk, index) in run.chunks.iter().zip(range.clone()) {
             let n = chunk.nll.0.len();
             let lengths = chunk.versus.as_ref().is_none_or(|v| {
-                let rest = v.kl_rest.as_ref().is_none_or(|rest| rest.0.len() == n);
-                v.nll_base.0.len() == n && v.kl.0.len() == n && v.same_top.len() == n && rest
+                let error = v.kl_error.as_ref().is_none_or(|error| error.0.len() == n);
+                v.nll_base.0.len() == n && v.kl.0.len() == n && v.same_top.len() == n && error
             });
             if chunk.index != index || n == 0 || !lengths || chunk.versus.is_some() != run.reference.is_some() {
                 return Err(format!("chunk {index} is not what it should be"));

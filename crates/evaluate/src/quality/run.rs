@@ -99,7 +99,7 @@ impl<'m> Scorer<'m> {
     ) -> Result<(Chunk, Option<u64>), Fault> {
         let ids = passage.ids(window);
         let scored = &passage.tokens[window.scored()];
-        let rests = rows.is_some_and(Rows::has_rest);
+        let errors = rows.is_some_and(Rows::has_error);
         let mut points = vec![];
         for session in std::iter::once(&mut self.session).chain(beside.as_deref_mut()) {
             session.truncate(0);
@@ -146,7 +146,7 @@ impl<'m> Scorer<'m> {
         }
         let written = save.map(Writer::end_chunk).transpose()?;
         let bytes = passage.bytes[window.scored()].iter().map(|&n| u64::from(n)).sum();
-        Ok((chunk(index, bytes, &points, rests), written))
+        Ok((chunk(index, bytes, &points, errors), written))
     }
 }
 
@@ -156,22 +156,19 @@ fn beside_model(reference: &[f32], logits: &[f32], row: &Row, next: u32) -> Vers
     Versus {
         nll_base: -base.log_prob(reference[next as usize]),
         kl: divergence(reference, &base, logits, row),
-        rest: 0.0,
+        error: 0.0,
         same_top: base.top == row.top,
     }
 }
 
-fn chunk(index: usize, bytes: u64, points: &[Point], rests: bool) -> Chunk {
+fn chunk(index: usize, bytes: u64, points: &[Point], errors: bool) -> Chunk {
     let floats = |value: &dyn Fn(&Point) -> f64| Floats(points.iter().map(|p| value(p) as f32).collect());
     let of = |value: fn(&Versus) -> f64| floats(&|p: &Point| p.versus.as_ref().map_or(0.0, value));
-    let versus = points.iter().all(|p| p.versus.is_some()).then(|| {
-        let rest = of(|v| v.rest);
-        record::Versus {
-            nll_base: of(|v| v.nll_base),
-            kl: of(|v| v.kl),
-            kl_rest: rests.then_some(rest),
-            same_top: points.iter().map(|p| if p.versus.is_some_and(|v| v.same_top) { '1' } else { '0' }).collect(),
-        }
+    let versus = points.iter().all(|p| p.versus.is_some()).then(|| record::Versus {
+        nll_base: of(|v| v.nll_base),
+        kl: of(|v| v.kl),
+        kl_error: errors.then(|| of(|v| v.error)),
+        same_top: points.iter().map(|p| if p.versus.is_some_and(|v| v.same_top) { '1' } else { '0' }).collect(),
     });
     Chunk { index, bytes, nll: floats(&|p| p.nll), versus }
 }

@@ -105,6 +105,12 @@ pub fn group(part: &str) -> Option<Group> {
     SUBJECTS.iter().find(|(name, _)| *name == subject).map(|(_, group)| *group)
 }
 
+/// The names of all parts, group by group.
+pub fn parts() -> Vec<String> {
+    let of = |group: Group| SUBJECTS.iter().filter(move |(_, own)| *own == group).map(|(name, _)| format!("mmlu_{name}"));
+    Group::ALL.into_iter().flat_map(of).collect()
+}
+
 /// Examples of a subject before its questions.
 pub const SHOTS: usize = 5;
 

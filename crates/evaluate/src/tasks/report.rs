@@ -3,7 +3,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::mmlu;
 use super::plan::PartFacts;
 use super::score::Work;
 use super::table::{self, Wanted};
@@ -149,7 +148,7 @@ pub fn figures(parts: &[PartFacts], answers: &[Answer]) -> Vec<Figure> {
                     });
                 }
             }
-            if task.name == "mmlu" && !own.is_empty() {
+            if let Some(subjects) = task.subjects.as_ref().filter(|_| !own.is_empty()) {
                 let over = |name: &str, of: &[&Figure], weighted: bool| {
                     let sizes: Vec<(usize, Option<f64>)> = of.iter().map(|f| (f.questions, f.stderr)).collect();
                     let questions = sizes.iter().map(|(n, _)| n).sum();
@@ -160,11 +159,11 @@ pub fn figures(parts: &[PartFacts], answers: &[Answer]) -> Vec<Figure> {
                     Figure { name: name.to_string(), metric: metric.name.to_string(), value, stderr, questions, parts: of.len() }
                 };
                 let every: Vec<&Figure> = own.iter().collect();
-                all.extend([over("mmlu", &every, true), over("mmlu_macro", &every, false)]);
-                for group in mmlu::Group::ALL {
-                    let of: Vec<&Figure> = own.iter().filter(|f| mmlu::group(&f.name) == Some(group)).collect();
+                all.extend([over(task.name, &every, true), over(&format!("{}_macro", task.name), &every, false)]);
+                for group in subjects.groups {
+                    let of: Vec<&Figure> = own.iter().filter(|f| (subjects.group)(&f.name) == Some(group)).collect();
                     if !of.is_empty() {
-                        all.push(over(&format!("mmlu_{}", group.name()), &of, true));
+                        all.push(over(&format!("{}_{group}", task.name), &of, true));
                     }
                 }
             }

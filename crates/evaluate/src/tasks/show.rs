@@ -10,8 +10,7 @@ pub const CSV_COLUMNS: &[&str] = &["model", "fingerprint", "name", "metric", "va
 pub fn markdown(report: &Report, subjects: bool) -> String {
     let mut text = String::from("| task | metric | value | standard error | questions | by chance |\n|---|---|---:|---:|---:|---:|\n");
     for figure in &report.figures {
-        let subject = super::mmlu::group(&figure.name).is_some();
-        if subject && !subjects && report.figures.iter().any(|f| f.name == "mmlu") {
+        if !subjects && table::is_subject(&figure.name) {
             continue;
         }
         let chance =
@@ -26,8 +25,11 @@ pub fn markdown(report: &Report, subjects: bool) -> String {
             chance.map_or_else(String::new, |c| format!("{:.0} %", 100.0 * c)),
         ));
     }
-    if report.figures.iter().any(|f| f.name == "mmlu") {
-        text.push_str("\nmmlu and its groups: means over questions, standard errors pooled; mmlu_macro: mean of the subjects' means, sqrt(sum of squares) / subjects.\n");
+    for task in table::TASKS.iter().filter(|task| task.subjects.is_some() && report.figures.iter().any(|f| f.name == task.name)) {
+        let name = task.name;
+        text.push_str(&format!(
+            "\n{name} and its groups: means over questions, standard errors pooled; {name}_macro: mean of the subjects' means, sqrt(sum of squares) / subjects.\n"
+        ));
     }
     if report.shard != "0/1" {
         text.push_str(&format!("\nShard {} only: put all together with nibble eval merge.\n", report.shard));

@@ -21,8 +21,26 @@ pub struct Task {
     load: Load,
     /// What is told of it; the first is the one that a table shows.
     pub metrics: &'static [&'static Metric],
+    /// Its parts are subjects, of which averages are told too.
+    pub subjects: Option<Subjects>,
     /// The part of questions that blind choice gets right, as far as it is one number.
     pub chance: Option<f64>,
+}
+
+/// A task in subjects: told are the mean over all questions (under the task's name), the mean of the subjects' means (`_macro`), and the mean over the
+/// questions of each group.
+pub struct Subjects {
+    /// The names of all its parts, group by group.
+    pub parts: fn() -> Vec<String>,
+    /// The names of the groups.
+    pub groups: &'static [&'static str],
+    /// The group of a part.
+    pub group: fn(&str) -> Option<&'static str>,
+}
+
+/// Whether a figure's name is that of a subject.
+pub fn is_subject(name: &str) -> bool {
+    TASKS.iter().filter_map(|task| task.subjects.as_ref()).any(|subjects| (subjects.group)(name).is_some())
 }
 
 enum Load {
@@ -150,6 +168,11 @@ pub static TASKS: &[Task] = &[
         layout: "question, choice0 to choice3, answer 0 to 3 (or without names, answer A to D); JSON: question, subject, choices, answer",
         load: Load::Own(|data, wanted| mmlu::load(data, wanted.shots)),
         metrics: &[&ACC],
+        subjects: Some(Subjects {
+            parts: mmlu::parts,
+            groups: &["stem", "humanities", "social_sciences", "other"],
+            group: |part| mmlu::group(part).map(mmlu::Group::name),
+        }),
         chance: Some(0.25),
     },
     Task {
@@ -165,6 +188,7 @@ pub static TASKS: &[Task] = &[
         layout: "question, choices {text, label}, answerKey; or question {stem, choices [{text, label}]}, answerKey; or instruction, answer",
         load: rows(layouts::arc),
         metrics: NORM_FIRST,
+        subjects: None,
         chance: Some(0.25),
     },
     Task {
@@ -174,6 +198,7 @@ pub static TASKS: &[Task] = &[
         layout: "as arc_challenge",
         load: rows(layouts::arc),
         metrics: PLAIN_FIRST,
+        subjects: None,
         chance: Some(0.25),
     },
     Task {
@@ -183,6 +208,7 @@ pub static TASKS: &[Task] = &[
         layout: "activity_label, ctx_a, ctx_b, endings, label",
         load: rows(layouts::hellaswag),
         metrics: NORM_FIRST,
+        subjects: None,
         chance: Some(0.25),
     },
     Task {
@@ -192,6 +218,7 @@ pub static TASKS: &[Task] = &[
         layout: "goal, sol1, sol2, label 0 or 1; or instruction, answer",
         load: rows(layouts::piqa),
         metrics: PLAIN_FIRST,
+        subjects: None,
         chance: Some(0.5),
     },
     Task {
@@ -207,6 +234,7 @@ pub static TASKS: &[Task] = &[
         layout: "sentence with a _, option1, option2, answer 1 or 2; or instruction, answer",
         load: rows(layouts::winogrande),
         metrics: &[&ACC],
+        subjects: None,
         chance: Some(0.5),
     },
     Task {
@@ -216,6 +244,7 @@ pub static TASKS: &[Task] = &[
         layout: "question_stem, choices {text, label}, answerKey; or question {stem, choices}, answerKey; or instruction, answer",
         load: rows(layouts::openbookqa),
         metrics: NORM_FIRST,
+        subjects: None,
         chance: Some(0.25),
     },
     Task {
@@ -225,6 +254,7 @@ pub static TASKS: &[Task] = &[
         layout: "passage, question, label 0 or 1 (or answer true or false); or instruction, answer, which have no passage: another task",
         load: rows(layouts::boolq),
         metrics: &[&ACC],
+        subjects: None,
         chance: Some(0.5),
     },
     Task {
@@ -240,6 +270,7 @@ pub static TASKS: &[Task] = &[
         layout: "context, question, answerA to answerC, label 1 to 3 (or correct A to C); or instruction, answer",
         load: rows(layouts::social_iqa),
         metrics: &[&ACC],
+        subjects: None,
         chance: Some(1.0 / 3.0),
     },
     Task {
@@ -249,6 +280,7 @@ pub static TASKS: &[Task] = &[
         layout: "question, mc1_targets {choices, labels} (or {choice: label})",
         load: Load::Rows { ask: layouts::truthfulqa_mc1, head: layouts::truthfulqa_head },
         metrics: &[&ACC],
+        subjects: None,
         chance: None,
     },
     Task {
@@ -258,6 +290,7 @@ pub static TASKS: &[Task] = &[
         layout: "question, mc2_targets {choices, labels} (or {choice: label})",
         load: Load::Rows { ask: layouts::truthfulqa_mc2, head: layouts::truthfulqa_head },
         metrics: &[&MASS],
+        subjects: None,
         chance: None,
     },
     Task {
@@ -267,6 +300,7 @@ pub static TASKS: &[Task] = &[
         layout: "question, answer with #### before its number; examples from gsm8k/train.jsonl",
         load: Load::Own(gsm8k::load),
         metrics: &[&STRICT, &FLEXIBLE],
+        subjects: None,
         chance: None,
     },
 ];
@@ -303,6 +337,11 @@ mod tests {
         assert_eq!(mmlu::SUBJECTS.len(), 57);
         let counts: Vec<usize> = mmlu::Group::ALL.iter().map(|group| mmlu::SUBJECTS.iter().filter(|(_, g)| g == group).count()).collect();
         assert_eq!(counts, [19, 13, 12, 13]);
+        for subjects in TASKS.iter().filter_map(|task| task.subjects.as_ref()) {
+            let parts = (subjects.parts)();
+            assert!(parts.iter().all(|part| (subjects.group)(part).is_some_and(|group| subjects.groups.contains(&group))));
+        }
+        assert!(is_subject("mmlu_anatomy") && !is_subject("mmlu_stem") && !is_subject("arc_easy"));
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub const ROW: Row = Row {
               Perplexity counts tokens, so only models with the same tokenizer compare. Bits per byte divides by the bytes of text that the scored tokens stand for, so that \
               others do too, as nearly as their chunks score the same text; with --stride they score all of it.\n\n\
               --save-base keeps what the model says of every scored token, for nibble eval kl --base and for llama-perplexity --kl-divergence. With --compact it keeps only the likeliest \
-              tokens: a twentieth of the bytes or less, and kl says what the rest could matter at most.",
+              tokens, a twentieth of the bytes or less, and some drawn from the rest; kl says how much that can matter.",
     examples: &[
         ("perplexity", "nibble eval perplexity model.gguf --text wiki.test.raw"),
         ("a quick look", "nibble eval perplexity model.gguf --text wiki.test.raw --chunks 20"),

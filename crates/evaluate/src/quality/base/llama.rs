@@ -19,7 +19,7 @@ use nibble_kernels::ops::exp;
 use super::{BaseFault, Codec, Head, Versus, counts, float, half_word, tokens};
 use crate::quality::softmax::Row;
 
-pub static CODEC: Codec = Codec { name: "llama", magic: b"_logits_", head, parse, rows, encode, versus, framed: false, rest: false };
+pub static CODEC: Codec = Codec { name: "llama", magic: b"_logits_", head, parse, rows, encode, versus, framed: false, drawn: false };
 
 const HEAD: usize = 20;
 /// The range of logits that is kept, and the log-probability below which nothing is counted.
@@ -92,5 +92,5 @@ fn versus(bytes: &[u8], logits: &[f32], row: &Row, next: u32) -> Versus {
         }
     }
     let nll_base = -f64::from(log_p(half_word(bytes, 8 + 2 * next as usize)));
-    Versus { nll_base, kl, rest: 0.0, same_top: top == row.top }
+    Versus { nll_base, kl, error: 0.0, same_top: top == row.top }
 }

@@ -21,6 +21,7 @@ use super::softmax::Row;
 pub use write::Writer;
 
 /// A format of base files.
+#[derive(Debug)]
 pub struct Codec {
     /// `llama`, `compact`.
     pub name: &'static str,
@@ -38,8 +39,8 @@ pub struct Codec {
     versus: fn(&[u8], &[f32], &Row, u32) -> Versus,
     /// Chunks have their length in front, as a u64.
     framed: bool,
-    /// Not all tokens are kept.
-    rest: bool,
+    /// Divergences have an error, because not all tokens are kept.
+    drawn: bool,
 }
 
 /// Every format.
@@ -59,9 +60,9 @@ pub struct Head {
     pub vocab: usize,
     /// The text's tokens, `context` for each chunk.
     pub tokens: Vec<u32>,
-    /// Compact: at most so many tokens are kept of a row,
+    /// Compact: at most so many entries a row,
     pub most: usize,
-    /// and no more once the rest together is no likelier than this.
+    /// and no more once the tokens that are left are together no likelier than this.
     pub rest: f32,
 }
 
@@ -87,10 +88,10 @@ impl Head {
 pub struct Versus {
     /// What the reference gives the token that comes next: -log p.
     pub nll_base: f64,
-    /// KL(reference || model), in nats; of a compact base without what may be in the rest.
+    /// KL(reference || model), in nats.
     pub kl: f64,
-    /// What is in the rest at most: the true divergence is between `kl` and `kl + rest`.
-    pub rest: f64,
+    /// Its standard error where the file keeps not all of the reference, else 0.
+    pub error: f64,
     /// Both think the same token the likeliest.
     pub same_top: bool,
 }
@@ -228,9 +229,9 @@ pub struct Rows<'a> {
 }
 
 impl Rows<'_> {
-    /// Whether not all tokens are kept, so that a divergence has a part that is only bounded.
-    pub fn has_rest(&self) -> bool {
-        self.codec.rest
+    /// Whether divergences have an error, because not all tokens are kept.
+    pub fn has_error(&self) -> bool {
+        self.codec.drawn
     }
 
     /// Row `i` beside a model's logits and the token that comes next.
