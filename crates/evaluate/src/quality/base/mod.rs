@@ -23,7 +23,7 @@ pub use write::Writer;
 /// Where a file's chunks are.
 type Chunks = Vec<Range<usize>>;
 /// The rows of a chunk.
-type Rows<'a> = Vec<&'a [u8]>;
+type Slices<'a> = Vec<&'a [u8]>;
 
 /// A format of base files.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub struct Codec {
     /// Reads a file's head and says where its chunks are. Pure: no bytes make it panic.
     parse: fn(&[u8]) -> Result<(Head, Chunks), BaseFault>,
     /// The rows of a chunk, all checked.
-    rows: for<'a> fn(&Head, &'a [u8]) -> Result<Rows<'a>, BaseFault>,
+    rows: for<'a> fn(&Head, &'a [u8]) -> Result<Slices<'a>, BaseFault>,
     /// A row of logits, and the token that comes next, as the file keeps them.
     encode: fn(&Head, &[f32], &Row, u32, &mut Vec<u8>),
     /// A row against another model's logits and the token that comes next.
