@@ -39,6 +39,8 @@ enum Unit {
     Steps,
     /// Steps that take one time each.
     Chunks,
+    /// The same, of a model's runs.
+    Runs,
 }
 
 impl Unit {
@@ -47,6 +49,7 @@ impl Unit {
         match self {
             Unit::Bytes => "{bar:28} {percent:>3}%  {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left  {wide_msg}",
             Unit::Steps => "{bar:28} {percent:>3}%  {elapsed}  {wide_msg}",
+            Unit::Runs => "{bar:28} {percent:>3}%  {pos}/{len} runs  {eta} left  {wide_msg}",
             Unit::Chunks => "{bar:28} {percent:>3}%  {pos}/{len} chunks  {eta} left  {wide_msg}",
         }
     }
@@ -72,6 +75,11 @@ impl Progress {
     /// Starts at 0 of `total` steps.
     pub fn steps(console: &Console, total: u64) -> Progress {
         Progress::counting(console, total, 0, Unit::Steps)
+    }
+
+    /// Starts at 0 of `total` runs that take one time each.
+    pub fn runs(console: &Console, total: u64) -> Progress {
+        Progress::counting(console, total, 0, Unit::Runs)
     }
 
     /// Goes on at `before` of `total` steps that take one time each.
@@ -110,7 +118,8 @@ impl Progress {
                     let line = match self.unit {
                         Unit::Bytes => plain(done, self.total, lines.started.elapsed(), what),
                         Unit::Steps => plain_step(done, self.total, what),
-                        Unit::Chunks => plain_chunk(done, self.total, self.before, lines.started.elapsed(), what),
+                        Unit::Chunks => plain_each(done, self.total, self.before, lines.started.elapsed(), "chunks", what),
+                        Unit::Runs => plain_each(done, self.total, self.before, lines.started.elapsed(), "runs", what),
                     };
                     line_to_stderr(&line);
                 }
@@ -150,11 +159,11 @@ fn plain_step(done: u64, total: u64, what: &str) -> String {
 }
 
 /// `45 %  12 of 27 chunks  7 s left  perplexity 12.31`.
-fn plain_chunk(done: u64, total: u64, before: u64, elapsed: Duration, what: &str) -> String {
+fn plain_each(done: u64, total: u64, before: u64, elapsed: Duration, unit: &str, what: &str) -> String {
     let each = elapsed.as_secs_f64() / done.saturating_sub(before).max(1) as f64;
     let left = units::duration(Duration::from_secs_f64((total.saturating_sub(done) as f64 * each).min(1e9)));
     let percent = (done as u128 * 100).checked_div(total as u128).unwrap_or(100);
-    format!("{percent:>3} %  {done} of {total} chunks  {left} left  {what}")
+    format!("{percent:>3} %  {done} of {total} {unit}  {left} left  {what}")
 }
 
 #[cfg(test)]
@@ -169,6 +178,6 @@ mod tests {
         assert!(plain(0, 5, Duration::from_secs(1), "").contains("? left"));
         assert_eq!(plain_step(3, 12, "load"), " 25 %  load");
         // What was done before took none of the time.
-        assert_eq!(plain_chunk(30, 50, 20, Duration::from_secs(10), "PPL 3"), " 60 %  30 of 50 chunks  20.0 s left  PPL 3");
+        assert_eq!(plain_each(30, 50, 20, Duration::from_secs(10), "chunks", "PPL 3"), " 60 %  30 of 50 chunks  20.0 s left  PPL 3");
     }
 }

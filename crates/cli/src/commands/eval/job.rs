@@ -27,6 +27,7 @@ const EVERY: Duration = Duration::from_secs(3);
 
 // The options that every measurement of a text has. No doc comment here: clap would take it for the command's about.
 #[derive(Args, Debug, Clone)]
+#[group(skip)]
 #[allow(missing_docs)]
 pub struct Options {
     /// Tokens of a chunk or window; without it, 512 or the base file's
@@ -56,7 +57,7 @@ pub struct Options {
 }
 
 /// The types of KV cache as values of `--kv`.
-fn kv_types() -> PossibleValuesParser {
+pub fn kv_types() -> PossibleValuesParser {
     PossibleValuesParser::new(KvType::all().map(|kv| kv.name()).collect::<Vec<_>>())
 }
 
