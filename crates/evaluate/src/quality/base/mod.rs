@@ -20,6 +20,11 @@ use super::softmax::Row;
 
 pub use write::Writer;
 
+/// A file's head, and where its chunks are.
+type Layout = (Head, Vec<Range<usize>>);
+/// The rows of a chunk.
+type Slices<'a> = Vec<&'a [u8]>;
+
 /// A format of base files.
 #[derive(Debug)]
 pub struct Codec {
@@ -30,9 +35,9 @@ pub struct Codec {
     /// A file's head, from its first byte to the first chunk.
     head: fn(&Head) -> Vec<u8>,
     /// Reads a file's head and says where its chunks are. Pure: no bytes make it panic.
-    parse: fn(&[u8]) -> Result<(Head, Vec<Range<usize>>), BaseFault>,
+    parse: fn(&[u8]) -> Result<Layout, BaseFault>,
     /// The rows of a chunk, all checked.
-    rows: for<'a> fn(&Head, &'a [u8]) -> Result<Vec<&'a [u8]>, BaseFault>,
+    rows: for<'a> fn(&Head, &'a [u8]) -> Result<Slices<'a>, BaseFault>,
     /// A row of logits, and the token that comes next, as the file keeps them.
     encode: fn(&Head, &[f32], &Row, u32, &mut Vec<u8>),
     /// A row against another model's logits and the token that comes next.
