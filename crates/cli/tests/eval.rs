@@ -125,7 +125,7 @@ fn a_text_that_cannot_be_scored_is_refused() {
     std::fs::write(dir.path().join("short.txt"), "A few words.\n").unwrap();
     std::fs::write(dir.path().join("latin.txt"), b"caf\xe9").unwrap();
     let run = |more: &[&str]| nibble_in(dir.path(), &[&["eval", "perplexity", arg(&tiny())], more].concat());
-    run(&["--text", "short.txt"]).exits(1).says(&["the text has", "512"]);
+    run(&["--text", "short.txt"]).exits(1).says(&["the text has", "512", "try: a longer text"]);
     run(&["--text", "latin.txt"]).exits(1).says(&["not UTF-8"]);
     run(&["--text", "none.txt"]).exits(1).says(&["none.txt"]);
     run(&["--text", "short.txt", "-c", "4", "--stride", "4"]).exits(1).says(&["the stride is 4"]);
