@@ -100,6 +100,13 @@ fn of_libraries(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
             _ => None,
         };
     }
+    if let Some(fault) = cause.downcast_ref::<nibble_evaluate::quality::Fault>() {
+        return match fault {
+            nibble_evaluate::quality::Fault::Engine(engine) => of_libraries(engine),
+            nibble_evaluate::quality::Fault::TextTooShort { .. } => Some("a longer text, or a smaller --ctx".into()),
+            _ => None,
+        };
+    }
     match cause.downcast_ref::<Engine>()? {
         Engine::Memory { fits: Some(fits), kv: Some(kv), .. } => Some(format!("--kv {}, --ctx {fits}, or a smaller type", kv.name())),
         Engine::Memory { fits: Some(fits), .. } => Some(format!("--ctx {fits}, or a smaller type")),

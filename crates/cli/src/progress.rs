@@ -41,6 +41,8 @@ enum Unit {
     Chunks,
     /// The same: questions.
     Questions,
+    /// The same, of a model's runs.
+    Runs,
 }
 
 impl Unit {
@@ -49,6 +51,7 @@ impl Unit {
         match self {
             Unit::Bytes => "{bar:28} {percent:>3}%  {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left  {wide_msg}",
             Unit::Steps => "{bar:28} {percent:>3}%  {elapsed}  {wide_msg}",
+            Unit::Runs => "{bar:28} {percent:>3}%  {pos}/{len} runs  {eta} left  {wide_msg}",
             Unit::Chunks => "{bar:28} {percent:>3}%  {pos}/{len} chunks  {eta} left  {wide_msg}",
             Unit::Questions => "{bar:28} {percent:>3}%  {pos}/{len} questions  {eta} left  {wide_msg}",
         }
@@ -75,6 +78,11 @@ impl Progress {
     /// Starts at 0 of `total` steps.
     pub fn steps(console: &Console, total: u64) -> Progress {
         Progress::counting(console, total, 0, Unit::Steps)
+    }
+
+    /// Starts at 0 of `total` runs that take one time each.
+    pub fn runs(console: &Console, total: u64) -> Progress {
+        Progress::counting(console, total, 0, Unit::Runs)
     }
 
     /// Goes on at `before` of `total` steps that take one time each.
@@ -120,6 +128,7 @@ impl Progress {
                         Unit::Steps => plain_step(done, self.total, what),
                         Unit::Chunks => plain_each(done, self.total, self.before, lines.started.elapsed(), "chunks", what),
                         Unit::Questions => plain_each(done, self.total, self.before, lines.started.elapsed(), "questions", what),
+                        Unit::Runs => plain_each(done, self.total, self.before, lines.started.elapsed(), "runs", what),
                     };
                     line_to_stderr(&line);
                 }

@@ -6,7 +6,7 @@ use crate::cache::KvType;
 use crate::layer;
 use crate::memory::{self, Need};
 use crate::pool::{Pool, cores::Cores};
-use crate::source::Source;
+use crate::source::{Kind, Source};
 use crate::weights::{LayerWeights, Matrix, Weights};
 use crate::{Error, Session};
 use nibble_kernels::Isa;
@@ -76,6 +76,17 @@ impl Model {
         let weights = Weights::bind(&source, options.isa)?;
         let pool = pool(&options);
         Ok(Model { source, options, context, need, weights, layers, angles, pool })
+    }
+
+    /// Takes one matrix, by its GGUF name, from another file of the same model, however that one stores it: what does this tensor alone do? [`Model::restore`] puts it back. False when the name is no matrix's.
+    pub fn replace(&mut self, name: &str, from: &Source) -> Result<bool, Error> {
+        let gguf = matches!(self.source.kind(), Kind::Gguf);
+        self.weights.replace(name, from, gguf, self.options.isa)
+    }
+
+    /// Puts a matrix back that was replaced.
+    pub fn restore(&mut self, name: &str) -> Result<bool, Error> {
+        self.replace(name, &self.source.clone())
     }
 
     /// An empty session with the context of the options.

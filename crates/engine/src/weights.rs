@@ -1,7 +1,8 @@
 //! The weights of a model, bound to their kernels. Matrices stay in the mapped file; only NF4's parts are put side by side, and vectors are copied.
 
 use crate::Error;
-use crate::source::{Source, Tensor};
+use crate::arch::permuted_row;
+use crate::source::{Kind, Source, Tensor, TensorFault};
 use nibble_container::Span;
 use nibble_kernels::{Chosen, Format, Isa};
 
@@ -116,6 +117,49 @@ impl Outside {
     pub fn bind(source: &Source) -> Result<Outside, Error> {
         let b = Binder { source, isa: None };
         Ok(Outside { embedding: b.matrix("token_embd.weight")?, output_norm: b.vector("output_norm.weight")? })
+    }
+}
+
+impl Weights {
+    /// The place of a matrix by its canonical name.
+    pub fn matrix_mut(&mut self, name: &str) -> Option<&mut Matrix> {
+        let weight = name.strip_suffix(".weight")?;
+        let Some(rest) = weight.strip_prefix("blk.") else {
+            return match weight {
+                "token_embd" => Some(&mut self.embedding),
+                "output" => self.output.as_mut(),
+                _ => None,
+            };
+        };
+        let (layer, part) = rest.split_once('.')?;
+        let w = self.layers.get_mut(layer.parse::<usize>().ok()?)?;
+        w.matrix_mut(part)
+    }
+
+    /// Binds one matrix anew, from a source of the same model, with its rows in the order of a source that is or is not a GGUF.
+    pub fn replace(&mut self, name: &str, from: &Source, gguf: bool, isa: Option<Isa>) -> Result<bool, Error> {
+        let Some(place) = self.matrix_mut(name) else { return Ok(false) };
+        let binder = Binder { source: from, isa };
+        let tensor = binder.tensor(name)?;
+        if (tensor.rows(), tensor.cols()) != (place.rows, place.cols) {
+            let (found, expected) = (format!("shape {:?}", tensor.spec.shape), format!("[{}, {}]", place.rows, place.cols));
+            let fault = TensorFault { tensor: name.into(), found, expected };
+            return Err(Error::Tensors { path: from.path().into(), faults: vec![fault] });
+        }
+        let mut matrix = binder.matrix(name)?;
+        let theirs = matches!(from.kind(), Kind::Gguf);
+        if let Some(heads) = tensor.spec.permute.filter(|_| theirs != gguf) {
+            let (size, bytes) = (matrix.row_bytes, matrix.bytes());
+            let mut own = vec![0; bytes.len()];
+            for r in 0..matrix.rows {
+                let other = permuted_row(r, matrix.rows, heads);
+                let (to, at) = if theirs { (other, r) } else { (r, other) };
+                own[to * size..][..size].copy_from_slice(&bytes[at * size..][..size]);
+            }
+            matrix.place = Place::Own(own);
+        }
+        *place = matrix;
+        Ok(true)
     }
 }
 

@@ -15,6 +15,7 @@
 //! | `record.rs` | what is kept of a run, as JSON; resuming and merging |
 //! | `figures.rs` | means, standard errors, percentiles |
 //! | `pair.rs` | two runs on the same positions: the ratio of their divergences with an interval |
+//! | `tensors.rs` | which tensor hurts |
 //! | `show.rs` | runs and comparisons as text |
 
 pub mod base;
@@ -26,6 +27,7 @@ mod rng;
 pub mod run;
 pub mod show;
 pub mod softmax;
+pub mod tensors;
 pub mod windows;
 
 pub use error::Fault;

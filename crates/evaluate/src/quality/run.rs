@@ -28,7 +28,7 @@ pub enum Against<'a> {
 /// Logits of a piece, in floats: enough tokens for the kernels of many tokens, and 32 MiB at most where that many take no more.
 const PIECE: usize = 8 << 20;
 
-fn piece(model: &Model) -> usize {
+pub(super) fn piece(model: &Model) -> usize {
     (PIECE / model.config().vocab).clamp(32, model.options().batch.max(32))
 }
 

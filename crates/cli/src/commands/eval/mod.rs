@@ -7,6 +7,7 @@ mod kl;
 mod merge;
 mod perplexity;
 pub mod tasks;
+mod tensors;
 
 use anyhow::Result;
 use clap::ArgMatches;
@@ -17,7 +18,7 @@ use crate::terminal::Console;
 /// The row of COMMANDS.
 pub const ROW: Row = Row {
     name: "eval",
-    about: "Measure how good a model is: perplexity, divergence from another model, tasks",
+    about: "Measure how good a model is: perplexity, divergence from another model, tasks, which tensor hurts",
     details: "Every measurement of a text goes chunk by chunk. With -o FILE what is done is kept in FILE.part every few seconds: after Ctrl-C, or a loss of power, \
               the same command goes on from there, and gives the same bytes as one that was never stopped.\n\n\
               A measurement can be cut into shards, each made by its own process on any machine (--shard 0/8 to --shard 7/8), and put together by nibble eval merge: exactly the \
@@ -42,7 +43,7 @@ pub const ROW: Row = Row {
 };
 
 /// Every command of `nibble eval`, in the order of the help.
-static PARTS: &[&Row] = &[&perplexity::ROW, &kl::ROW, &tasks::ROW, &merge::ROW];
+static PARTS: &[&Row] = &[&perplexity::ROW, &kl::ROW, &tasks::ROW, &tensors::ROW, &merge::ROW];
 
 fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
     let (name, arguments) = matches.subcommand().expect("clap requires a subcommand");

@@ -20,8 +20,8 @@ use super::softmax::Row;
 
 pub use write::Writer;
 
-/// Where a file's chunks are.
-type Chunks = Vec<Range<usize>>;
+/// A file's head, and where its chunks are.
+type Layout = (Head, Vec<Range<usize>>);
 /// The rows of a chunk.
 type Slices<'a> = Vec<&'a [u8]>;
 
@@ -35,7 +35,7 @@ pub struct Codec {
     /// A file's head, from its first byte to the first chunk.
     head: fn(&Head) -> Vec<u8>,
     /// Reads a file's head and says where its chunks are. Pure: no bytes make it panic.
-    parse: fn(&[u8]) -> Result<(Head, Chunks), BaseFault>,
+    parse: fn(&[u8]) -> Result<Layout, BaseFault>,
     /// The rows of a chunk, all checked.
     rows: for<'a> fn(&Head, &'a [u8]) -> Result<Slices<'a>, BaseFault>,
     /// A row of logits, and the token that comes next, as the file keeps them.

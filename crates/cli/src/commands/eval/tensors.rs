@@ -1,0 +1,119 @@
+//! `nibble eval tensors`.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{ArgMatches, Args, FromArgMatches};
+use nibble_engine::source::Source;
+use nibble_evaluate::quality::tensors::{self, Tensors};
+use nibble_evaluate::quality::windows::{Cut, Passage};
+
+use super::job;
+use crate::commands::Row;
+use crate::hints;
+use crate::progress::Progress;
+use crate::terminal::{self, Console};
+
+/// The row of PARTS.
+pub const ROW: Row = Row {
+    name: "tensors",
+    about: "Which tensors of a quantized model hurt: the error of each beside the original",
+    details: "Of each matrix: the relative error of its weights, sqrt(sum (w - w')^2 / sum w^2). With --text also what it does to what the model says: the KL divergence of the \
+              original in which this one tensor is replaced. That runs the original once for each tensor and chunk, so it is for small models, few chunks or patience. The \
+              tensor that hurts most comes first.",
+    examples: &[
+        ("errors of the weights", "nibble eval tensors model-Q4_K_M.gguf --original Llama-3.2-1B"),
+        ("and of the output", "nibble eval tensors model-Q4_K_M.gguf --original Llama-3.2-1B --text wiki.test.raw --chunks 2"),
+    ],
+    args: |command| Options::augment_args(command),
+    run,
+};
+
+// No doc comment here: clap would take it for the command's about.
+#[derive(Args, Debug, Clone)]
+#[allow(missing_docs)]
+struct Options {
+    /// The quantized model
+    #[arg(value_name = "MODEL")]
+    model: PathBuf,
+    /// What it was made from
+    #[arg(long, value_name = "MODEL")]
+    original: PathBuf,
+    /// Measure the output too, on this text, UTF-8
+    #[arg(long, value_name = "FILE")]
+    text: Option<PathBuf>,
+    /// Tokens of a chunk
+    #[arg(short = 'c', long, value_name = "N", default_value_t = 512, requires = "text", value_parser = clap::value_parser!(u32).range(4..))]
+    ctx: u32,
+    /// Chunks of the text
+    #[arg(long, value_name = "N", default_value_t = 4, requires = "text", value_parser = clap::value_parser!(u32).range(1..))]
+    chunks: u32,
+    /// Threads; without it, one for each of the fast cores
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    threads: Option<u32>,
+    /// Print JSON
+    #[arg(long, conflicts_with = "csv")]
+    json: bool,
+    /// Print CSV, a row a tensor
+    #[arg(long)]
+    csv: bool,
+}
+
+fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
+    let options = Options::from_arg_matches(matches)?;
+    hints::check_checkpoint(&options.model)?;
+    hints::check_checkpoint(&options.original)?;
+    let text = options.text.as_deref().map(job::read_text).transpose()?;
+    let quantized = Source::open(&options.model)?;
+    let threads = options.threads.map(|n| n as usize);
+    let engine = nibble_engine::Options { threads, context: Some(options.ctx as usize), ..nibble_engine::Options::default() };
+    let mut model = nibble_engine::Model::open(&options.original, engine)?;
+
+    let mut progress = None;
+    let mut found = tensors::errors(&quantized, model.source(), &|_| None, model.pool(), &mut |done, total, name| {
+        progress.get_or_insert_with(|| Progress::steps(console, total as u64)).update(done as u64, name);
+    });
+    drop(progress);
+    let mut kl = None;
+    if let Some(text) = text {
+        let cut = Cut { context: options.ctx as usize, stride: None, chunks: Some(options.chunks as usize) };
+        let passage = Passage::of_text(&text, &job::tokenizer(model.source())?, cut)?;
+        let mut progress = None;
+        kl = Some(tensors::output(&mut model, &quantized, &passage, &mut found, &mut |done, total, name| {
+            progress.get_or_insert_with(|| Progress::runs(console, total as u64)).update(done as u64, name);
+        })?);
+    }
+    let mut report =
+        Tensors { model: options.model.display().to_string(), original: options.original.display().to_string(), tensors: found, kl };
+    report.sort();
+    match (options.json, options.csv) {
+        (true, _) => terminal::print_json(&report),
+        (_, true) => Ok(terminal::print(&tensors::csv(&report))?),
+        _ => Ok(terminal::print(&table(&report))?),
+    }
+}
+
+fn table(report: &Tensors) -> String {
+    let output = report.tensors.iter().any(|t| t.kl.is_some());
+    let mut header = vec!["tensor", "type", "bits a weight", "MiB", "error"];
+    if output {
+        header.push("KL");
+    }
+    let rows = report.tensors.iter().map(|t| {
+        let mut row = vec![
+            t.name.clone(),
+            t.kind.clone(),
+            format!("{:.2}", 8.0 * t.bytes as f64 / t.weights as f64),
+            format!("{:.2}", t.bytes as f64 / f64::from(1 << 20)),
+            format!("{:.5}", t.error),
+        ];
+        row.extend(t.kl.map(|kl| format!("{kl:.6}")));
+        row
+    });
+    let mut text = terminal::table(&header, &rows.collect::<Vec<_>>());
+    if let Some(kl) = report.kl {
+        let sum: f64 = report.tensors.iter().filter_map(|t| t.kl).sum();
+        text.push_str(&format!("\nKL of all together {kl:.6}; the sum of each alone is {sum:.6}\n"));
+    }
+    text
+}
