@@ -2,7 +2,7 @@
 //! the error. Every step lowers e H e^T or leaves it, so that what comes out is never worse than what went in.
 
 use super::grid::Levels;
-use nibble_kernels::feedback::{COLUMNS, ROWS, axpy, outer};
+use nibble_kernels::feedback::{COLUMNS, ROWS, axpy, fold};
 
 /// The gradient g = e H of sixteen rows at once: [rows][n].
 pub fn gradients(h: &[f32], errors: &[[f32; ROWS]]) -> Vec<Vec<f32>> {
@@ -10,7 +10,7 @@ pub fn gradients(h: &[f32], errors: &[[f32; ROWS]]) -> Vec<Vec<f32>> {
     let mut g = vec![vec![0.0; n]; ROWS];
     for col in (0..n).step_by(COLUMNS) {
         let mut sums = [[0.0; ROWS]; COLUMNS];
-        outer(&h[col..], n, errors.as_flattened(), ROWS, n, &mut sums);
+        fold(&h[col * n..], n, errors, &mut sums); // H is symmetric: its rows are its columns
         for (c, sums) in sums.iter().enumerate() {
             g.iter_mut().zip(sums).for_each(|(g, s)| g[col + c] = *s);
         }

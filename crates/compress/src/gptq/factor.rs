@@ -10,7 +10,7 @@ use faer::{Mat, Par};
 
 /// The decomposition, columns in the order in which they are rounded.
 pub struct Factor {
-    /// `m[j * n + k]` for j < k; the rest is zero.
+    /// M_jk at `m[k * n + j]` for j < k, so that what goes into one column lies side by side; the rest is zero.
     pub m: Vec<f32>,
     /// D.
     pub d: Vec<f32>,
@@ -32,7 +32,7 @@ impl Factor {
             let pivot = a[(n - 1 - k, n - 1 - k)];
             factor.d[k] = (pivot * pivot) as f32;
             for j in 0..k {
-                factor.m[j * n + k] = (a[(n - 1 - j, n - 1 - k)] / pivot) as f32;
+                factor.m[k * n + j] = (a[(n - 1 - j, n - 1 - k)] / pivot) as f32;
             }
         }
         factor.d.iter().all(|d| d.is_finite() && *d > 0.0).then_some(factor)

@@ -12,7 +12,7 @@
 use super::factor::Factor;
 use super::grid::{Grid, Levels};
 use nibble_kernels::Format;
-use nibble_kernels::feedback::{COLUMNS, ROWS, outer};
+use nibble_kernels::feedback::{COLUMNS, ROWS, fold};
 
 /// Columns within which errors are fed on one by one.
 const PANEL: usize = 32;
@@ -64,7 +64,7 @@ pub fn round(
                 let k = first + panel + c;
                 let mut t = target[panel + c];
                 for (j, e) in errors[..k].iter().enumerate().skip(first + panel) {
-                    let m = factor.m[j * n + k];
+                    let m = factor.m[k * n + j];
                     t.iter_mut().zip(e).for_each(|(t, e)| *t += e * m);
                 }
                 for l in 0..ROWS {
@@ -87,7 +87,7 @@ fn feed(factor: &Factor, errors: &[[f32; ROWS]], from: usize, to: usize, first: 
         let col = first + i * COLUMNS;
         let mut sums = [[0.0; ROWS]; COLUMNS];
         if to > from {
-            outer(&factor.m[from * n + col..], n, errors[from..].as_flattened(), ROWS, to - from, &mut sums);
+            fold(&factor.m[col * n + from..], n, &errors[from..to], &mut sums);
         }
         target.iter_mut().zip(&sums).for_each(|(t, s)| t.iter_mut().zip(s).for_each(|(t, s)| *t += s));
     }

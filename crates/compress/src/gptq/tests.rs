@@ -78,9 +78,9 @@ fn the_factor_is_of_h() {
     let h = Random(1).moments(n);
     let order: Vec<usize> = (0..n).map(|i| (i * 37 + 5) % n).collect();
     let factor = Factor::new(&h, &order).unwrap();
-    let m = |i: usize, k: usize| if i == k { 1.0 } else { f64::from(factor.m[i * n + k]) };
+    let m = |i: usize, k: usize| if i == k { 1.0 } else { f64::from(factor.m[k * n + i]) };
     for i in 0..n {
-        assert!((0..i).all(|k| factor.m[i * n + k] == 0.0), "row {i} is not upper triangular");
+        assert!((0..=i).all(|k| factor.m[k * n + i] == 0.0), "row {i} is not upper triangular");
         for j in 0..n {
             let sum: f64 = (0..n).map(|k| m(i, k) * f64::from(factor.d[k]) * m(j, k)).sum();
             let wanted = f64::from(h[order[i] * n + order[j]]);

@@ -15,6 +15,12 @@ compiled_for_each! {
     /// # Panics
     /// When a slice is too short for its last element.
     fn outer(a: &[f32], a_stride: usize, b: &[f32], b_stride: usize, count: usize, out: &mut [[f32; ROWS]; COLUMNS]);
+    /// `out[c][l] += sum over j < len of a[c * a_stride + j] * b[j][l]`, j ascending: as [`outer`], but each c's factors lie side by side, which
+    /// for matrices of megabytes is what the memory wants.
+    ///
+    /// # Panics
+    /// When a slice is too short for its last element.
+    fn fold(a: &[f32], a_stride: usize, b: &[[f32; ROWS]], out: &mut [[f32; ROWS]; COLUMNS]);
     /// `y[i] += a * x[i]`.
     fn axpy(a: f32, x: &[f32], y: &mut [f32]);
 }
@@ -32,6 +38,21 @@ mod portable {
                 for l in 0..ROWS {
                     sums[c][l] += a[c] * b[l];
                 }
+            }
+        }
+        *out = sums;
+    }
+
+    #[inline(always)]
+    pub fn fold(a: &[f32], a_stride: usize, b: &[[f32; ROWS]], out: &mut [[f32; ROWS]; COLUMNS]) {
+        let mut sums = *out;
+        let [p, q, r, s] = [0, 1, 2, 3].map(|c| &a[c * a_stride..][..b.len()]);
+        for ((((b, p), q), r), s) in b.iter().zip(p).zip(q).zip(r).zip(s) {
+            for l in 0..ROWS {
+                sums[0][l] += p * b[l];
+                sums[1][l] += q * b[l];
+                sums[2][l] += r * b[l];
+                sums[3][l] += s * b[l];
             }
         }
         *out = sums;

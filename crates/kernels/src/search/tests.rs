@@ -186,6 +186,33 @@ fn pack_is_the_inverse_of_unpack() {
     assert_eq!(packing, 8);
 }
 
+/// Sums of feedback against a loop in the same order: the very same bits, whatever the CPU.
+#[test]
+fn feedback_sums_are_in_order() {
+    use super::feedback::{COLUMNS, ROWS, axpy, fold, outer};
+    let mut random = Random(8);
+    for count in [0, 1, 7, 64] {
+        let stride = 70;
+        let a: Vec<f32> = (0..stride * stride).map(|_| random.normal()).collect();
+        let b: Vec<[f32; ROWS]> = (0..count).map(|_| std::array::from_fn(|_| random.normal())).collect();
+        let start = [[0.5f32; ROWS]; COLUMNS];
+        let (mut by_column, mut by_row, mut turned) = (start, start, start);
+        outer(&a, stride, b.as_flattened(), ROWS, count, &mut by_column);
+        fold(&a, stride, &b, &mut by_row);
+        for c in 0..COLUMNS {
+            for l in 0..ROWS {
+                let sum = |at: &dyn Fn(usize) -> f32| (0..count).fold(0.5f32, |sum, j| sum + at(j) * b[j][l]);
+                assert_eq!(by_column[c][l].to_bits(), sum(&|j| a[j * stride + c]).to_bits(), "{count}: {c}, {l}");
+                turned[c][l] = sum(&|j| a[c * stride + j]);
+            }
+        }
+        assert_eq!(by_row, turned, "{count}");
+        let mut y = a[..count].to_vec();
+        axpy(0.3, &a[stride..][..count], &mut y);
+        assert!((0..count).all(|i| y[i].to_bits() == (a[i] + 0.3 * a[stride + i]).to_bits()));
+    }
+}
+
 /// A block must not depend on the blocks beside it: rows may be cut anywhere between threads.
 #[test]
 fn blocks_are_independent() {
