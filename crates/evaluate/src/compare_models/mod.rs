@@ -1,6 +1,6 @@
 //! Models side by side: the one table and page that a choice between them needs.
 //!
-//! A [`Comparison`] is plain data: what was measured of each model, by whichever part of this crate. [`columns`] is the table of what is shown of it;
+//! A [`Comparison`] is plain data: what was measured of each model, by whichever part of this crate. [`mod@columns`] is the table of what is shown of it;
 //! Markdown, CSV and the page walk it. [`tensors`] measures what quantizing did to each tensor. [`page`] writes one HTML file that needs nothing else:
 //! plots are SVG drawn here, each with a table of its numbers.
 

@@ -105,7 +105,7 @@ pub fn compare(a: &Run, b: &Run, settings: Settings) -> Result<Paired, Fault> {
     Ok(paired)
 }
 
-/// As [`compare`], from the divergences of each position of each chunk: [chunks][positions], the same lengths in both.
+/// As [`compare`], from the divergences of each position of each chunk: `[chunks][positions]`, the same lengths in both.
 pub fn bootstrap(a: &[Vec<f32>], b: &[Vec<f32>], settings: Settings) -> Result<Paired, Fault> {
     let setting = |what, found: String, expected: &str| Err(Fault::Setting { what, found, expected: expected.into() });
     if settings.block == 0 || settings.samples == 0 {

@@ -66,7 +66,7 @@ impl Tensors {
 /// Weights that a thread takes at a time.
 const PIECE: usize = 1 << 18;
 
-/// The error of every matrix that both models have in one shape. `importance` gives the mean square of a tensor's inputs, [cols], where it is known; `each` hears of every tensor, by its
+/// The error of every matrix that both models have in one shape. `importance` gives the mean square of a tensor's inputs, `[cols]`, where it is known; `each` hears of every tensor, by its
 /// number and of how many, before it begins.
 pub fn errors(
     model: &Source,
