@@ -148,6 +148,15 @@ fn the_tensor_that_hurts_most_comes_first() {
     assert!(of("error").iter().all(|e| (0.01..0.15).contains(e)), "{:?}", of("error"));
     // Queries and keys in another order of rows would tear the original apart.
     assert!(of("kl").iter().all(|kl| *kl < 0.5), "{:?}", of("kl"));
+    // With an importance matrix of those that have one, the 42 of the layers: the table has both errors, and they differ.
+    let stats = dir.path().join("stats.gguf");
+    nibble(&["calibrate", arg(&tiny), "-o", arg(&stats), "--ctx", "32", "--chunks", "1", "-q"]).exits(0);
+    let found = nibble(&[&eval[..], &["--imatrix", arg(&stats), "--json"]].concat()).exits(0).json();
+    let weighted =
+        found["tensors"].as_array().unwrap().iter().filter(|t| t["weighted"].as_f64().is_some_and(|w| w > 0.0 && w != t["error"])).count();
+    assert_eq!(weighted, 42);
+    nibble(&[&eval[..], &["--imatrix", arg(&stats)]].concat()).exits(0).prints(&["weighted"]);
+    nibble(&[&eval[..], &["--imatrix", arg(&text)]].concat()).exits(1).says(&["text"]);
     // A model beside itself.
     let own = ["eval", "tensors", arg(&tiny), "--original", arg(&tiny), "-q", "--csv"];
     let rows = nibble(&own).exits(0).stdout;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{ArgMatches, Args, FromArgMatches};
+use nibble_compress::calibrate::Imatrix;
 use nibble_engine::source::Source;
 use nibble_evaluate::quality::tensors::{self, Tensors};
 use nibble_evaluate::quality::windows::{Cut, Passage};
@@ -18,11 +19,13 @@ use crate::terminal::{self, Console};
 pub const ROW: Row = Row {
     name: "tensors",
     about: "Which tensors of a quantized model hurt: the error of each beside the original",
-    details: "Of each matrix: the relative error of its weights, sqrt(sum (w - w')^2 / sum w^2). With --text also what it does to what the model says: the KL divergence of the \
+    details: "Of each matrix: the relative error of its weights, sqrt(sum (w - w')^2 / sum w^2); with --imatrix also the same with each column weighted by the mean square of its \
+              inputs, which is nearer to the error of the matrix's output. With --text also what it does to what the model says: the KL divergence of the \
               original in which this one tensor is replaced. That runs the original once for each tensor and chunk, so it is for small models, few chunks or patience. The \
               tensor that hurts most comes first.",
     examples: &[
         ("errors of the weights", "nibble eval tensors model-Q4_K_M.gguf --original Llama-3.2-1B"),
+        ("weighted by what the columns are fed", "nibble eval tensors model-Q4_K_M.gguf --original Llama-3.2-1B --imatrix stats.gguf"),
         ("and of the output", "nibble eval tensors model-Q4_K_M.gguf --original Llama-3.2-1B --text wiki.test.raw --chunks 2"),
     ],
     args: |command| Options::augment_args(command),
@@ -39,6 +42,9 @@ struct Options {
     /// What it was made from
     #[arg(long, value_name = "MODEL")]
     original: PathBuf,
+    /// Weight columns by this importance matrix, as `nibble calibrate` and llama-imatrix write it (GGUF or .dat)
+    #[arg(long, value_name = "FILE")]
+    imatrix: Option<PathBuf>,
     /// Measure the output too, on this text, UTF-8
     #[arg(long, value_name = "FILE")]
     text: Option<PathBuf>,
@@ -69,8 +75,10 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
     let engine = nibble_engine::Options { threads, context: Some(options.ctx as usize), ..nibble_engine::Options::default() };
     let mut model = nibble_engine::Model::open(&options.original, engine)?;
 
+    let imatrix = options.imatrix.as_deref().map(Imatrix::open).transpose()?;
+    let importance = |name: &str| Some(imatrix.as_ref()?.entries.get(name)?.means());
     let mut progress = None;
-    let mut found = tensors::errors(&quantized, model.source(), &|_| None, model.pool(), &mut |done, total, name| {
+    let mut found = tensors::errors(&quantized, model.source(), &importance, model.pool(), &mut |done, total, name| {
         progress.get_or_insert_with(|| Progress::steps(console, total as u64)).update(done as u64, name);
     });
     drop(progress);
@@ -95,7 +103,11 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
 
 fn table(report: &Tensors) -> String {
     let output = report.tensors.iter().any(|t| t.kl.is_some());
+    let weighted = report.tensors.iter().any(|t| t.weighted.is_some());
     let mut header = vec!["tensor", "type", "bits a weight", "MiB", "error"];
+    if weighted {
+        header.push("weighted");
+    }
     if output {
         header.push("KL");
     }
@@ -107,6 +119,9 @@ fn table(report: &Tensors) -> String {
             format!("{:.2}", t.bytes as f64 / f64::from(1 << 20)),
             format!("{:.5}", t.error),
         ];
+        if weighted {
+            row.push(t.weighted.map_or_else(String::new, |error| format!("{error:.5}")));
+        }
         row.extend(t.kl.map(|kl| format!("{kl:.6}")));
         row
     });
