@@ -1,4 +1,4 @@
-//! `cargo xtask readme`: runs every command of README.md's `sh` blocks in an empty folder that sees models/ and the release build.
+//! `cargo xtask readme`: runs every command of README.md's `sh` blocks in an empty folder that sees models/, the README and the release build.
 //!
 //! `cargo xtask test` is not run from here (it runs this task); a block that cannot run on every machine is fenced as `text`.
 
@@ -12,7 +12,9 @@ pub fn run(_: &[String]) -> Result<()> {
     let scratch = target_dir().join("readme");
     let _ = std::fs::remove_dir_all(&scratch);
     std::fs::create_dir_all(&scratch)?;
-    std::os::unix::fs::symlink(root().join("models"), scratch.join("models"))?;
+    for seen in ["models", "README.md"] {
+        std::os::unix::fs::symlink(root().join(seen), scratch.join(seen))?;
+    }
     let path = std::env::join_paths(
         std::iter::once(target_dir().join("release")).chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())),
     )?;
