@@ -1,5 +1,5 @@
 //! Calibration: what a model's matrices are fed when it reads a text. The figures that llama-imatrix gathers, in its files ([`imatrix`]), gathered layer by
-//! layer ([`collect`]); and the text that ships with the program ([`texts`]).
+//! layer ([`mod@collect`]); and the text that ships with the program ([`mod@texts`]).
 
 pub mod collect;
 pub mod imatrix;
