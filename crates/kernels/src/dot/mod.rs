@@ -35,6 +35,8 @@ pub(crate) mod avx2;
 pub(crate) mod avx512;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod panels;
 pub(crate) mod scalar;
 
 /// Tokens that share one unpacked tile: 32 accumulators of 16 lanes are 2 KiB of stack.

@@ -12,11 +12,12 @@ use std::arch::x86_64::*;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 
-use super::driver::{self, Shape, drive, hide};
+use super::driver::{self, Shape, drive};
 use super::panel::{Block256, Fill256, REGISTERS, Rows, Unit256};
 use super::sums::{Sums, fits};
 use crate::activation::{HEADER, TILE_BYTES};
 use crate::dot::avx2::Step;
+use crate::dot::panels::hide;
 use crate::dot::{Job, avx2};
 
 /// Blocks of 256 times Q8_K activations, from six tokens on.

@@ -7,11 +7,12 @@ use std::arch::x86_64::*;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 
-use super::driver::{self, Shape, drive, hide};
+use super::driver::{self, Shape, drive};
 use super::panel::{Fill32, REGISTERS, Rows, Unit32};
 use super::sums::{Sums, fits};
 use crate::activation::{HEADER, TILE_BYTES};
 use crate::dot::avx2::Step;
+use crate::dot::panels::hide;
 use crate::dot::{Job, avx2};
 
 /// Blocks of 32 times Q8_0 activations, from six tokens on.

@@ -35,14 +35,11 @@ use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 
 use super::panel::{LANES, REGISTERS, ROWS, Rows, rows16};
+use crate::dot::panels::{LEVELS, Part, TOKENS, lane};
 use crate::dot::{Driver, Job};
 
-/// Tokens whose unfinished sums are kept while the parts of long rows pass.
-const TOKENS: usize = 256;
 /// Tokens that share a load of weights.
 pub const GROUP: usize = 4;
-/// Levels of the tree, the leaves counted.
-const LEVELS: usize = 5;
 
 /// Sums of 32 rows.
 pub type Sums = [__m256; REGISTERS];
@@ -71,31 +68,6 @@ pub trait Shape {
     unsafe fn product<const T: usize>(unit: &Self::Unit, acts: &[*const u8; T], index: usize, sums: &mut [Sums; T]);
 }
 
-/// The lane that is the `i`th in the order of the tree; its own inverse.
-#[inline(always)]
-fn lane(i: usize) -> usize {
-    (i & 1) << 3 | (i & 2) << 1 | (i & 4) >> 1 | (i & 8) >> 3
-}
-
-/// The lanes of one panel, and the blocks of a row.
-#[derive(Clone, Copy)]
-struct Part {
-    /// First lane in the order of the tree.
-    first: usize,
-    /// Lanes.
-    lanes: usize,
-    /// Blocks of a row.
-    blocks: usize,
-}
-
-/// Makes the compiler forget what it has stored there. Otherwise it takes the four bytes of a broadcast out of the register that it has
-/// just stored, with two shuffles, where a load does it for nothing.
-#[inline(always)]
-pub fn hide<T>(pointer: &mut *mut T) {
-    // SAFETY: no instruction; the pointer stays as it is.
-    unsafe { std::arch::asm!("/* {0} */", inout(reg) * pointer, options(nostack, preserves_flags)) }
-}
-
 /// The driver. `long` runs where a sixteenth of a row does not fit into a panel: beyond 32,768 columns.
 ///
 /// # Safety
@@ -104,14 +76,10 @@ pub fn hide<T>(pointer: &mut *mut T) {
 #[target_feature(enable = "avx2,f16c")]
 pub unsafe fn drive<S: Shape>(job: &Job<'_>, out: &mut [f32], long: Driver) {
     let blocks = job.row_bytes / job.format.block_bytes;
-    let mut parts = 1;
-    while parts < 16 && blocks.div_ceil(16) * (16 / parts) > S::CAPACITY {
-        parts *= 2;
-    }
-    if blocks.div_ceil(16) * (16 / parts) > S::CAPACITY {
+    let Some(parts) = Part::parts(blocks, S::CAPACITY) else {
         // SAFETY: as this function.
         return unsafe { long(job, out) };
-    }
+    };
     let mut panel = MaybeUninit::<S::Panel>::uninit();
     let panel: *mut S::Unit = panel.as_mut_ptr().cast();
     let mut state = MaybeUninit::<[[Sums; TOKENS]; LEVELS]>::uninit();
@@ -131,7 +99,7 @@ pub unsafe fn drive<S: Shape>(job: &Job<'_>, out: &mut [f32], long: Driver) {
             tokens = tokens.end..tokens.end + (job.tokens - tokens.end).div_ceil(chunks);
             chunks -= 1;
             for index in 0..parts {
-                let part = Part { first: index * (16 / parts), lanes: 16 / parts, blocks };
+                let part = Part::of(index, parts, blocks);
                 // SAFETY: the rows have the blocks, the panel has room for this part, the state for `TOKENS` tokens.
                 unsafe {
                     if !filled {
@@ -167,27 +135,12 @@ pub unsafe fn drive<S: Shape>(job: &Job<'_>, out: &mut [f32], long: Driver) {
 /// As [`Shape::fill`], for whole rows; the panel has room.
 #[target_feature(enable = "avx2,f16c")]
 unsafe fn fill<S: Shape>(job: &Job<'_>, registers: &[Rows], part: Part, panel: *mut S::Unit) {
-    let mut starts = [0usize; 17];
-    for i in 0..part.lanes {
-        starts[i + 1] = starts[i] + (part.blocks + 15 - lane(part.first + i)) / 16;
-    }
-    for block in (0..part.blocks).step_by(S::PER_TILE) {
-        let count = S::PER_TILE.min(part.blocks - block);
-        let mut units = [std::ptr::null_mut(); 8];
-        let mut any = false;
-        for (b, unit) in units[..count].iter_mut().enumerate() {
-            let place = lane((block + b) % 16);
-            if (part.first..part.first + part.lanes).contains(&place) {
-                // SAFETY: within the part's blocks, for which there is room.
-                *unit = unsafe { panel.add(starts[place - part.first] + (block + b) / 16) };
-                any = true;
-            }
+    part.tiles(S::PER_TILE, panel, |block, units| {
+        for (r, rows) in registers.iter().enumerate() {
+            // SAFETY: blocks `block` .. of each row are in the row, and the panel has room for the part.
+            unsafe { S::fill(job, &rows.map(|row| row.add(block * job.format.block_bytes)), units, r) };
         }
-        for (r, rows) in registers.iter().enumerate().filter(|_| any) {
-            // SAFETY: blocks `block` .. of each row are in the row.
-            unsafe { S::fill(job, &rows.map(|row| row.add(block * job.format.block_bytes)), &units[..count], r) };
-        }
-    }
+    });
 }
 
 /// The products of a panel and T tokens.

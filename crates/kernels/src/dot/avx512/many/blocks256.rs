@@ -18,10 +18,11 @@ use std::arch::x86_64::*;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 
-use super::driver::{Shape, Sums, drive, hide};
+use super::driver::{Shape, Sums, drive};
 use super::panel::{Fill256, Rows, Unit256};
 use crate::activation::{HEADER, TILE_BYTES};
 use crate::dot::avx512::add_words;
+use crate::dot::panels::hide;
 use crate::dot::{Job, avx2};
 
 /// Blocks of 256 times Q8_K activations, from eight tokens on, in groups of W columns.

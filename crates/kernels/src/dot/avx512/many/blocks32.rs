@@ -12,9 +12,10 @@ use std::arch::x86_64::*;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 
-use super::driver::{Shape, Sums, drive, hide};
+use super::driver::{Shape, Sums, drive};
 use super::panel::{Fill32, Rows, Unit32};
 use crate::activation::{HEADER, TILE_BYTES};
+use crate::dot::panels::hide;
 use crate::dot::{Job, avx2};
 
 /// Blocks of 32 times Q8_0 activations, from eight tokens on.

@@ -26,13 +26,10 @@ use std::mem::MaybeUninit;
 
 use super::panel::{LANES, ROWS, Rows, rows16};
 use crate::dot::Job;
+use crate::dot::panels::{LEVELS, Part, TOKENS, lane};
 
-/// Tokens whose unfinished sums are kept while the parts of long rows pass.
-const TOKENS: usize = 256;
 /// Tokens that share a load of weights: 2 x 6 sums of integers and as many of floats fit the 32 registers.
 const GROUP: usize = 6;
-/// Levels of the tree, the leaves counted.
-const LEVELS: usize = 5;
 
 /// Sums of 32 rows.
 pub type Sums = [__m512; 2];
@@ -61,45 +58,6 @@ pub trait Shape {
     unsafe fn product<const T: usize>(unit: &Self::Unit, acts: &[*const u8; T], index: usize, sums: &mut [Sums; T]);
 }
 
-/// The lane that is the `i`th in the order of the tree.
-#[inline(always)]
-fn lane(i: usize) -> usize {
-    (i & 1) << 3 | (i & 2) << 1 | (i & 4) >> 1 | (i & 8) >> 3
-}
-
-/// The inverse: reversing bits twice changes nothing.
-#[inline(always)]
-fn place(lane_index: usize) -> usize {
-    lane(lane_index)
-}
-
-/// The lanes of one panel, and the blocks of a row.
-#[derive(Clone, Copy)]
-struct Part {
-    /// First lane in the order of the tree.
-    first: usize,
-    /// Lanes.
-    lanes: usize,
-    /// Blocks of a row.
-    blocks: usize,
-}
-
-impl Part {
-    /// Blocks of a lane.
-    #[inline(always)]
-    fn count(&self, lane: usize) -> usize {
-        (self.blocks + 15 - lane) / 16
-    }
-}
-
-/// Makes the compiler forget what it has stored there. Otherwise it takes the four bytes of a broadcast out of the register that it has just stored, with two
-/// shuffles on the port that the products need, where a load does it for nothing: half the speed.
-#[inline(always)]
-pub fn hide<T>(pointer: &mut *mut T) {
-    // SAFETY: no instruction; the pointer stays as it is.
-    unsafe { std::arch::asm!("/* {0} */", inout(reg) * pointer, options(nostack, preserves_flags)) }
-}
-
 /// The driver. `long` runs where a sixteenth of a row does not fit into a panel: beyond 65,536 columns.
 ///
 /// # Safety
@@ -108,14 +66,10 @@ pub fn hide<T>(pointer: &mut *mut T) {
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
 pub unsafe fn drive<S: Shape>(job: &Job<'_>, out: &mut [f32], long: crate::dot::Driver) {
     let blocks = job.row_bytes / job.format.block_bytes;
-    let mut parts = 1;
-    while parts < 16 && blocks.div_ceil(16) * (16 / parts) > S::CAPACITY {
-        parts *= 2;
-    }
-    if blocks.div_ceil(16) * (16 / parts) > S::CAPACITY {
+    let Some(parts) = Part::parts(blocks, S::CAPACITY) else {
         // SAFETY: as this function.
         return unsafe { long(job, out) };
-    }
+    };
     let mut panel = MaybeUninit::<S::Panel>::uninit();
     let panel: *mut S::Unit = panel.as_mut_ptr().cast();
     let mut state = MaybeUninit::<[[Sums; TOKENS]; LEVELS]>::uninit();
@@ -133,7 +87,7 @@ pub unsafe fn drive<S: Shape>(job: &Job<'_>, out: &mut [f32], long: crate::dot::
             tokens = tokens.end..tokens.end + (job.tokens - tokens.end).div_ceil(chunks);
             chunks -= 1;
             for part in 0..parts {
-                let lanes = Part { first: part * (16 / parts), lanes: 16 / parts, blocks };
+                let lanes = Part::of(part, parts, blocks);
                 // SAFETY: the rows have the blocks, the panel has room for this part, the state for `TOKENS` tokens.
                 unsafe {
                     if !filled {
@@ -173,27 +127,12 @@ pub unsafe fn drive<S: Shape>(job: &Job<'_>, out: &mut [f32], long: crate::dot::
 /// As [`Shape::fill`], for whole rows; the panel has room.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
 unsafe fn fill<S: Shape>(job: &Job<'_>, halves: &[Rows], part: Part, panel: *mut S::Unit) {
-    let mut starts = [0usize; 17];
-    for i in 0..part.lanes {
-        starts[i + 1] = starts[i] + part.count(lane(part.first + i));
-    }
-    for block in (0..part.blocks).step_by(S::PER_TILE) {
-        let count = S::PER_TILE.min(part.blocks - block);
-        let mut units = [std::ptr::null_mut(); 8];
-        let mut any = false;
-        for (b, unit) in units[..count].iter_mut().enumerate() {
-            let place = place((block + b) % 16);
-            if (part.first..part.first + part.lanes).contains(&place) {
-                // SAFETY: within the part's blocks, for which there is room.
-                *unit = unsafe { panel.add(starts[place - part.first] + (block + b) / 16) };
-                any = true;
-            }
+    part.tiles(S::PER_TILE, panel, |block, units| {
+        for (p, rows) in halves.iter().enumerate() {
+            // SAFETY: blocks `block` .. of each row are in the row, and the panel has room for the part.
+            unsafe { S::fill(job, &rows.map(|row| row.add(block * job.format.block_bytes)), units, p) };
         }
-        for (p, rows) in halves.iter().enumerate().filter(|_| any) {
-            // SAFETY: blocks `block` .. of each row are in the row.
-            unsafe { S::fill(job, &rows.map(|row| row.add(block * job.format.block_bytes)), &units[..count], p) };
-        }
-    }
+    });
 }
 
 /// The products of a panel and T tokens.
