@@ -1,0 +1,1 @@
+//! Models on this device: pulled, listed, verified, described by a Modelfile, packed.
