@@ -4,7 +4,7 @@ use crate::app::App;
 use crate::error::{Dialect, Problem};
 use crate::guard::{self, Refusal};
 use crate::metrics::Ticket;
-use crate::{extras, ollama, openai, reply, web};
+use crate::{extras, ollama, openai, reply};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
@@ -218,9 +218,6 @@ pub fn documentation() -> String {
     let line = |row: &Route| format!("{:<6} {:<width$}  {}\n", row.method.as_str(), row.path.replace("{*rest}", "…"), row.about);
     ROUTES.iter().map(line).collect()
 }
-
-/// The files of the page.
-pub use web::asset;
 
 #[cfg(test)]
 mod tests {

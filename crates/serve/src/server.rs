@@ -192,7 +192,7 @@ impl Server {
 async fn connection(stream: TcpStream, peer: SocketAddr, router: axum::Router, settings: &Settings, mut phase: watch::Receiver<Phase>) {
     // An event is a small packet that should leave at once.
     let _ = stream.set_nodelay(true);
-    let service = tower::ServiceExt::<Request<hyper::body::Incoming>>::map_request(router, move |request: Request<hyper::body::Incoming>| {
+    let service = tower::ServiceExt::<Request>::map_request(router, move |request: Request<hyper::body::Incoming>| {
         let mut request = request.map(axum::body::Body::new);
         request.extensions_mut().insert(routes::Peer(peer));
         request

@@ -48,6 +48,10 @@ pub struct Settings {
     pub store: Option<PathBuf>,
     /// Models by path, served beside those of the store, each under the name of its file.
     pub models: Vec<PathBuf>,
+    /// Where and as whom models are fetched.
+    pub hub: nibble_store::Hub,
+    /// Who quantizes what is fetched or created.
+    pub convert: Option<Arc<dyn nibble_store::Convert + Send + Sync>>,
     /// How a model is run: threads, cores, cache. Its `context` is what a request gets that asks for none, its `memory` what all models together may take.
     pub engine: nibble_engine::Options,
     /// How long a model stays that no request says otherwise of.
@@ -81,6 +85,8 @@ impl Default for Settings {
             guard: Guard::default(),
             store: None,
             models: vec![],
+            hub: nibble_store::Hub::default(),
+            convert: None,
             engine: nibble_engine::Options::default(),
             keep_alive: KeepAlive::DEFAULT,
             most_models: 3,

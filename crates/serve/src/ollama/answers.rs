@@ -121,7 +121,7 @@ async fn load_or_unload(
 ) -> Result<Response, Problem> {
     let reason = match keep {
         Some(keep) if keep.is_zero() => {
-            app.models.unload(name)?;
+            app.models.unload(name).await?;
             "unload"
         }
         _ => {
