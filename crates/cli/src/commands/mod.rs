@@ -10,8 +10,9 @@ mod demo;
 mod eval;
 mod inspect;
 mod man;
-mod quantize;
+pub mod quantize;
 pub mod run;
+mod serve;
 
 use anyhow::Result;
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -41,6 +42,7 @@ pub static COMMANDS: &[&Row] = &[
     &calibrate::ROW,
     &inspect::ROW,
     &run::ROW,
+    &serve::ROW,
     &bench::ROW,
     &eval::ROW,
     &compare::ROW,
