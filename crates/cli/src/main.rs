@@ -8,11 +8,13 @@ mod commands;
 mod exit;
 mod hints;
 mod interrupt;
+mod models;
 mod progress;
 mod scratch;
 mod settings;
 mod speculation;
 mod terminal;
+mod transfer;
 mod units;
 
 use std::process::ExitCode;

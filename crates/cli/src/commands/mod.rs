@@ -6,12 +6,19 @@ mod bench;
 mod calibrate;
 mod compare;
 mod completions;
+mod cp;
+mod create;
 mod demo;
 mod eval;
 mod inspect;
+mod list;
 mod man;
-mod quantize;
+mod pull;
+pub mod quantize;
+mod rm;
 pub mod run;
+mod show;
+mod verify;
 
 use anyhow::Result;
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -41,6 +48,13 @@ pub static COMMANDS: &[&Row] = &[
     &calibrate::ROW,
     &inspect::ROW,
     &run::ROW,
+    &pull::ROW,
+    &list::ROW,
+    &show::ROW,
+    &create::ROW,
+    &cp::ROW,
+    &rm::ROW,
+    &verify::ROW,
     &bench::ROW,
     &eval::ROW,
     &compare::ROW,
