@@ -213,14 +213,10 @@ fn not_found(path: &Path) -> Problem {
     if let Some(near) = near_file(path) {
         return problem.hint(near);
     }
-    // owner/name, not a path: the name of a Hugging Face repository
-    let text = path.to_string_lossy();
-    let parts: Vec<&str> = text.split('/').collect();
-    if parts.len() == 2 && parts.iter().all(|p| !p.is_empty() && !p.starts_with('.')) && path.extension().is_none_or(|e| e != "gguf") {
-        return problem
-            .hint(format!("if this is a Hugging Face repository, download it first: hf download {text} --local-dir {}", parts[1]));
+    if let Some(hint) = crate::models::hint(path) {
+        return problem.hint(hint);
     }
-    problem.hint("a .gguf file, a .safetensors file or a Hugging Face directory")
+    problem.hint("a .gguf file, a .safetensors file, a Hugging Face directory, or a name that nibble list shows")
 }
 
 /// A file beside the missing one whose name is nearly the same.
@@ -249,6 +245,7 @@ mod tests {
         std::fs::write(at("model.gguf"), b"GGUF").unwrap();
         assert!(message(&at("modl.gguf")).1.ends_with("model.gguf"));
         assert!(message(&at("nothing-like-it")).1.contains(".gguf file"));
+        assert!(message(Path::new("./nothing-like-it")).1.contains(".gguf file"));
         std::fs::write(at("pytorch_model.bin"), b"x").unwrap();
         assert!(message(&at("pytorch_model.bin")).0.contains("PyTorch pickle"));
         assert!(message(dir.path()).0.contains("1 GGUF files"));
@@ -261,7 +258,7 @@ mod tests {
         std::fs::write(at("model.safetensors"), b"").unwrap();
         assert!(check_model_path(dir.path()).is_ok());
         assert!(message(&at("model.safetensors")).0.contains("is empty"));
-        assert!(message(Path::new("meta-llama/Llama-3.2-1B")).1.contains("hf download meta-llama/Llama-3.2-1B"));
+        assert!(message(Path::new("meta-llama/Llama-3.2-1B")).1.contains("nibble pull meta-llama/Llama-3.2-1B"));
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod scratch;
 mod settings;
 mod speculation;
 mod terminal;
+mod transfer;
 mod units;
 
 use std::process::ExitCode;

@@ -102,27 +102,31 @@ impl Store {
     /// Writes config and manifest of layers that are there, and finds the model that they make.
     fn finish(&self, staging: &Staging, name: &Name, details: Details, layers: Vec<Made>, listener: Listener) -> Result<Entry> {
         let (layers, ready): (Vec<Layer>, Vec<Option<Ready>>) = layers.into_iter().map(|made| (made.layer, made.ready)).unzip();
-        let mut ready: Vec<Ready> = ready.into_iter().flatten().collect();
         let config = self.stage_bytes(staging, &details.to_config(&layers))?;
-        let config_layer = Manifest::config_layer(config.digest, config.size);
-        ready.push(config);
+        let manifest = Manifest { config: Some(Manifest::config_layer(config.digest, config.size)), layers };
+        let ready: Vec<&Ready> = ready.iter().flatten().chain([&config]).collect();
         listener(Progress::Step(Step::Manifest));
-        self.commit(staging, name, &Manifest { config: Some(config_layer), layers }, &ready)?;
+        self.commit(staging, name, &manifest, &manifest.to_json(), &ready)?;
         listener(Progress::Step(Step::Success));
         self.resolve(name)
     }
 
-    /// Names a model that consists of GGUF files which are whole.
-    pub(crate) fn finish_gguf(
-        &self,
-        staging: &Staging,
-        name: &Name,
-        parts: Vec<(Ready, Option<String>)>,
-        details: Details,
-        listener: Listener,
-    ) -> Result<Entry> {
-        let layers = parts.into_iter().map(|(ready, title)| made(Media::Model, ready, title)).collect();
-        self.finish(staging, name, details, layers, listener)
+    /// Names a model of GGUF layers alone, whose files are in `ready` or in the store already.
+    pub(crate) fn finish_layers(&self, name: &Name, layers: Vec<Layer>, ready: &[&Ready], listener: Listener) -> Result<Entry> {
+        let staging = Staging::new(self)?;
+        let path = |layer: &Layer| {
+            let ready = ready.iter().find(|ready| ready.digest == layer.digest);
+            ready.map_or_else(|| self.blob_path(&layer.digest), |ready| ready.path.clone())
+        };
+        let paths: Vec<(PathBuf, Option<String>)> = layers.iter().map(|layer| (path(layer), layer.title.clone())).collect();
+        let details = self.details_of(&paths)?;
+        let config = self.stage_bytes(&staging, &details.to_config(&layers))?;
+        let manifest = Manifest { config: Some(Manifest::config_layer(config.digest, config.size)), layers };
+        let ready: Vec<&Ready> = ready.iter().copied().chain([&config]).collect();
+        listener(Progress::Step(Step::Manifest));
+        self.commit(&staging, name, &manifest, &manifest.to_json(), &ready)?;
+        listener(Progress::Step(Step::Success));
+        self.resolve(name)
     }
 
     fn text_layer(&self, staging: &Staging, media: Media, text: &str) -> Result<Made> {
@@ -210,31 +214,22 @@ impl Store {
 
     /// What the model is, of layers of which some are not in their places yet.
     fn details(&self, layers: &[Made]) -> Result<Details> {
-        let models: Vec<&Made> = layers.iter().filter(|made| made.layer.media() == Some(Media::Model)).collect();
-        match models[..] {
-            [Made { layer, ready: None }, ..] => match layer.title {
-                None => Details::of_gguf(&self.blob_path(&layer.digest)),
-                Some(_) => self.details_of_parts(&models),
-            },
-            [Made { ready: Some(ready), layer }] if layer.title.is_none() => Details::of_gguf(&ready.path),
-            _ => self.details_of_parts(&models),
-        }
+        let path = |made: &Made| made.ready.as_ref().map_or_else(|| self.blob_path(&made.layer.digest), |ready| ready.path.clone());
+        let models = layers.iter().filter(|made| made.layer.media() == Some(Media::Model));
+        self.details_of(&models.map(|made| (path(made), made.layer.title.clone())).collect::<Vec<_>>())
     }
 
-    /// The same for parts, which must have their names to be opened: in a directory of links.
-    fn details_of_parts(&self, parts: &[&Made]) -> Result<Details> {
+    /// The same of files and the names that they are to have. Parts must have them to be opened: in a directory of links.
+    fn details_of(&self, files: &[(PathBuf, Option<String>)]) -> Result<Details> {
+        if let [(path, _)] = files {
+            return Details::of_gguf(path);
+        }
         let staging = Staging::new(self)?;
         let mut first = None;
-        for made in parts {
-            let title =
-                made.layer.title.clone().filter(|title| crate::store::is_plain_file_name(title)).unwrap_or_else(|| "model.gguf".into());
-            let target = made.ready.as_ref().map_or_else(|| self.blob_path(&made.layer.digest), |ready| ready.path.clone());
-            let target = std::fs::canonicalize(&target).map_err(Error::io(&target, "open"))?;
+        for (path, title) in files {
+            let title = title.as_deref().filter(|title| crate::store::is_plain_file_name(title)).unwrap_or("model.gguf");
             let link = staging.path().join(title);
-            #[cfg(unix)]
-            std::os::unix::fs::symlink(&target, &link).map_err(Error::io(&link, "link"))?;
-            #[cfg(not(unix))]
-            std::fs::hard_link(&target, &link).map_err(Error::io(&link, "link"))?;
+            crate::pull::link(path, &link)?;
             first.get_or_insert(link);
         }
         Details::of_gguf(&first.unwrap_or_default())

@@ -281,9 +281,12 @@ impl Store {
     pub fn copy(&self, from: &Name, to: &Name) -> Result<Name> {
         let from = self.find(from)?;
         let staging = Staging::new(self)?;
-        let _store = Lock::shared(&self.lock_path()?)?;
+        let store = Lock::shared(&self.lock_path()?)?;
         let (_, bytes) = self.manifest(&from)?;
+        let before = self.manifest(to).ok().map(|(manifest, _)| manifest);
         self.write_manifest(&staging, to, &bytes)?;
+        drop(store);
+        self.drop_replaced(before)?;
         Ok(from)
     }
 
@@ -344,9 +347,10 @@ impl Store {
         Ok(used)
     }
 
-    /// Names a model: its blobs get their places, then its manifest. Blobs of it that are not in `ready` must be there.
-    pub(crate) fn commit(&self, staging: &Staging, name: &Name, manifest: &Manifest, ready: &[Ready]) -> Result<()> {
-        let _store = Lock::shared(&self.lock_path()?)?;
+    /// Names a model: its blobs get their places, then its manifest, whose bytes are given too. Blobs of it that are not in `ready` must be there.
+    /// Those of the model that had the name before go, as far as no other is made of them.
+    pub(crate) fn commit(&self, staging: &Staging, name: &Name, manifest: &Manifest, bytes: &[u8], ready: &[&Ready]) -> Result<()> {
+        let store = Lock::shared(&self.lock_path()?)?;
         for ready in ready {
             self.place(ready)?;
         }
@@ -354,7 +358,19 @@ impl Store {
             self.check_blob(name, layer)?;
         }
         self.model_path(manifest)?;
-        self.write_manifest(staging, name, &manifest.to_json())
+        let before = self.manifest(name).ok().map(|(manifest, _)| manifest);
+        self.write_manifest(staging, name, bytes)?;
+        drop(store);
+        self.drop_replaced(before)
+    }
+
+    /// Removes what a replaced manifest alone was made of.
+    fn drop_replaced(&self, before: Option<Manifest>) -> Result<()> {
+        if let Some(before) = before {
+            let _store = Lock::exclusive(&self.lock_path()?)?;
+            self.drop_unused(&before);
+        }
+        Ok(())
     }
 
     /// Writes a manifest beside and moves it into its place. The caller holds the store's lock.

@@ -6,13 +6,20 @@ mod bench;
 mod calibrate;
 mod compare;
 mod completions;
+mod cp;
+mod create;
 mod demo;
 mod eval;
 mod inspect;
+mod list;
 mod man;
+mod pull;
 pub mod quantize;
+mod rm;
 pub mod run;
 mod serve;
+mod show;
+mod verify;
 
 use anyhow::Result;
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -43,6 +50,13 @@ pub static COMMANDS: &[&Row] = &[
     &inspect::ROW,
     &run::ROW,
     &serve::ROW,
+    &pull::ROW,
+    &list::ROW,
+    &show::ROW,
+    &create::ROW,
+    &cp::ROW,
+    &rm::ROW,
+    &verify::ROW,
     &bench::ROW,
     &eval::ROW,
     &compare::ROW,

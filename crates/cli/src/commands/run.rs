@@ -172,7 +172,8 @@ fn fraction(text: &str) -> Result<f32, String> {
 }
 
 fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
-    let options = Options::from_arg_matches(matches)?;
+    let mut options = Options::from_arg_matches(matches)?;
+    options.model = crate::models::path(&options.model)?;
     hints::check_checkpoint(&options.model)?;
     match prompt(&options, console)? {
         Some(prompt) => answer::once(&options, &prompt, console),

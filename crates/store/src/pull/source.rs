@@ -33,7 +33,9 @@ impl Source {
     /// Reads what is not a path: `org/repo[:TYPE]` is the hub's, a name without a slash or with another host is a registry's.
     pub fn parse(text: &str) -> Result<Source> {
         let text = text.trim();
-        let bare = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or(text).trim_end_matches('/');
+        let bare = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or(text);
+        // A pasted address may end in a slash.
+        let bare = if bare.len() < text.len() { bare.trim_end_matches('/') } else { bare };
         let refuse = |what| Error::Name { text: crate::error::shorten(text), what };
         let first = bare.split('/').next().unwrap_or_default();
         let on_hub = ["hf.co", "huggingface.co", "www.huggingface.co"].iter().any(|host| first.eq_ignore_ascii_case(host));
