@@ -12,6 +12,15 @@ pub trait Guide: Send {
     fn accept(&mut self, token: u32) -> Result<(), String>;
 }
 
+impl Guide for nibble_constrain::Constraint {
+    fn allowed(&mut self) -> Result<&[u32], String> {
+        self.allowed().map_err(|e| e.to_string())
+    }
+    fn accept(&mut self, token: u32) -> Result<(), String> {
+        self.accept(token).map_err(|e| e.to_string())
+    }
+}
+
 pub struct Request {
     pub prompt: Vec<u32>,
     pub context: usize,
@@ -92,7 +101,7 @@ impl Worker {
                 let to = job.to.clone();
                 match answer(&mut session, job) {
                     Ok(report) => to.send(Event::Done(report)),
-                    Err(e) => to.send(Event::Failed(e.to_string())),
+                    Err(e) => to.send(Event::Failed(e)),
                 }
                 .ok();
                 left.fetch_sub(1, Relaxed);
@@ -126,15 +135,15 @@ impl Drop for Worker {
     }
 }
 
-fn answer(session: &mut Session, job: Job) -> Result<Report, nibble_engine::Error> {
-    let Job { request, to, stop } = job;
+fn answer(session: &mut Session, job: Job) -> Result<Report, String> {
+    let Job { mut request, to, stop } = job;
     let begun = Instant::now();
-    let mut sampler = Sampler::new(request.sampling)?;
+    let mut sampler = Sampler::new(request.sampling.clone()).map_err(|e| e.to_string())?;
     let reused = session.reuse(&request.prompt);
     request.prompt.iter().for_each(|&t| sampler.accept(t));
     let mut report = Report { prompt: request.prompt.len(), reused, ..Report::default() };
     let total = request.prompt.len();
-    let read = session.feed_while(&request.prompt[reused..], &mut |done| to.send(Event::Prompt { done: reused + done, total }).is_ok())?;
+    let read = session.feed_while(&request.prompt[reused..], &mut |done| to.send(Event::Prompt { done: reused + done, total }).is_ok()).map_err(|e| e.to_string())?;
     report.prompt_time = begun.elapsed();
     if !read {
         return Ok(report);
@@ -150,27 +159,40 @@ fn answer(session: &mut Session, job: Job) -> Result<Report, nibble_engine::Erro
         for (t, b) in &request.bias {
             logits[*t as usize] += b;
         }
-        let token = sampler.sample(&logits)?;
+        let lse = {
+            let m = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            m + logits.iter().map(|x| (x - m).exp()).sum::<f32>().ln()
+        };
+        let plain = logits.clone();
+        if let Some(guide) = &mut request.constraint {
+            let allowed = guide.allowed()?;
+            for (i, x) in logits.iter_mut().enumerate() {
+                if allowed.get(i / 32).is_none_or(|w| w >> (i % 32) & 1 == 0) {
+                    *x = f32::NEG_INFINITY;
+                }
+            }
+        }
+        let token = sampler.sample(&logits).map_err(|e| e.to_string())?;
+        if let Some(guide) = &mut request.constraint {
+            guide.accept(token)?;
+        }
+        let logits_shown = plain;
         if request.ends.contains(&token) {
             break;
         }
         sampler.accept(token);
         report.generated += 1;
-        let lse = {
-            let m = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            m + logits.iter().map(|x| (x - m).exp()).sum::<f32>().ln()
-        };
         let mut top: Vec<(u32, f32)> = vec![];
         if let Some(n) = request.logprobs {
             let mut order: Vec<u32> = (0..logits.len() as u32).collect();
-            order.sort_by(|a, b| logits[*b as usize].total_cmp(&logits[*a as usize]));
-            top = order.into_iter().take(n).map(|i| (i, logits[i as usize] - lse)).collect();
+            order.sort_by(|a, b| logits_shown[*b as usize].total_cmp(&logits_shown[*a as usize]));
+            top = order.into_iter().take(n).map(|i| (i, logits_shown[i as usize] - lse)).collect();
         }
-        let logprob = request.logprobs.map(|_| logits[token as usize] - lse);
+        let logprob = request.logprobs.map(|_| logits_shown[token as usize] - lse);
         if to.send(Event::Token(Token { id: token, logprob, top })).is_err() || stop.load(Relaxed) {
             break;
         }
-        logits = session.feed(&[token])?.to_vec();
+        logits = session.feed(&[token]).map_err(|e| e.to_string())?.to_vec();
     }
     report.time = begun.elapsed();
     Ok(report)

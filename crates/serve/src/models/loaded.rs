@@ -6,7 +6,7 @@ use crate::keep_alive::KeepAlive;
 use crate::metrics::Gauge;
 use crate::talk::{Think, Tools, Turn, messages};
 use crate::worker::Worker;
-type Vocabulary = ();
+use nibble_constrain::{Constraint, Error as GrammarError, Grammar, Vocabulary};
 use nibble_engine::sampler::Sampling;
 use nibble_engine::source::Source;
 use nibble_engine::text::{Clock, Prompt, Render, SpecialIds, Template, TextError, Tokenizer, Vocab};
@@ -16,6 +16,17 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
+
+/// Compiled grammars that are kept: programs use few, again and again.
+const MOST_GRAMMARS: usize = 16;
+
+/// A grammar that cannot be used is the client's; a vocabulary that allows none is the model's.
+pub fn grammar_problem(error: &GrammarError) -> Problem {
+    match error {
+        GrammarError::Vocabulary { .. } => Problem::internal(error.to_string()),
+        _ => Problem::bad(error.to_string()).param("format"),
+    }
+}
 
 /// How many requests a model takes.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +53,8 @@ pub struct Loaded {
     weights: u64,
     vocab: usize,
     vocabulary: OnceLock<Result<Arc<Vocabulary>, String>>,
+    /// The grammars used last, compiled, the latest at the end.
+    grammars: Mutex<Vec<(String, Constraint)>>,
     stay: Mutex<Stay>,
     wake: Arc<Notify>,
 }
@@ -91,6 +104,7 @@ impl Loaded {
             weights: need.weights,
             vocab,
             vocabulary: OnceLock::new(),
+            grammars: Mutex::default(),
             worker: Worker::start(model, limits.parallel, limits.queue)?,
             stay: Mutex::new(Stay { active: 0, keep, used: Instant::now() }),
             wake,
@@ -227,9 +241,29 @@ impl Loaded {
         self.template.is_some()
     }
 
+    /// What holds an answer to a grammar. Takes long the first time; not for the server's own threads.
+    pub fn constraint(&self, grammar: &Grammar) -> Result<Constraint, Problem> {
+        let key = grammar.key();
+        let mut kept = self.grammars.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = kept.iter().position(|(known, _)| *known == key) {
+            let found = kept.remove(at);
+            let constraint = found.1.clone();
+            kept.push(found);
+            return Ok(constraint);
+        }
+        drop(kept);
+        let made = self.vocabulary()?.compile(grammar).map_err(|error| grammar_problem(&error))?;
+        let mut kept = self.grammars.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= MOST_GRAMMARS {
+            kept.remove(0);
+        }
+        kept.push((key, made.clone()));
+        Ok(made)
+    }
+
     /// The tokens as constraints walk them; made when the first answer needs them.
-    pub fn vocabulary(&self) -> Result<Arc<Vocabulary>, Problem> {
-        let made = self.vocabulary.get_or_init(|| Ok(Arc::new(())));
+    fn vocabulary(&self) -> Result<Arc<Vocabulary>, Problem> {
+        let made = self.vocabulary.get_or_init(|| Vocabulary::new(&self.tokenizer).map(Arc::new).map_err(|error| error.to_string()));
         made.clone().map_err(|error| Problem::internal(format!("{}: its answers cannot be constrained: {error}", self.name())))
     }
 

@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{Notify, watch};
 
-pub use loaded::{Lease, Loaded};
+pub use loaded::{Lease, Loaded, grammar_problem};
 pub use origin::{Origin, of_store, parse_name};
 
 /// A model in a list.

@@ -5,8 +5,9 @@ use super::thinking::Splitter;
 use super::{Ask, Called, Think};
 use crate::error::Problem;
 use crate::format::Format;
-use crate::models::Lease;
+use crate::models::{Lease, grammar_problem};
 use crate::worker::{Guide, Token};
+use nibble_constrain::Grammar;
 use nibble_engine::text::{Stream, Tokenizer};
 use std::sync::Arc;
 
@@ -135,10 +136,14 @@ impl Reader {
     }
 }
 
-/// What the answer must follow.
-pub async fn grammar(_lease: &Lease, ask: &Ask) -> Result<Option<Box<dyn Guide>>, Problem> {
-    match &ask.format {
-        Format::Text => Ok(None),
-        _ => Err(Problem::cannot("not yet")),
-    }
+/// What the answer must follow. Compiling a grammar takes long, so it is done off the server's own threads.
+pub async fn grammar(lease: &Lease, ask: &Ask) -> Result<Option<Box<dyn Guide>>, Problem> {
+    let grammar = match &ask.format {
+        Format::Text => return Ok(None),
+        Format::Json => Grammar::json(),
+        Format::Schema(schema) => Grammar::json_schema(schema).map_err(|error| grammar_problem(&error))?,
+    };
+    let lease = lease.clone();
+    let constraint = crate::models::blocking(move || lease.constraint(&grammar)).await?;
+    Ok(Some(Box::new(constraint)))
 }
