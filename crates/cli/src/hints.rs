@@ -86,6 +86,9 @@ fn of_libraries(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
             _ => None,
         };
     }
+    if let Some(store) = cause.downcast_ref::<nibble_store::Error>() {
+        return crate::models::hint_of(store);
+    }
     if let Some(compress) = cause.downcast_ref::<Compress>() {
         return match compress {
             Compress::Source(engine) => of_libraries(engine),

@@ -8,14 +8,11 @@ use anyhow::Result;
 use nibble_compress::Control;
 use nibble_compress::recipe::{Recipe, Target};
 use nibble_engine::source::Source;
-use nibble_store::{Convert, Entry, Error, Hub, Listener, Name, Progress, Store, Work};
+use nibble_store::{Convert, Entry, Error, Hub, Listener, Name, Progress, ServerFault, Store, Work};
 
 use crate::commands::quantize::job;
 use crate::exit::Problem;
 use crate::units;
-
-/// What the environment can say, for the help texts.
-pub const ENVIRONMENT: &str = "The store is at $NIBBLE_MODELS, else at $XDG_DATA_HOME/nibble, else at ~/.local/share/nibble.";
 
 /// The directory of the store. It need not exist.
 pub fn root() -> Result<PathBuf> {
@@ -91,6 +88,42 @@ pub fn path(model: &Path) -> Result<PathBuf> {
     Ok(find(model)?.path().to_path_buf())
 }
 
+/// What to try after an error of the store.
+pub fn hint_of(error: &Error) -> Option<String> {
+    let server = |url: &str, fault: &ServerFault| match fault {
+        ServerFault::Unauthorized { .. } | ServerFault::Forbidden { .. } => {
+            let page = url.split("/resolve/").next().unwrap_or(url);
+            Some(format!("accept the terms at {page} in a browser, and give a token of that account: export HF_TOKEN=hf_..."))
+        }
+        ServerFault::Offline => Some("unset HF_HUB_OFFLINE".into()),
+        ServerFault::Connection { .. } => Some("the same command again, which goes on where this one stopped".into()),
+        _ => None,
+    };
+    match error {
+        Error::Space { .. } => {
+            Some("free some space (nibble list, nibble rm NAME), or keep models elsewhere: export NIBBLE_MODELS=DIR".into())
+        }
+        Error::Io { error, .. } if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            Some("check the permissions of the path; NIBBLE_MODELS=DIR keeps models elsewhere".into())
+        }
+        Error::NotFound { name } => {
+            Some(hint(Path::new(&name.to_string())).unwrap_or_else(|| "nibble list shows the models that are here".into()))
+        }
+        Error::NoBlob { of: Some(name), .. } => Some(format!("nibble pull {name}, which fetches what is missing")),
+        Error::Length { .. } | Error::Mismatch { .. } => Some("the same command again; nibble verify looks through the whole store".into()),
+        Error::Ambiguous { choices, .. } | Error::Source { choices, .. } if !choices.is_empty() => Some(choices.join(", ")),
+        Error::Source { what, message, .. } if message.starts_with("no such model at") => Some(format!(
+            "a repository of the Hugging Face hub, ORG/REPO; https://huggingface.co/models?library=gguf&search={}",
+            what.split(':').next()?
+        )),
+        Error::Source { message, .. } if message.contains("token") => {
+            Some("check the spelling; for a private or gated one, export HF_TOKEN=hf_...".into())
+        }
+        Error::Server { url, fault } => server(url, fault),
+        _ => None,
+    }
+}
+
 /// A text that can be a name and does not look like a path.
 fn name(text: &str) -> Option<Name> {
     let file = [".gguf", ".safetensors", ".json", ".bin"].iter().any(|ending| text.to_ascii_lowercase().ends_with(ending));
@@ -105,8 +138,9 @@ pub fn hint(model: &Path) -> Option<String> {
     let text = model.to_str()?;
     let wanted = name(text)?;
     let names: Vec<String> = store().and_then(|store| Ok(store.names()?)).unwrap_or_default().iter().map(Name::to_string).collect();
-    let near = units::nearest(&wanted.to_string(), names.iter().map(String::as_str))
-        .or_else(|| names.iter().map(String::as_str).find(|name| name.rsplit_once(':').is_some_and(|(model, _)| model.ends_with(wanted.model()))));
+    let near = units::nearest(&wanted.to_string(), names.iter().map(String::as_str)).or_else(|| {
+        names.iter().map(String::as_str).find(|name| name.rsplit_once(':').is_some_and(|(model, _)| model.ends_with(wanted.model())))
+    });
     if let Some(near) = near {
         return Some(near.to_string());
     }
@@ -145,9 +179,9 @@ impl Convert for Quantizer {
         cancel: &AtomicBool,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let mut convert = || -> Result<()> {
-            let recipe = Recipe::by_name(&kind.replace('-', "_"))
-                .filter(|recipe| recipe.target == Target::Gguf)
-                .ok_or_else(|| Problem::failure(format!("{kind} is no type of GGUF files")).hint("q4_k_m; nibble quantize --help lists them"))?;
+            let recipe = Recipe::by_name(&kind.replace('-', "_")).filter(|recipe| recipe.target == Target::Gguf).ok_or_else(|| {
+                Problem::failure(format!("{kind} is no type of GGUF files")).hint("q4_k_m; nibble quantize --help lists them")
+            })?;
             let source = Source::open(input)?;
             let plan = nibble_compress::plan(&source, recipe, nibble_compress::Options::default())?;
             let mut show = |now: nibble_compress::Progress| {

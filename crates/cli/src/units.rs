@@ -59,7 +59,8 @@ pub fn duration(d: Duration) -> String {
 pub fn ago(seconds: u64) -> String {
     const UNITS: [(u64, &str); 6] =
         [(365 * 86400, "year"), (30 * 86400, "month"), (7 * 86400, "week"), (86400, "day"), (3600, "hour"), (60, "minute")];
-    let (n, unit) = UNITS.iter().find(|(length, _)| seconds >= *length).map_or((seconds, "second"), |(length, unit)| (seconds / length, *unit));
+    let (n, unit) =
+        UNITS.iter().find(|(length, _)| seconds >= *length).map_or((seconds, "second"), |(length, unit)| (seconds / length, *unit));
     format!("{n} {unit}{} ago", if n == 1 { "" } else { "s" })
 }
 

@@ -69,7 +69,8 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
     if let Some(threads) = options.threads {
         quantizer.threads = threads as usize;
     }
-    let create = Create { modelfile: &modelfile, base: &base, quantize: options.quantize.as_deref(), convert: Some(&quantizer), link: options.link };
+    let create =
+        Create { modelfile: &modelfile, base: &base, quantize: options.quantize.as_deref(), convert: Some(&quantizer), link: options.link };
     let mut transfer = Transfer::new(console);
     let entry = models::store()?.create(&name, &create, &mut |told| transfer.tell(told), &CANCEL)?;
     drop(transfer);

@@ -18,11 +18,7 @@ pub const ROW: Row = Row {
     details: "The newest comes first. The id is the beginning of the manifest's SHA-256: two names with one id are one model.\n\n\
               The store is at $NIBBLE_MODELS, else at $XDG_DATA_HOME/nibble, else at ~/.local/share/nibble. It is laid out as Ollama's: with \
               NIBBLE_MODELS=~/.ollama/models the models that Ollama has fetched are there too.",
-    examples: &[
-        ("what is there", "nibble list"),
-        ("those of a family", "nibble list llama"),
-        ("for a script", "nibble list --json"),
-    ],
+    examples: &[("what is there", "nibble list"), ("those of a family", "nibble list llama"), ("for a script", "nibble list --json")],
     args: |command| Options::augment_args(command),
     run,
 };

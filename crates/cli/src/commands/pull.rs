@@ -85,7 +85,13 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
             "name": entry.name, "digest": entry.digest.hex(), "size": entry.size, "details": entry.details, "path": entry.model.display().to_string(),
         }));
     }
-    console.note(format!("{}, {} ({}); nibble run {} starts it", entry.name, units::bytes(entry.size), entry.details.quantization_level, entry.name));
+    console.note(format!(
+        "{}, {} ({}); nibble run {} starts it",
+        entry.name,
+        units::bytes(entry.size),
+        entry.details.quantization_level,
+        entry.name
+    ));
     Ok(())
 }
 
@@ -94,7 +100,9 @@ fn source(options: &Options) -> Result<Source> {
     let text = options.source.as_str();
     let path = Path::new(text);
     // `org/repo` may be a directory here too; who means that one writes ./org/repo.
-    let is_path = text.starts_with(['.', '/', '\\']) || path.is_absolute() || (path.exists() && !text.contains(':') && (path.is_file() || !text.contains('/')));
+    let is_path = text.starts_with(['.', '/', '\\'])
+        || path.is_absolute()
+        || (path.exists() && !text.contains(':') && (path.is_file() || !text.contains('/')));
     let mut source = if is_path { Source::path(path) } else { Source::parse(text)? };
     match &mut source {
         Source::Hub { revision, kind, .. } => {

@@ -85,7 +85,11 @@ fn template(entry: &Entry) -> Result<String> {
         return Ok(template.clone());
     }
     let checkpoint = Checkpoint::open(&entry.model)?;
-    Ok(checkpoint.metadata().and_then(|metadata| metadata.find::<&str>("tokenizer.chat_template").ok().flatten()).unwrap_or_default().to_string())
+    Ok(checkpoint
+        .metadata()
+        .and_then(|metadata| metadata.find::<&str>("tokenizer.chat_template").ok().flatten())
+        .unwrap_or_default()
+        .to_string())
 }
 
 fn overview(entry: &Entry) -> Result<String> {
@@ -127,7 +131,14 @@ fn overview(entry: &Entry) -> Result<String> {
         lines
     };
     section("System", entry.system.as_deref().map_or_else(Vec::new, |system| first_lines(system, 5)));
-    section("Messages", entry.messages.iter().map(|message| (message.role.clone(), message.content.lines().next().unwrap_or_default().to_string())).collect());
+    section(
+        "Messages",
+        entry
+            .messages
+            .iter()
+            .map(|message| (message.role.clone(), message.content.lines().next().unwrap_or_default().to_string()))
+            .collect(),
+    );
     section("Template", entry.template.as_deref().map_or_else(Vec::new, |template| first_lines(template, 5)));
     section("License", entry.licenses.first().map_or_else(Vec::new, |license| first_lines(license, 3)));
     section("Adapters", entry.adapters.iter().map(|path| (path.display().to_string(), String::new())).collect());
