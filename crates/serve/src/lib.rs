@@ -30,7 +30,7 @@ mod routes;
 mod server;
 mod settings;
 mod talk;
-mod web;
+pub mod web;
 mod worker;
 
 pub use guard::Guard;
