@@ -130,7 +130,9 @@ impl Store {
         self.check_room(&wanted)?;
         match &choice {
             Choice::Gguf { .. } => self.pull_gguf(&client, &name, &wanted, listener, cancel),
-            Choice::Checkpoint { kind, .. } => self.pull_checkpoint(pull, &client, &name, &wanted, kind, listener, cancel),
+            Choice::Checkpoint { kind, .. } => {
+                self.pull_checkpoint(pull, &client, &repository.repo, &name, &wanted, kind, listener, cancel)
+            }
         }
     }
 
@@ -178,6 +180,7 @@ impl Store {
         &self,
         pull: &Pull,
         client: &Client,
+        repo: &str,
         name: &Name,
         wanted: &[Wanted],
         kind: &str,
@@ -193,7 +196,8 @@ impl Store {
             return Err(nibble_container::Fault::NotEmpty.at(keep).into());
         }
         let staging = Staging::new(self)?;
-        let folder = staging.path().join("checkpoint");
+        // The model is called by its directory's name.
+        let folder = staging.path().join(choose::sanitized(repo.rsplit('/').next().unwrap_or(repo)));
         std::fs::create_dir(&folder).map_err(Error::io(&folder, "create"))?;
         let mut fetched = vec![];
         for wanted in wanted {
