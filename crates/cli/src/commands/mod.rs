@@ -13,11 +13,13 @@ mod eval;
 mod inspect;
 mod list;
 mod man;
+mod pack;
 mod pull;
 pub mod quantize;
 mod rm;
 pub mod run;
 mod show;
+mod unpack;
 mod verify;
 
 use anyhow::Result;
@@ -55,6 +57,8 @@ pub static COMMANDS: &[&Row] = &[
     &cp::ROW,
     &rm::ROW,
     &verify::ROW,
+    &pack::ROW,
+    &unpack::ROW,
     &bench::ROW,
     &eval::ROW,
     &compare::ROW,
