@@ -55,7 +55,8 @@ def python_tests():
     suite = unittest.defaultTestLoader.discover(str(HERE), pattern="test_*.py")
     result = unittest.TextTestRunner(verbosity=2, stream=sys.stdout).run(suite)
     failed = len(result.failures) + len(result.errors) + len(result.unexpectedSuccesses)
-    return result.testsRun - failed - len(result.skipped), failed, len(result.skipped)
+    # An error in setUpClass counts as a failure of no test.
+    return max(result.testsRun - failed - len(result.skipped), 0), failed, len(result.skipped)
 
 
 def node_tests(folder):

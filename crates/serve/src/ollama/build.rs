@@ -222,7 +222,7 @@ pub async fn put_blob(app: Arc<App>, call: Call) -> Result<Response, Problem> {
     let models = app.models.clone();
     // Of its own, so that it can clean up when this request is dropped.
     let writing = tokio::spawn(async move {
-        let reader = Incoming { from, piece: Default::default() };
+        let reader = Incoming { from, piece: Default::default(), ended: false };
         models.with_store(move |store| store.put_blob(reader, Some(digest), &cancel).map(drop)).await
     });
     let mut stream = call.body.into_data_stream();
@@ -262,6 +262,7 @@ pub async fn put_blob(app: Arc<App>, call: Call) -> Result<Response, Problem> {
 struct Incoming {
     from: mpsc::Receiver<Option<axum::body::Bytes>>,
     piece: axum::body::Bytes,
+    ended: bool,
 }
 
 impl Read for Incoming {
@@ -270,9 +271,11 @@ impl Read for Incoming {
             match self.from.blocking_recv() {
                 Some(Some(piece)) => self.piece = piece,
                 Some(None) => {
-                    self.from.close();
+                    self.ended = true;
                     return Ok(0);
                 }
+                // Readers may ask again after the end.
+                None if self.ended => return Ok(0),
                 None => return Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "the upload broke off")),
             }
         }
