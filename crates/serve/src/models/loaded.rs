@@ -5,8 +5,9 @@ use crate::error::Problem;
 use crate::keep_alive::KeepAlive;
 use crate::metrics::Gauge;
 use crate::talk::{Think, Tools, Turn, messages};
-use crate::worker::Worker;
+use crate::worker::{Pooling, Worker};
 use nibble_constrain::{Constraint, Error as GrammarError, Grammar, Vocabulary};
+use nibble_container::gguf::Value;
 use nibble_engine::sampler::Sampling;
 use nibble_engine::source::Source;
 use nibble_engine::text::{Clock, Prompt, Render, SpecialIds, Template, TextError, Tokenizer, Vocab};
@@ -52,6 +53,8 @@ pub struct Loaded {
     bytes: u64,
     weights: u64,
     vocab: usize,
+    width: usize,
+    pooling: Pooling,
     vocabulary: OnceLock<Result<Arc<Vocabulary>, String>>,
     /// The grammars used last, compiled, the latest at the end.
     grammars: Mutex<Vec<(String, Constraint)>>,
@@ -87,13 +90,16 @@ impl Loaded {
         let template_source = origin.template.clone().or_else(|| vocab.chat_template.clone()).unwrap_or_default();
         let text = |id: Option<u32>| id.and_then(|id| vocab.tokens.get(id as usize)).cloned().unwrap_or_default();
         let (bos, eos) = (text(vocab.ids.bos), text(vocab.ids.eos));
-        let template = (!template_source.is_empty()).then(|| Template::new(&template_source, &bos, &eos).map_err(|error| error.to_string()));
+        let template =
+            (!template_source.is_empty()).then(|| Template::new(&template_source, &bos, &eos).map_err(|error| error.to_string()));
         let tokenizer = Arc::new(Tokenizer::new(vocab));
         let recommended = nibble_engine::recommended(&source);
         let model = Model::load(source.clone(), options)?;
         let need = model.need();
-        let vocab = model.config().vocab;
+        let (vocab, width) = (model.config().vocab, model.config().dim);
         Ok(Loaded {
+            pooling: pooling(&source),
+            width,
             tokenizer,
             template,
             template_source,
@@ -221,6 +227,16 @@ impl Loaded {
         self.origin.system.as_deref()
     }
 
+    /// Numbers of a text's vector.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// How a text's vector is made.
+    pub fn pooling(&self) -> Pooling {
+        self.pooling
+    }
+
     /// Who computes.
     pub fn worker(&self) -> &Worker {
         &self.worker
@@ -323,7 +339,8 @@ impl Loaded {
     fn other_template(&self, source: &str) -> Result<Template, Problem> {
         let refuse = |error: String| Problem::bad(format!("template: {error}")).param("template");
         let source = nibble_store::template::jinja(source).map_err(|error| refuse(error.to_string()))?;
-        Template::new(&source, &self.special_text(|ids| ids.bos), &self.special_text(|ids| ids.eos)).map_err(|error| refuse(error.to_string()))
+        Template::new(&source, &self.special_text(|ids| ids.bos), &self.special_text(|ids| ids.eos))
+            .map_err(|error| refuse(error.to_string()))
     }
 
     /// The text of a special token; empty without one.
@@ -397,5 +414,16 @@ impl Deref for Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.loaded.leave();
+    }
+}
+
+/// As a GGUF file says (`{architecture}.pooling_type`: 1 is the mean); of a file that says nothing, the last token's.
+fn pooling(source: &Source) -> Pooling {
+    let metadata = source.checkpoint().metadata();
+    let text = |key: &str| metadata.and_then(|m| m.value(key));
+    let Some(Value::String(architecture)) = text("general.architecture") else { return Pooling::Last };
+    match text(&format!("{architecture}.pooling_type")) {
+        Some(Value::U32(1) | Value::I32(1)) => Pooling::Mean,
+        _ => Pooling::Last,
     }
 }
