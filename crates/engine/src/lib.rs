@@ -24,6 +24,6 @@ mod weights;
 
 pub use cache::KvType;
 pub use error::Error;
-pub use generate::{Event, Finish, Report, Stop, generate, generate_with};
+pub use generate::{Event, Finish, Report, Stop, generate, generate_guided, generate_with};
 pub use model::{DEFAULT_CONTEXT, Model, Options};
 pub use session::Session;
