@@ -6,12 +6,20 @@ mod bench;
 mod calibrate;
 mod compare;
 mod completions;
+mod cp;
+mod create;
 mod demo;
 mod eval;
 mod inspect;
+mod list;
 mod man;
-mod quantize;
+mod pull;
+pub mod quantize;
+mod rm;
 pub mod run;
+mod serve;
+mod show;
+mod verify;
 
 use anyhow::Result;
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -41,6 +49,14 @@ pub static COMMANDS: &[&Row] = &[
     &calibrate::ROW,
     &inspect::ROW,
     &run::ROW,
+    &serve::ROW,
+    &pull::ROW,
+    &list::ROW,
+    &show::ROW,
+    &create::ROW,
+    &cp::ROW,
+    &rm::ROW,
+    &verify::ROW,
     &bench::ROW,
     &eval::ROW,
     &compare::ROW,

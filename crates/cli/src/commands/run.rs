@@ -145,7 +145,8 @@ pub struct SamplingOptions {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cpus(pub Vec<usize>);
 
-fn core_list(text: &str) -> Result<Cpus, String> {
+/// Reads a list of processors, here and in other commands.
+pub fn core_list(text: &str) -> Result<Cpus, String> {
     nibble_engine::pool::cores::parse_list(text).map(Cpus).ok_or_else(|| "not a list of processors such as 4-7,0".to_string())
 }
 
@@ -171,7 +172,8 @@ fn fraction(text: &str) -> Result<f32, String> {
 }
 
 fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
-    let options = Options::from_arg_matches(matches)?;
+    let mut options = Options::from_arg_matches(matches)?;
+    options.model = crate::models::path(&options.model)?;
     hints::check_checkpoint(&options.model)?;
     match prompt(&options, console)? {
         Some(prompt) => answer::once(&options, &prompt, console),
