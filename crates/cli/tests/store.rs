@@ -129,3 +129,22 @@ fn a_modelfile_is_made_into_a_model_and_printed_again() {
     run(dir, None, &["create", "x", "-f", "bad"]).exits(1).says(&["bad: Modelfile line 2: \"PARAMTER\" is no command"]);
     run(dir, None, &["create", "../x"]).exits(1).says(&["\"..\" is no valid namespace"]);
 }
+
+#[test]
+fn a_model_is_packed_and_taken_in_elsewhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    std::fs::write(dir.join("m.gguf"), gguf(1, 50_000)).unwrap();
+    std::fs::write(dir.join("Modelfile"), "FROM ./m.gguf\nSYSTEM Be brief.\n").unwrap();
+    run(dir, None, &["create", "mine"]).exits(0);
+    run(dir, None, &["pack", "mine"]).exits(0).says(&["mine.zip", "nibble unpack takes it in"]);
+    run(dir, None, &["pack", "mine"]).exits(1).says(&["mine.zip exists already", "--force"]);
+    run(dir, None, &["pack", "m.gguf", "-o", "file.zip"]).exits(0);
+    run(dir, None, &["pack", "none"]).exits(1).says(&["none does not exist"]);
+    let mut there = with(dir, None, &["unpack", "mine.zip"]);
+    finish(there.env("NIBBLE_MODELS", dir.join("there")), None).exits(0).says(&["mine:latest"]);
+    finish(with(dir, None, &["show", "mine", "--system"]).env("NIBBLE_MODELS", dir.join("there")), None).exits(0).prints(&["Be brief."]);
+    run(dir, None, &["unpack", "file.zip", "other:v1"]).exits(0).says(&["other:v1"]);
+    run(dir, None, &["unpack", "m.gguf"]).exits(1).says(&["m.gguf: "]);
+    run(dir, None, &["pull", "none.gguf"]).exits(1).says(&["none.gguf: cannot open"]);
+}

@@ -282,17 +282,17 @@ pub(crate) fn link(from: &Path, to: &Path) -> Result<()> {
     made.map_err(Error::io(to, "link"))
 }
 
-/// Downloads that were broken off, and the bytes that are there.
+/// Downloads that were broken off and that nobody goes on with at this moment, and the bytes that are there.
 pub(crate) fn partial(store: &Store) -> Vec<(PathBuf, u64)> {
     let folder = store.root().join("downloads");
-    let mut found: Vec<(PathBuf, u64)> = keys(&folder)
-        .into_iter()
-        .filter_map(|key| {
-            let bytes = journal::head(&folder.join(format!("{key}.log")))?.1;
-            Some((folder.join(key), bytes))
-        })
-        .collect();
-    found.sort();
+    let mut found = vec![];
+    for key in keys(&folder) {
+        if let Ok(Some(lock)) = Lock::try_exclusive(&folder.join(format!("{key}.lock"))) {
+            let there = journal::head(&folder.join(format!("{key}.log")));
+            found.extend(there.map(|(_, bytes)| (folder.join(&key), bytes)));
+            lock.remove();
+        }
+    }
     found
 }
 
