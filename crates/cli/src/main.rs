@@ -4,6 +4,7 @@
 
 mod address;
 mod answer;
+mod asking;
 mod chat;
 mod commands;
 mod exit;

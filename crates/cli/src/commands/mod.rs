@@ -14,12 +14,14 @@ mod inspect;
 mod list;
 mod man;
 mod pack;
+mod ps;
 mod pull;
 pub mod quantize;
 mod rm;
 pub mod run;
 mod serve;
 mod show;
+mod stop;
 mod unpack;
 mod verify;
 
@@ -52,6 +54,8 @@ pub static COMMANDS: &[&Row] = &[
     &inspect::ROW,
     &run::ROW,
     &serve::ROW,
+    &ps::ROW,
+    &stop::ROW,
     &pull::ROW,
     &list::ROW,
     &show::ROW,

@@ -197,11 +197,6 @@ impl Loaded {
         self.context
     }
 
-    /// Tokens of context that it was made for.
-    pub fn most_context(&self) -> usize {
-        self.most_context
-    }
-
     /// Bytes that it takes with one context.
     pub fn bytes(&self) -> u64 {
         self.bytes

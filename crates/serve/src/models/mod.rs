@@ -128,8 +128,14 @@ impl Models {
     }
 
     /// Does something with the store, off the server's own threads.
-    pub async fn with_store<T: Send + 'static>(&self, work: impl FnOnce(&Store) -> nibble_store::Result<T> + Send + 'static) -> Result<T, Problem> {
-        let store = self.store.clone().ok_or_else(|| Problem::cannot("this server has no store of models; it serves those that it was started with"))?;
+    pub async fn with_store<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Store) -> nibble_store::Result<T> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let store = self
+            .store
+            .clone()
+            .ok_or_else(|| Problem::cannot("this server has no store of models; it serves those that it was started with"))?;
         blocking(move || work(&store).map_err(|error| of_store(&error))).await
     }
 
@@ -324,7 +330,12 @@ impl Models {
             oldest.and_then(|key| slots.remove(&key))
         };
         match gone {
-            Some(slot) => blocking(move || Ok(drop(slot))).await.is_ok(),
+            Some(slot) => blocking(move || {
+                drop(slot);
+                Ok(())
+            })
+            .await
+            .is_ok(),
             None => false,
         }
     }
@@ -335,7 +346,9 @@ impl Models {
         let busy: Vec<String> = slots
             .values()
             .filter_map(|slot| match slot {
-                Slot::Ready(loaded) => Some(format!("{} ({} requests, {} MiB)", loaded.origin().name, loaded.active(), loaded.bytes() >> 20)),
+                Slot::Ready(loaded) => {
+                    Some(format!("{} ({} requests, {} MiB)", loaded.origin().name, loaded.active(), loaded.bytes() >> 20))
+                }
                 Slot::Loading(..) => None,
             })
             .collect();
@@ -436,7 +449,8 @@ impl Models {
             Slot::Ready(loaded) if loaded.is_idle() => loaded.due(),
             _ => None,
         };
-        let expired: Vec<String> = slots.iter().filter(|(_, slot)| due(slot).is_some_and(|at| at <= now)).map(|(key, _)| key.clone()).collect();
+        let expired: Vec<String> =
+            slots.iter().filter(|(_, slot)| due(slot).is_some_and(|at| at <= now)).map(|(key, _)| key.clone()).collect();
         let gone = expired.iter().filter_map(|key| slots.remove(key)).collect();
         let next = slots.values().filter_map(due).min();
         (gone, next)
@@ -460,7 +474,11 @@ pub async fn janitor(models: Arc<Models>) {
     loop {
         let (gone, next) = models.sweep();
         if !gone.is_empty() {
-            let _ = blocking(move || Ok(drop(gone))).await;
+            let _ = blocking(move || {
+                drop(gone);
+                Ok(())
+            })
+            .await;
         }
         let nap = next.map_or(Duration::from_secs(3600), |at| at.saturating_duration_since(Instant::now()));
         tokio::select! {

@@ -34,7 +34,14 @@ pub async fn pull(app: Arc<App>, mut call: Call) -> Result<Response, Problem> {
     let settings = &app.settings;
     let (hub, convert) = (settings.hub.clone(), settings.convert.clone());
     let work: Work = Box::new(move |store, listener, cancel| {
-        let pull = Pull { source: &source, name: None, hub: &hub, convert: convert.as_deref().map(|c| c as _), keep_checkpoint: None, link: false };
+        let pull = Pull {
+            source: &source,
+            name: None,
+            hub: &hub,
+            convert: convert.as_deref().map(|c| c as _),
+            keep_checkpoint: None,
+            link: false,
+        };
         store.pull(&pull, listener, cancel).map(drop)
     });
     progress(&app, work, named.stream.unwrap_or(true)).await
@@ -84,7 +91,11 @@ fn modelfile(store: &Store, body: &wire::Create) -> nibble_store::Result<Modelfi
     match &blobs(&body.files)?[..] {
         [] => {}
         [one] => file.from = one.clone(),
-        _ => return Err(refuse("several files: a model is made from one GGUF file here; a checkpoint is made with nibble create or nibble pull")),
+        _ => {
+            return Err(refuse(
+                "several files: a model is made from one GGUF file here; a checkpoint is made with nibble create or nibble pull",
+            ));
+        }
     }
     for digest in blobs(&body.adapters)? {
         file.adapters.push(store.blob_path(&digest.parse()?).display().to_string());
@@ -107,7 +118,8 @@ fn modelfile(store: &Store, body: &wire::Create) -> nibble_store::Result<Modelfi
         file.parameters.extend(&Parameters::from_json(Value::Object(parameters.clone())).unwrap_or_default());
     }
     if let Some(messages) = &body.messages {
-        let message = |m: &wire::Message| Message { role: m.role.clone().unwrap_or_default(), content: m.content.clone().unwrap_or_default() };
+        let message =
+            |m: &wire::Message| Message { role: m.role.clone().unwrap_or_default(), content: m.content.clone().unwrap_or_default() };
         file.messages = messages.iter().map(message).collect();
     }
     Ok(file)

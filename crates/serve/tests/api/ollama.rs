@@ -20,7 +20,8 @@ fn programs_find_that_it_is_there() {
     assert_eq!(root.header("content-type"), Some("text/plain; charset=utf-8"));
     assert_eq!(root.text(), "Ollama is running");
     let head = server.open("HEAD", "/", &[], b"").is(200);
-    assert_eq!((head.header("content-length"), head.text().as_str()), (Some("17"), ""));
+    assert_eq!(head.header("content-length"), Some("17"));
+    assert_eq!(head.text(), "");
     let version = server.get("/api/version").is(200).json();
     let parts: Vec<u32> = version["version"].as_str().unwrap().split('.').map(|n| n.parse().unwrap()).collect();
     assert_eq!(parts.len(), 3);
@@ -227,7 +228,8 @@ fn what_cannot_be_done_is_said() {
 #[test]
 fn texts_have_vectors() {
     let server = usual();
-    let made = server.post("/api/embed", json!({"model": "tiny", "input": ["A rabbit.", "A rabbit.", "The deep sea at night"]})).is(200).json();
+    let made =
+        server.post("/api/embed", json!({"model": "tiny", "input": ["A rabbit.", "A rabbit.", "The deep sea at night"]})).is(200).json();
     let vectors: Vec<Vec<f64>> = serde_json::from_value(made["embeddings"].clone()).unwrap();
     let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f64>();
     assert_eq!((vectors.len(), vectors[0].len()), (3, 256));
