@@ -17,7 +17,7 @@ use super::Hub;
 use super::http::{Answer, Client, Trouble, shown, sleep};
 use super::journal::{self, Head, Journal};
 use super::worker::{self, Run};
-use crate::blobs::{Ready, Telling, check_space, full, hash};
+use crate::blobs::{Ready, Telling, allocated, check_space, full, hash};
 use crate::lock::Lock;
 use crate::{Digest, Error, Listener, Progress, Result, ServerFault, Store, Work};
 
@@ -291,7 +291,7 @@ fn begin(path: &Path, log: &Path, head: Head, wanted: &Wanted, listener: Listene
     let there = Journal::open(log).filter(|journal| fs::metadata(path).is_ok_and(|found| found.len() == journal.head.size));
     if let Some(journal) = there {
         if journal.head.is_still(&head) {
-            check_space(path, head.size - journal.bytes())?;
+            check_space(path, head.size - journal.bytes().max(allocated(path)).min(head.size))?;
             return Ok(journal);
         }
         if journal.bytes() > 0 {

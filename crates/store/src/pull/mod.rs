@@ -20,7 +20,7 @@ use http::Client;
 use hub::Repository;
 pub use source::Source;
 
-use crate::blobs::{Ready, check_space};
+use crate::blobs::{Ready, allocated, check_space};
 use crate::create::gguf_or_directory;
 use crate::lock::Lock;
 use crate::manifest::{Layer, Media};
@@ -139,16 +139,19 @@ impl Store {
     /// Refuses, before the first byte, what the disk has no room for.
     fn check_room(&self, wanted: &[Wanted]) -> Result<()> {
         let folder = self.make("downloads")?;
-        let missing = |wanted: &Wanted| {
-            let digest = wanted.sha256.filter(|digest| !self.has_blob(digest));
-            let there =
-                digest.and_then(|digest| journal::head(&folder.join(format!("{}.log", digest.file_name())))).map_or(0, |(_, bytes)| bytes);
-            match wanted.sha256.is_some_and(|digest| self.has_blob(&digest)) {
-                true => 0,
-                false => wanted.size.unwrap_or(0).saturating_sub(there),
+        let missing = |wanted: &Wanted| match wanted.sha256 {
+            Some(digest) if self.has_blob(&digest) => 0,
+            digest => {
+                // What is there takes its room already.
+                let there = digest.map_or(0, |digest| allocated(&folder.join(digest.file_name())));
+                wanted.size.unwrap_or(0).saturating_sub(there)
             }
         };
-        check_space(&folder.join("x"), wanted.iter().map(missing).fold(0, u64::saturating_add))
+        let need = wanted.iter().map(missing).fold(0, u64::saturating_add);
+        check_space(&folder.join("file"), need).map_err(|error| match error {
+            Error::Space { need, free, .. } => Error::Space { path: folder.clone(), need, free },
+            other => other,
+        })
     }
 
     fn pull_gguf(&self, client: &Client, name: &Name, wanted: &[Wanted], listener: Listener, cancel: &AtomicBool) -> Result<Entry> {
