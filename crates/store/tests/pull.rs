@@ -233,6 +233,15 @@ fn wrong_bytes_are_removed_and_said() {
 }
 
 #[test]
+fn a_file_that_is_no_model_is_named_as_people_know_it() {
+    let bench = Bench::new();
+    bench.hub.put(FILE, b"<html>this is no model</html>".to_vec());
+    let fault = bench.pull("org/repo").fault();
+    assert!(fault.contains("/org/repo/m-Q4_K_M.gguf: ") && fault.contains("GGUF"), "{fault}");
+    assert!(bench.store().names().unwrap().is_empty());
+}
+
+#[test]
 fn a_busy_server_is_asked_again() {
     let bench = Bench::new();
     let bytes = gguf(8, 80_000);

@@ -171,7 +171,14 @@ impl Store {
         }
         listener(Progress::Step(Step::Verifying));
         let ready: Vec<&Ready> = fetched.iter().map(|file| &file.ready).collect();
-        let entry = self.finish_layers(name, layers, &ready, listener)?;
+        // The file as people know it, not as it lies in the store.
+        let entry = self.finish_layers(name, layers, &ready, listener).map_err(|error| match error {
+            Error::Container(error) => {
+                let what = wanted.first().map(|wanted| wanted.what.clone()).unwrap_or_default();
+                Error::Source { what, message: error.fault.to_string(), choices: vec![] }
+            }
+            error => error,
+        })?;
         fetched.into_iter().for_each(Fetched::done);
         Ok(entry)
     }
