@@ -40,7 +40,7 @@ impl Bench {
             token: self.token.clone(),
             connections: 4,
             piece: 5_000,
-            run: 2,
+            run: 10_000,
             backoff: Duration::from_millis(1),
             stall: Duration::from_secs(20),
             ..Hub::default()

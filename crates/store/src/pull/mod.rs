@@ -41,9 +41,9 @@ pub struct Hub {
     pub proxy: bool,
     /// Connections at a time.
     pub connections: usize,
-    /// Bytes of a piece: what a sudden death may cost, for each connection.
+    /// The most bytes of a piece: what a sudden death may cost, for each connection. Pieces of small files are smaller.
     pub piece: u64,
-    /// The most pieces that one request asks for.
+    /// The most bytes that one request asks for: several pieces in a row.
     pub run: u64,
     /// How long to wait before the first retry; it doubles with each further one.
     pub backoff: Duration,
@@ -60,7 +60,7 @@ impl Default for Hub {
             proxy: false,
             connections: 6,
             piece: 4 << 20,
-            run: 8,
+            run: 32 << 20,
             backoff: Duration::from_millis(500),
             stall: Duration::from_secs(30),
         }
