@@ -14,6 +14,8 @@ pub struct Wanted {
     pub dimensions: Option<usize>,
     /// Texts that are too long are shortened.
     pub truncate: bool,
+    /// Tokens that a text may have, where that is less than the model's context.
+    pub context: Option<usize>,
     /// Of length 1.
     pub normalise: bool,
 }
@@ -33,7 +35,7 @@ pub struct Made {
 /// written for Ollama get them of a model that was made to write.
 pub async fn embed(lease: &Lease, inputs: Vec<Input>, wanted: &Wanted, ticket: &Ticket) -> Result<Made, Problem> {
     ticket.model(lease.name());
-    let (width, context) = (lease.width(), lease.context());
+    let (width, context) = (lease.width(), wanted.context.unwrap_or(usize::MAX).min(lease.context()));
     if let Some(dimensions) = wanted.dimensions.filter(|&n| n > width) {
         return Err(Problem::bad(format!("dimensions is {dimensions}; this model's vectors have {width}")).param("dimensions"));
     }

@@ -158,14 +158,15 @@ impl Server {
                         continue;
                     }
                 },
-                _ = phase.changed() => break,
+                // Not `changed`: the server may have been stopped before it began to listen to that.
+                _ = phase.wait_for(|phase| *phase != Phase::Running) => break,
             };
             while open.try_join_next().is_some() {}
             let Ok(place) = places.clone().try_acquire_owned() else {
                 tokio::spawn(refuse(stream));
                 continue;
             };
-            let (app, router, phase) = (self.app.clone(), router.clone(), self.phase.subscribe());
+            let (app, router, phase) = (self.app.clone(), router.clone(), phase.clone());
             open.spawn(async move {
                 app.metrics.connections.fetch_add(1, Relaxed);
                 connection(stream, peer, router, &app.settings, phase).await;

@@ -132,11 +132,18 @@ impl Models {
         &self,
         work: impl FnOnce(&Store) -> nibble_store::Result<T> + Send + 'static,
     ) -> Result<T, Problem> {
-        let store = self
-            .store
-            .clone()
-            .ok_or_else(|| Problem::cannot("this server has no store of models; it serves those that it was started with"))?;
+        let store = self.store()?;
         blocking(move || work(&store).map_err(|error| of_store(&error))).await
+    }
+
+    /// Refuses what needs a store where there is none.
+    pub fn need_store(&self) -> Result<(), Problem> {
+        self.store().map(drop)
+    }
+
+    fn store(&self) -> Result<Store, Problem> {
+        let none = || Problem::cannot("this server has no store of models; it serves those that it was started with");
+        self.store.clone().ok_or_else(none)
     }
 
     /// The model that a client means.

@@ -29,6 +29,7 @@ type Work = Box<dyn FnOnce(&Store, &mut dyn FnMut(Progress), &AtomicBool) -> nib
 pub async fn pull(app: Arc<App>, mut call: Call) -> Result<Response, Problem> {
     let named: wire::Named = call.json(&app).await?;
     let text = required("model", named.model())?.to_string();
+    app.models.need_store()?;
     // Only what is fetched: a path would let a client read this machine's files.
     let source = Source::parse(&text).map_err(|error| of_store(&error))?;
     let settings = &app.settings;
@@ -57,6 +58,7 @@ pub async fn create(app: Arc<App>, mut call: Call) -> Result<Response, Problem> 
     let body: wire::Create = call.json(&app).await?;
     let name = required("model", body.model.as_deref().filter(|m| !m.is_empty()).or(body.name.as_deref()))?;
     let name = parse_name(name)?;
+    app.models.need_store()?;
     let streamed = body.stream.unwrap_or(true);
     let quantize = body.quantize.clone().filter(|q| !q.is_empty());
     let convert = app.settings.convert.clone();
