@@ -147,7 +147,8 @@ impl Answer {
     #[track_caller]
     pub fn is(self, status: u16) -> Answer {
         if self.status != status {
-            panic!("status {}, expected {status}: {}", self.status, self.text());
+            let found = self.status;
+            panic!("status {found}, expected {status}: {}", self.text());
         }
         self
     }
