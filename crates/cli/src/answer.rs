@@ -299,7 +299,7 @@ impl Speaker {
         Told {
             text: &answer.text,
             finish: match report.finish {
-                Finish::End(_) => "end",
+                Finish::End(_) | Finish::Complete => "end",
                 Finish::Length => "length",
                 Finish::ContextFull => "context",
                 Finish::Cancelled => "cancelled",

@@ -191,6 +191,13 @@ impl Convert for Quantizer {
             nibble_compress::run(&source, &plan, out, Control { threads: self.threads, progress: &mut show, cancel })?;
             Ok(())
         };
-        convert().map_err(Into::into)
+        // What the hints look at must be what it is, not wrapped.
+        convert().map_err(|error| match error.downcast::<Problem>() {
+            Ok(problem) => problem.into(),
+            Err(error) => match error.downcast::<nibble_compress::Error>() {
+                Ok(error) => error.into(),
+                Err(error) => error.into(),
+            },
+        })
     }
 }

@@ -4,6 +4,7 @@ use crate::{Error, Grammar};
 use llguidance::api::StopReason;
 use llguidance::toktrie::SimpleVob;
 use llguidance::{Matcher, ParserFactory};
+use nibble_engine::sampler::Guide;
 use std::fmt;
 
 /// Which tokens an answer may go on with. It begins before the answer's first token; every token is told to it in turn.
@@ -130,8 +131,22 @@ impl Constraint {
     }
 }
 
+impl Guide for Constraint {
+    fn allowed(&mut self) -> Result<&[u32], String> {
+        Constraint::allowed(self).map_err(|e| e.to_string())
+    }
+
+    fn accept(&mut self, token: u32) -> Result<(), String> {
+        Constraint::accept(self, token).map_err(|e| e.to_string())
+    }
+
+    fn is_finished(&self) -> bool {
+        Constraint::is_finished(self)
+    }
+}
+
 fn stuck(error: &impl fmt::Display) -> Error {
-    Error::Stuck { reason: first_line(&error.to_string()).to_string() }
+    Error::Stuck { reason: first_line(&error.to_string()) }
 }
 
 /// The error of a grammar that cannot be compiled, from llguidance's words.
@@ -140,11 +155,16 @@ fn refusal(kind: &'static str, text: &str) -> Error {
     let line = first_line(text);
     match line.find(UNSATISFIABLE) {
         Some(at) => Error::Unsatisfiable { reason: line[at + UNSATISFIABLE.len()..].to_string() },
-        None => Error::Grammar { kind, reason: line.to_string() },
+        None => Error::Grammar { kind, reason: line },
     }
 }
 
-/// llguidance appends states and traces on lines of their own.
-fn first_line(text: &str) -> &str {
-    text.lines().find(|line| !line.trim().is_empty()).unwrap_or("no reason is known").trim()
+/// llguidance appends states and traces on lines of their own; of a fault in a regular expression the last line says what it is.
+fn first_line(text: &str) -> String {
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let first = lines.next().unwrap_or("no reason is known");
+    match (first.ends_with("regex parse error:"), lines.clone().find(|line| line.starts_with("error: "))) {
+        (true, Some(fault)) => format!("a regular expression (`pattern`) does not parse: {}", fault.trim_start_matches("error: ")),
+        _ => first.to_string(),
+    }
 }

@@ -4,7 +4,7 @@
 //! (off), top-p (0.95), min-p (0.05), temperature (0.8), then one draw. Truncation thus judges the model's own distribution, and temperature only
 //! reshapes what is left. At temperature 0 the likeliest token is taken, the lowest id among equals, and nothing is drawn.
 //!
-//! A sampler is a pure function of its settings, its seed, the tokens it has accepted and the logits.
+//! A sampler is a pure function of its settings, its seed, the tokens it has accepted and the logits. A [`Guide`] takes tokens away before the first step.
 
 use crate::rng::Rng;
 use std::cmp::Ordering;
@@ -79,6 +79,16 @@ pub enum SampleError {
         /// Logits that there were.
         count: usize,
     },
+}
+
+/// What an answer must follow, such as a grammar: which tokens may come next. It sees the answer's tokens only, each once, the prompt's never.
+pub trait Guide: Send {
+    /// The tokens that may come next: token `i` may where bit `i % 32` of word `i / 32` is set; tokens past the last word may not. Or why none may.
+    fn allowed(&mut self) -> Result<&[u32], String>;
+    /// Goes on with a token that may come next; an end token too.
+    fn accept(&mut self, token: u32) -> Result<(), String>;
+    /// Nothing but an end token may come: the answer can be ended without asking for it.
+    fn is_finished(&self) -> bool;
 }
 
 /// Settings, generator and recent tokens.
@@ -169,6 +179,12 @@ impl Sampler {
 
     /// Chooses the next token from one logit a token of the vocabulary. Does not accept it.
     pub fn sample(&mut self, logits: &[f32]) -> Result<u32, SampleError> {
+        self.sample_among(logits, None)
+    }
+
+    /// As [`Sampler::sample`], among the tokens whose bits are set (as [`Guide::allowed`] gives them) and no others: what is not allowed counts as
+    /// impossible before the first step, so all steps see the allowed tokens only.
+    pub fn sample_among(&mut self, logits: &[f32], allowed: Option<&[u32]>) -> Result<u32, SampleError> {
         if let Some((token, &found)) = logits.iter().enumerate().find(|(_, x)| x.is_nan() || **x == f32::INFINITY) {
             return Err(SampleError::Logit { token, found });
         }
@@ -180,7 +196,8 @@ impl Sampler {
         // -0.0 and 0.0 are equal logits, and total_cmp must not part them.
         c.extend(logits.iter().enumerate().map(|(id, &logit)| Candidate { id: id as u32, logit: logit + 0.0, p: 0.0 }));
         self.penalise(&mut c);
-        c.retain(|x| x.logit > f32::NEG_INFINITY);
+        let may = |id: u32| allowed.is_none_or(|words| words.get(id as usize / 32).is_some_and(|word| word >> (id % 32) & 1 == 1));
+        c.retain(|x| x.logit > f32::NEG_INFINITY && may(x.id));
         let chosen = self.choose(&mut c);
         self.candidates = c;
         chosen.ok_or(SampleError::Nothing { count: logits.len() })

@@ -225,3 +225,44 @@ fn reflink(from: &File, to: &Path) -> bool {
     let _ = (from, to);
     false
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A disk with room for so many bytes.
+    struct Disk(usize);
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            match self.0 {
+                0 => Err(io::ErrorKind::StorageFull.into()),
+                room => {
+                    let n = bytes.len().min(room);
+                    self.0 -= n;
+                    Ok(n)
+                }
+            }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_disk_that_fills_up_on_the_way_is_said_with_what_is_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("blob");
+        let bytes = vec![1; 3 * CHUNK];
+        let (mut listener, cancel) = (|_: Progress| {}, AtomicBool::new(false));
+        let total = bytes.len() as u64;
+        let mut telling = Telling { work: Work::Copy, file: "x", digest: None, total, listener: &mut listener, cancel: &cancel };
+        let error = copy(&mut &bytes[..], &mut Disk(CHUNK + 5), (Path::new("x"), &path), &mut telling).unwrap_err();
+        assert!(matches!(error, Error::Space { need, .. } if need == 2 * CHUNK as u64), "{error}");
+        assert!(error.is_full_disk() && error.to_string().contains("the disk is full: 2.00 MiB needed"), "{error}");
+        telling.tell(0).unwrap();
+        cancel.store(true, Ordering::Relaxed);
+        assert!(matches!(telling.tell(0), Err(Error::Cancelled)));
+    }
+}

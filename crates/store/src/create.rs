@@ -41,7 +41,7 @@ pub struct Create<'a> {
 }
 
 /// A layer, and the file that is to become its blob unless that is there already.
-struct Made {
+pub(crate) struct Made {
     layer: Layer,
     ready: Option<Ready>,
 }
@@ -56,32 +56,39 @@ impl Store {
         }
         listener(Progress::Step(Step::Layers));
         let mut layers = self.from(&staging, create, listener, cancel)?;
-        let details = self.details(&layers)?;
-
-        let mut replace = |media: Media, made: Vec<Made>| {
-            if !made.is_empty() {
-                layers.retain(|made| made.layer.media() != Some(media));
-                layers.extend(made);
-            }
-        };
         let mut adapters = vec![];
         for path in &file.adapters {
             let path = create.base.join(path);
             require_gguf(&path)?;
-            adapters.push(made(Media::Adapter, self.stage_file(&staging, &path, create.link, listener, cancel)?, None));
+            adapters.push(Made::new(Media::Adapter, self.stage_file(&staging, &path, create.link, listener, cancel)?, None));
         }
-        replace(Media::Adapter, adapters);
-        let text =
-            |media: Media, texts: &[&str]| texts.iter().map(|text| self.text_layer(&staging, media, text)).collect::<Result<Vec<Made>>>();
-        let one = |field: &Option<String>| field.iter().map(|text| text.to_string()).collect::<Vec<String>>();
-        for (media, texts) in
-            [(Media::Template, one(&file.template)), (Media::System, one(&file.system)), (Media::License, file.licenses.clone())]
-        {
-            replace(media, text(media, &texts.iter().map(String::as_str).collect::<Vec<_>>())?);
+        replace(&mut layers, Media::Adapter, adapters);
+        self.dress(&staging, name, file, layers, listener)
+    }
+
+    /// Adds what the Modelfile says beside FROM and ADAPTER, and names the model.
+    pub(crate) fn dress(
+        &self,
+        staging: &Staging,
+        name: &Name,
+        file: &Modelfile,
+        mut layers: Vec<Made>,
+        listener: Listener,
+    ) -> Result<Entry> {
+        let details = self.details(&layers)?;
+        for made in layers.iter().filter(|made| made.layer.media() == Some(Media::Adapter)) {
+            require_gguf(&self.path_of(made))?;
         }
+        let text = |media: Media, text: &str| -> Result<Made> { Ok(Made::new(media, self.stage_bytes(staging, text.as_bytes())?, None)) };
+        for (media, given) in [(Media::Template, &file.template), (Media::System, &file.system)] {
+            let made = given.iter().map(|given| text(media, given)).collect::<Result<Vec<Made>>>()?;
+            replace(&mut layers, media, made);
+        }
+        let licenses = file.licenses.iter().map(|given| text(Media::License, given)).collect::<Result<Vec<Made>>>()?;
+        replace(&mut layers, Media::License, licenses);
         if !file.messages.is_empty() {
             let json = serde_json::to_string(&file.messages).expect("strings are JSON");
-            replace(Media::Messages, text(Media::Messages, &[&json])?);
+            replace(&mut layers, Media::Messages, vec![text(Media::Messages, &json)?]);
         }
         if !file.parameters.is_empty() {
             let mut parameters = Parameters::default();
@@ -92,11 +99,10 @@ impl Store {
                 parameters = json.ok_or_else(|| Error::Manifest { path, message: "not an object of parameters".into() })?;
             }
             parameters.extend(&file.parameters);
-            let params = text(Media::Params, &[&parameters.to_json().to_string()])?;
-            layers.retain(|made| made.layer.media() != Some(Media::Params));
-            layers.extend(params);
+            let params = text(Media::Params, &parameters.to_json().to_string())?;
+            replace(&mut layers, Media::Params, vec![params]);
         }
-        self.finish(&staging, name, details, layers, listener)
+        self.finish(staging, name, details, layers, listener)
     }
 
     /// Writes config and manifest of layers that are there, and finds the model that they make.
@@ -127,10 +133,6 @@ impl Store {
         self.commit(&staging, name, &manifest, &manifest.to_json(), &ready)?;
         listener(Progress::Step(Step::Success));
         self.resolve(name)
-    }
-
-    fn text_layer(&self, staging: &Staging, media: Media, text: &str) -> Result<Made> {
-        Ok(made(media, self.stage_bytes(staging, text.as_bytes())?, None))
     }
 
     /// The layers of what FROM names.
@@ -165,7 +167,7 @@ impl Store {
             }
         };
         let mut layers = match (quantized, &base, digest) {
-            (Some(ready), _, _) => vec![made(Media::Model, ready, None)],
+            (Some(ready), _, _) => vec![Made::new(Media::Model, ready, None)],
             // What is in the store stays where it is.
             (None, Some(entry), _) => entry.manifest.of(Media::Model).map(kept).collect(),
             (None, None, Some(digest)) => {
@@ -187,7 +189,7 @@ impl Store {
         let split = parts.len() > 1;
         let part = |path: PathBuf| {
             let title = split.then(|| path.file_name().unwrap_or_default().to_string_lossy().into_owned());
-            Ok(made(Media::Model, self.stage_file(staging, &path, link, listener, cancel)?, title))
+            Ok(Made::new(Media::Model, self.stage_file(staging, &path, link, listener, cancel)?, title))
         };
         parts.into_iter().map(part).collect()
     }
@@ -214,9 +216,13 @@ impl Store {
 
     /// What the model is, of layers of which some are not in their places yet.
     fn details(&self, layers: &[Made]) -> Result<Details> {
-        let path = |made: &Made| made.ready.as_ref().map_or_else(|| self.blob_path(&made.layer.digest), |ready| ready.path.clone());
         let models = layers.iter().filter(|made| made.layer.media() == Some(Media::Model));
-        self.details_of(&models.map(|made| (path(made), made.layer.title.clone())).collect::<Vec<_>>())
+        self.details_of(&models.map(|made| (self.path_of(made), made.layer.title.clone())).collect::<Vec<_>>())
+    }
+
+    /// Where a layer's file is now.
+    fn path_of(&self, made: &Made) -> PathBuf {
+        made.ready.as_ref().map_or_else(|| self.blob_path(&made.layer.digest), |ready| ready.path.clone())
     }
 
     /// The same of files and the names that they are to have. Parts must have them to be opened: in a directory of links.
@@ -236,9 +242,20 @@ impl Store {
     }
 }
 
-fn made(media: Media, ready: Ready, title: Option<String>) -> Made {
-    let layer = Layer { media_type: media.name().into(), digest: ready.digest, size: ready.size, title };
-    Made { layer, ready: Some(ready) }
+impl Made {
+    /// One that is new.
+    pub(crate) fn new(media: Media, ready: Ready, title: Option<String>) -> Made {
+        let layer = Layer { media_type: media.name().into(), digest: ready.digest, size: ready.size, title };
+        Made { layer, ready: Some(ready) }
+    }
+}
+
+/// Puts layers in place of those of the same kind, if there are any to put.
+fn replace(layers: &mut Vec<Made>, media: Media, made: Vec<Made>) {
+    if !made.is_empty() {
+        layers.retain(|made| made.layer.media() != Some(media));
+        layers.extend(made);
+    }
 }
 
 fn kept(layer: &Layer) -> Made {

@@ -26,7 +26,10 @@ pub enum Error {
         error: io::Error,
     },
     /// The disk has not room enough.
-    #[error("{}: the disk is full: {need} bytes needed, {free} free ({} too few)", path.display(), need.saturating_sub(*free))]
+    #[error(
+        "{}: the disk is full: {} needed, {} free, {} too few",
+        path.display(), size(*need), size(*free), size(need.saturating_sub(*free))
+    )]
     Space {
         /// Where they should go.
         path: PathBuf,
@@ -235,10 +238,41 @@ impl Error {
     }
 }
 
+/// Bytes for people: `1.88 GiB`.
+fn size(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    for unit in ["B", "KiB", "MiB", "GiB"] {
+        if value < 1024.0 {
+            return if unit == "B" { format!("{bytes} B") } else { format!("{value:.2} {unit}") };
+        }
+        value /= 1024.0;
+    }
+    format!("{value:.2} TiB")
+}
+
 /// A text that came from outside, short enough for a message.
 pub(crate) fn shorten(text: &str) -> String {
     match text.char_indices().nth(100) {
         Some((at, _)) => format!("{}…", &text[..at]),
         None => text.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_said_in_words() {
+        let error = Error::Space { path: "downloads".into(), need: 2_019_377_376, free: 1 << 30 };
+        assert_eq!(error.to_string(), "downloads: the disk is full: 1.88 GiB needed, 1.00 GiB free, 901.83 MiB too few");
+        assert!(error.is_full_disk());
+        assert_eq!((size(1023), size(u64::MAX).as_str()), ("1023 B".to_string(), "16777216.00 TiB"));
+    }
+
+    #[test]
+    fn a_long_text_is_cut_between_characters() {
+        assert_eq!(shorten("abc"), "abc");
+        assert_eq!(shorten(&"é".repeat(200)), format!("{}…", "é".repeat(100)));
     }
 }

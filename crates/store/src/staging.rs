@@ -18,6 +18,10 @@ impl Staging {
     pub(crate) fn new(store: &Store) -> Result<Staging> {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         let parent = store.make("staging")?;
+        // Where nobody is at work, what the dead have left goes first.
+        if let Some(_alone) = Lock::try_exclusive(&store.lock_path()?)? {
+            bury(store);
+        }
         // Whoever looks for the dead has the store's lock alone: he cannot come between our lock's file and our lock.
         let _store = Lock::shared(&store.lock_path()?)?;
         loop {

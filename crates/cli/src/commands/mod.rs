@@ -13,12 +13,14 @@ mod eval;
 mod inspect;
 mod list;
 mod man;
+mod pack;
 mod pull;
 pub mod quantize;
 mod rm;
 pub mod run;
 mod serve;
 mod show;
+mod unpack;
 mod verify;
 
 use anyhow::Result;
@@ -57,6 +59,8 @@ pub static COMMANDS: &[&Row] = &[
     &cp::ROW,
     &rm::ROW,
     &verify::ROW,
+    &pack::ROW,
+    &unpack::ROW,
     &bench::ROW,
     &eval::ROW,
     &compare::ROW,

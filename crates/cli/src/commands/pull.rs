@@ -99,10 +99,10 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
 fn source(options: &Options) -> Result<Source> {
     let text = options.source.as_str();
     let path = Path::new(text);
+    let like_file = !text.contains('/') && text.to_ascii_lowercase().ends_with(".gguf");
     // `org/repo` may be a directory here too; who means that one writes ./org/repo.
-    let is_path = text.starts_with(['.', '/', '\\'])
-        || path.is_absolute()
-        || (path.exists() && !text.contains(':') && (path.is_file() || !text.contains('/')));
+    let there = path.is_file() || (path.exists() && !text.contains('/'));
+    let is_path = text.starts_with(['.', '/', '\\']) || path.is_absolute() || like_file || there;
     let mut source = if is_path { Source::path(path) } else { Source::parse(text)? };
     match &mut source {
         Source::Hub { revision, kind, .. } => {

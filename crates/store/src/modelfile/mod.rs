@@ -37,7 +37,7 @@ pub struct Modelfile {
     pub licenses: Vec<String>,
     /// Paths of adapters.
     pub adapters: Vec<String>,
-    /// The version of Ollama that is needed; kept, and without effect.
+    /// The version of Ollama that is needed; read, and without effect.
     pub requires: Option<String>,
 }
 

@@ -1,7 +1,8 @@
 //! One file, from a server to `downloads/`, whatever the server and the network do.
 //!
-//! The file is cut into pieces; several connections fetch one each. What a broken connection has brought stays, and the next asks for the rest. A piece
-//! that is whole is synced and then written into the journal, so that another run goes on from there. In the end size and SHA-256 are compared.
+//! The file is cut into pieces; several connections fetch some each. What a broken connection has brought stays, and the next asks for the rest. A piece
+//! that is whole is synced and then written into the journal, so that another process goes on from there: pieces are small, so that a sudden death
+//! costs little, and a request asks for several in a row, so that this does not cost speed. In the end size and SHA-256 are compared.
 //!
 //! A server that does not serve ranges is read from its beginning by one connection, which passes over what is there already.
 
@@ -12,9 +13,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, mpsc};
 use std::time::{Duration, Instant};
 
+use super::Hub;
 use super::http::{Answer, Client, Trouble, shown, sleep};
 use super::journal::{self, Head, Journal};
-use super::worker;
+use super::worker::{self, Run};
 use crate::blobs::{Ready, Telling, check_space, full, hash};
 use crate::lock::Lock;
 use crate::{Digest, Error, Listener, Progress, Result, ServerFault, Store, Work};
@@ -63,8 +65,8 @@ pub(crate) struct Shared<'a> {
     pub(crate) path: &'a Path,
     pub(crate) head: Head,
     pub(crate) journal: Mutex<&'a mut Journal>,
-    /// Pieces that nobody is fetching: number, and bytes of it that are there.
-    pub(crate) queue: Mutex<VecDeque<(u64, u64)>>,
+    /// Runs of pieces that nobody is fetching, in the file's order.
+    pub(crate) queue: Mutex<VecDeque<Run>>,
     /// Bytes that are there.
     pub(crate) done: AtomicU64,
     /// Nobody is to go on.
@@ -320,7 +322,7 @@ fn run(
     let head = journal.head.clone();
     let mut ranges = probe.ranges;
     loop {
-        let missing: VecDeque<(u64, u64)> = (0..).zip(journal.whole()).filter(|(_, whole)| !**whole).map(|(piece, _)| (piece, 0)).collect();
+        let missing = missing(journal.whole(), &client.hub);
         let done = journal.bytes();
         *seen = (*seen).max(done);
         tell(wanted, *seen, head.size, listener);
@@ -348,7 +350,7 @@ fn run(
             let running: Vec<_> = (0..workers)
                 .map(|number| {
                     scope.spawn(move || match ranges {
-                        true => worker::pieces(shared, number),
+                        true => worker::runs(shared, number),
                         false => worker::stream(shared),
                     })
                 })
@@ -375,6 +377,20 @@ fn run(
     }
 }
 
+/// The pieces that are missing, in runs for one request each: short enough that every connection has some.
+fn missing(whole: &[bool], hub: &Hub) -> VecDeque<Run> {
+    let count = whole.iter().filter(|whole| !**whole).count();
+    let longest = hub.run.clamp(1, 1 << 20).min(count.div_ceil(hub.connections.max(1)).max(1) as u64);
+    let mut runs: VecDeque<Run> = VecDeque::new();
+    for (piece, _) in (0..).zip(whole).filter(|(_, whole)| !**whole) {
+        match runs.back_mut().filter(|run| run.end == piece && run.end - run.next < longest) {
+            Some(run) => run.end += 1,
+            None => runs.push_back(Run { next: piece, got: 0, end: piece + 1 }),
+        }
+    }
+    runs
+}
+
 /// Compares the finished file with what was promised. One that is wrong goes.
 fn check(path: &Path, log: &Path, wanted: &Wanted, head: &Head, listener: Listener, cancel: &AtomicBool) -> Result<Ready> {
     let mut telling = Telling { work: Work::Verify, file: &wanted.file, digest: wanted.sha256, total: head.size, listener, cancel };
@@ -393,4 +409,21 @@ fn check(path: &Path, log: &Path, wanted: &Wanted, head: &Head, listener: Listen
         return Err(Error::Mismatch { what, expected, found });
     }
     Ok(Ready { path: path.to_path_buf(), digest: found, size })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_leave_out_what_is_there_and_keep_every_connection_busy() {
+        let runs = |whole: &[bool], connections, run| {
+            let hub = Hub { connections, run, ..Hub::default() };
+            missing(whole, &hub).into_iter().map(|run| (run.next, run.end)).collect::<Vec<_>>()
+        };
+        assert_eq!(runs(&[false; 10], 1, 4), [(0, 4), (4, 8), (8, 10)]);
+        assert_eq!(runs(&[false; 10], 4, 8), [(0, 3), (3, 6), (6, 9), (9, 10)]);
+        assert_eq!(runs(&[true, false, false, true, false], 1, 8), [(1, 3), (4, 5)]);
+        assert_eq!(runs(&[true; 3], 4, 8), []);
+    }
 }

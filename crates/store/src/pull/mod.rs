@@ -41,8 +41,10 @@ pub struct Hub {
     pub proxy: bool,
     /// Connections at a time.
     pub connections: usize,
-    /// Bytes that a request asks for.
+    /// Bytes of a piece: what a sudden death may cost, for each connection.
     pub piece: u64,
+    /// The most pieces that one request asks for.
+    pub run: u64,
     /// How long to wait before the first retry; it doubles with each further one.
     pub backoff: Duration,
     /// A connection that gives nothing for so long is broken.
@@ -57,7 +59,8 @@ impl Default for Hub {
             offline: false,
             proxy: false,
             connections: 6,
-            piece: 32 << 20,
+            piece: 4 << 20,
+            run: 8,
             backoff: Duration::from_millis(500),
             stall: Duration::from_secs(30),
         }
@@ -83,6 +86,15 @@ pub struct Pull<'a> {
 impl Store {
     /// Fetches a model. Broken off at any moment, by whatever, it goes on from there when it is called again.
     pub fn pull(&self, pull: &Pull, listener: Listener, cancel: &AtomicBool) -> Result<Entry> {
+        let result = self.pull_once(pull, listener, cancel);
+        match result {
+            // A blob was in the store when it was looked for, and another process has removed its last model since: now it is fetched.
+            Err(Error::NoBlob { .. }) => self.pull_once(pull, listener, cancel),
+            result => result,
+        }
+    }
+
+    fn pull_once(&self, pull: &Pull, listener: Listener, cancel: &AtomicBool) -> Result<Entry> {
         match pull.source {
             Source::Hub { repo, revision, kind } => self.pull_hub(pull, repo, revision.as_deref(), kind.as_deref(), listener, cancel),
             Source::Registry(name) => self.pull_registry(pull, name, listener, cancel),
@@ -118,7 +130,9 @@ impl Store {
         self.check_room(&wanted)?;
         match &choice {
             Choice::Gguf { .. } => self.pull_gguf(&client, &name, &wanted, listener, cancel),
-            Choice::Checkpoint { kind, .. } => self.pull_checkpoint(pull, &client, &name, &wanted, kind, listener, cancel),
+            Choice::Checkpoint { kind, .. } => {
+                self.pull_checkpoint(pull, &client, &repository.repo, &name, &wanted, kind, listener, cancel)
+            }
         }
     }
 
@@ -166,6 +180,7 @@ impl Store {
         &self,
         pull: &Pull,
         client: &Client,
+        repo: &str,
         name: &Name,
         wanted: &[Wanted],
         kind: &str,
@@ -181,7 +196,8 @@ impl Store {
             return Err(nibble_container::Fault::NotEmpty.at(keep).into());
         }
         let staging = Staging::new(self)?;
-        let folder = staging.path().join("checkpoint");
+        // The model is called by its directory's name.
+        let folder = staging.path().join(choose::sanitized(repo.rsplit('/').next().unwrap_or(repo)));
         std::fs::create_dir(&folder).map_err(Error::io(&folder, "create"))?;
         let mut fetched = vec![];
         for wanted in wanted {
@@ -266,17 +282,17 @@ pub(crate) fn link(from: &Path, to: &Path) -> Result<()> {
     made.map_err(Error::io(to, "link"))
 }
 
-/// Downloads that were broken off, and the bytes that are there.
+/// Downloads that were broken off and that nobody goes on with at this moment, and the bytes that are there.
 pub(crate) fn partial(store: &Store) -> Vec<(PathBuf, u64)> {
     let folder = store.root().join("downloads");
-    let mut found: Vec<(PathBuf, u64)> = keys(&folder)
-        .into_iter()
-        .filter_map(|key| {
-            let bytes = journal::head(&folder.join(format!("{key}.log")))?.1;
-            Some((folder.join(key), bytes))
-        })
-        .collect();
-    found.sort();
+    let mut found = vec![];
+    for key in keys(&folder) {
+        if let Ok(Some(lock)) = Lock::try_exclusive(&folder.join(format!("{key}.lock"))) {
+            let there = journal::head(&folder.join(format!("{key}.log")));
+            found.extend(there.map(|(_, bytes)| (folder.join(&key), bytes)));
+            lock.remove();
+        }
+    }
     found
 }
 

@@ -1,4 +1,4 @@
-//! What one connection does: piece after piece, or the whole file from its beginning.
+//! What one connection does: one run of pieces after another, or the whole file from its beginning.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -30,37 +30,51 @@ impl From<Trouble> for Broken {
     }
 }
 
-/// Fetches pieces as long as there are any. Worker 0 stays when a server wants fewer connections.
-pub(crate) fn pieces(shared: &Shared, number: usize) {
+/// Pieces that follow each other and are fetched by one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Run {
+    /// The first that is not whole.
+    pub(crate) next: u64,
+    /// Bytes of it that are there.
+    pub(crate) got: u64,
+    /// The first that is not of this run.
+    pub(crate) end: u64,
+}
+
+impl Run {
+    fn is_whole(&self) -> bool {
+        self.next >= self.end
+    }
+}
+
+/// Fetches runs as long as there are any. Worker 0 stays when a server wants fewer connections.
+pub(crate) fn runs(shared: &Shared, number: usize) {
     let mut file = match open(shared) {
         Ok(file) => file,
         Err(error) => return shared.end(End::Failed(error)),
     };
     let mut failures = 0;
     while !shared.stopped() {
-        let Some((piece, mut got)) = lock(&shared.queue).pop_front() else { return };
+        let Some(mut run) = lock(&shared.queue).pop_front() else { return };
         loop {
             shared.wait_for_leave();
             if shared.stopped() {
                 return;
             }
-            let before = got;
-            let broken = match attempt(shared, &mut file, piece, &mut got) {
+            let before = run;
+            let broken = match attempt(shared, &mut file, &mut run) {
                 Ok(()) => break,
                 Err(Broken::End(end)) => return shared.end(end),
                 Err(Broken::Trouble(Trouble::Fatal(fault))) => return shared.fail(fault),
                 Err(Broken::Trouble(Trouble::Pass { message, after })) => (message, after),
             };
-            if !after_break(shared, got > before, &mut failures, broken, number) {
-                // Fewer connections are what a busy server wants: somebody else goes on with this piece.
-                lock(&shared.queue).push_front((piece, got));
+            if !after_break(shared, run != before, &mut failures, broken, number) {
+                // Fewer connections are what a busy server wants: somebody else goes on with this run.
+                lock(&shared.queue).push_front(run);
                 return;
             }
         }
         failures = 0;
-        if let Err(error) = finish(shared, &file, piece) {
-            return shared.end(End::Failed(error));
-        }
     }
 }
 
@@ -91,17 +105,11 @@ fn open(shared: &Shared) -> crate::Result<File> {
     OpenOptions::new().write(true).open(shared.path).map_err(Error::io(shared.path, "open"))
 }
 
-/// A piece is there: to the disk with it, and then into the journal.
-fn finish(shared: &Shared, file: &File, piece: u64) -> crate::Result<()> {
-    file.sync_data().map_err(|error| full(error, shared.path, 1))?;
-    lock(&shared.journal).add(piece)
-}
-
-/// Fetches what a piece lacks; `got` bytes of it are there.
-fn attempt(shared: &Shared, file: &mut File, piece: u64, got: &mut u64) -> Result<(), Broken> {
-    let (first, end) = shared.head.range(piece);
-    while first + *got < end {
-        let (from, last) = (first + *got, end - 1);
+/// Fetches what a run lacks.
+fn attempt(shared: &Shared, file: &mut File, run: &mut Run) -> Result<(), Broken> {
+    while !run.is_whole() {
+        let from = shared.head.range(run.next).0 + run.got;
+        let last = shared.head.range(run.end - 1).1 - 1;
         let kept = lock(&shared.address).clone();
         let address = kept.as_deref().unwrap_or(&shared.wanted.url);
         let answer = shared.client.get(address, Some((from, last)), None).inspect_err(|_| forget(shared))?;
@@ -109,7 +117,7 @@ fn attempt(shared: &Shared, file: &mut File, piece: u64, got: &mut u64) -> Resul
             *lock(&shared.address) = Some(answer.url.clone());
         }
         let last = check_range(shared, &answer, from, last)?;
-        copy(shared, answer, file, from, last + 1 - from, got)?;
+        copy(shared, answer, file, last + 1 - from, run)?;
     }
     Ok(())
 }
@@ -150,29 +158,54 @@ fn is_linked(shared: &Shared) -> bool {
     lock(&shared.address).as_deref().is_some_and(|address| address != shared.wanted.url)
 }
 
-/// Writes `length` bytes of a body at `at`; what comes after them is not looked at.
-fn copy(shared: &Shared, answer: Answer, file: &mut File, at: u64, length: u64, got: &mut u64) -> Result<(), Broken> {
-    let failed = |error| Broken::End(End::Failed(error));
-    file.seek(SeekFrom::Start(at)).map_err(|error| failed(Error::io(shared.path, "write")(error)))?;
+/// Takes `length` bytes of a body for a run; what comes after them is not looked at.
+fn copy(shared: &Shared, answer: Answer, file: &mut File, length: u64, run: &mut Run) -> Result<(), Broken> {
     let mut body = answer.body.into_reader();
     let mut buffer = vec![0; CHUNK];
     let mut left = length;
-    while left > 0 {
+    while left > 0 && !run.is_whole() {
+        let n = read(shared, &mut body, &mut buffer, left.min(lacking(shared, run)), left)?;
+        left -= n;
+        put(shared, file, &buffer[..n as usize], run)?;
+    }
+    Ok(())
+}
+
+/// Bytes that the run's next piece lacks.
+fn lacking(shared: &Shared, run: &Run) -> u64 {
+    let (first, end) = shared.head.range(run.next);
+    end - first - run.got
+}
+
+/// Reads at most `most` bytes of a body that should have `left` more.
+fn read(shared: &Shared, body: &mut impl Read, buffer: &mut [u8], most: u64, left: u64) -> Result<u64, Broken> {
+    let want = buffer.len().min(usize::try_from(most).unwrap_or(usize::MAX));
+    loop {
         if shared.stopped() {
             return Err(Trouble::pass("stopped").into());
         }
-        let want = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        let n = match body.read(&mut buffer[..want]) {
-            Ok(0) => return Err(Trouble::pass(format!("the connection ended {left} bytes early")).into()),
-            Ok(n) => n,
+        return match body.read(&mut buffer[..want]) {
+            Ok(0) => Err(Trouble::pass(format!("the connection ended {left} bytes early")).into()),
+            Ok(n) => Ok(n as u64),
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(Trouble::pass(format!("the connection broke: {error}")).into()),
+            Err(error) => Err(Trouble::pass(format!("the connection broke: {error}")).into()),
         };
-        let missing = shared.head.size.saturating_sub(shared.done.load(Ordering::Relaxed));
-        file.write_all(&buffer[..n]).map_err(|error| failed(full(error, shared.path, missing)))?;
-        left -= n as u64;
-        *got += n as u64;
-        shared.done.fetch_add(n as u64, Ordering::Relaxed);
+    }
+}
+
+/// Writes the next bytes of a run, no more than its next piece lacks. A piece that is whole goes to the disk and into the journal.
+fn put(shared: &Shared, file: &mut File, bytes: &[u8], run: &mut Run) -> Result<(), Broken> {
+    let failed = |error| Broken::End(End::Failed(error));
+    let at = shared.head.range(run.next).0 + run.got;
+    let missing = shared.head.size.saturating_sub(shared.done.load(Ordering::Relaxed));
+    let write = file.seek(SeekFrom::Start(at)).and_then(|_| file.write_all(bytes));
+    write.map_err(|error| failed(full(error, shared.path, missing)))?;
+    run.got += bytes.len() as u64;
+    shared.done.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+    if lacking(shared, run) == 0 {
+        file.sync_data().map_err(|error| failed(full(error, shared.path, missing)))?;
+        lock(&shared.journal).add(run.next).map_err(failed)?;
+        (run.next, run.got) = (run.next + 1, 0);
     }
     Ok(())
 }
@@ -207,36 +240,25 @@ fn whole(shared: &Shared) -> Result<(), Broken> {
     {
         return Err(Broken::End(End::Changed));
     }
-    let failed = |error| Broken::End(End::Failed(error));
-    let mut file = open(shared).map_err(failed)?;
+    let mut file = open(shared).map_err(|error| Broken::End(End::Failed(error)))?;
     let mut body = answer.body.into_reader();
     let mut buffer = vec![0; CHUNK];
     let mut at = 0;
     while at < size {
-        // The first piece that is missing, and how much of it an earlier reading has brought.
-        let next = lock(&shared.queue).front().copied();
-        let ((first, end), got) = next.map_or(((size, size), 0), |(piece, got)| (shared.head.range(piece), got));
-        let (limit, write) = if at < first + got { ((first + got).min(size), false) } else { (end, true) };
-        let want = buffer.len().min(usize::try_from(limit - at).unwrap_or(usize::MAX));
-        if shared.stopped() {
-            return Err(Trouble::pass("stopped").into());
-        }
-        let n = match body.read(&mut buffer[..want]) {
-            Ok(0) => return Err(Trouble::pass(format!("the connection ended {} bytes early", size - at)).into()),
-            Ok(n) => n as u64,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(Trouble::pass(format!("the connection broke: {error}")).into()),
+        // Where the first bytes that are missing begin. No other worker takes from the queue.
+        let run = lock(&shared.queue).front().copied();
+        let next = run.map_or(size, |run| shared.head.range(run.next).0 + run.got);
+        let most = match &run {
+            Some(run) if at == next => lacking(shared, run),
+            _ => next - at,
         };
-        if write {
-            let put = file.seek(SeekFrom::Start(at)).and_then(|_| file.write_all(&buffer[..n as usize]));
-            put.map_err(|error| failed(full(error, shared.path, size - at)))?;
-            shared.done.fetch_add(n, Ordering::Relaxed);
-            if let Some((_, got)) = lock(&shared.queue).front_mut() {
-                *got += n;
-            }
-            if at + n == end {
-                let piece = lock(&shared.queue).pop_front().map_or(0, |(piece, _)| piece);
-                finish(shared, &file, piece).map_err(failed)?;
+        let n = read(shared, &mut body, &mut buffer, most, size - at)?;
+        if let Some(mut run) = run.filter(|_| at == next) {
+            put(shared, &mut file, &buffer[..n as usize], &mut run)?;
+            let mut queue = lock(&shared.queue);
+            queue.pop_front();
+            if !run.is_whole() {
+                queue.push_front(run);
             }
         }
         at += n;

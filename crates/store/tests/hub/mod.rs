@@ -173,10 +173,8 @@ fn reply(stream: &mut TcpStream, status: u16, headers: &[(&str, String)], body: 
 /// `false` where the connection is at its end.
 fn answer(stream: &mut TcpStream, request: &Request, state: &State) -> bool {
     let mut faults = state.faults.lock().unwrap();
-    if let Some(token) = &faults.token {
-        if request.headers.get("authorization") != Some(&format!("Bearer {token}")) {
-            return reply(stream, 401, &[], br#"{"error":"Invalid username or password."}"#);
-        }
+    if faults.token.as_ref().is_some_and(|token| request.headers.get("authorization") != Some(&format!("Bearer {token}"))) {
+        return reply(stream, 401, &[], br#"{"error":"Invalid username or password."}"#);
     }
     let path = request.path.split('?').next().unwrap_or_default().to_string();
     if let Some(rest) = path.strip_prefix("/api/models/") {
@@ -239,12 +237,10 @@ fn answer(stream: &mut TcpStream, request: &Request, state: &State) -> bool {
         header.push_str("Content-Encoding: gzip\r\n");
     }
     let mut cut = false;
-    if let Some((bytes, left)) = faults.cut.as_mut().filter(|(_, left)| big && *left > 0) {
-        if body.len() > *bytes {
-            *left -= 1;
-            body.truncate(*bytes);
-            cut = true;
-        }
+    if let Some((bytes, left)) = faults.cut.as_mut().filter(|(bytes, left)| big && *left > 0 && body.len() > *bytes) {
+        *left -= 1;
+        body.truncate(*bytes);
+        cut = true;
     }
     let throttle = faults.throttle;
     {
