@@ -202,18 +202,12 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: axum::Router, s
     http.timer(TokioTimer::new()).header_read_timeout(settings.head_time).max_buf_size(64 << 10);
     let io = TokioIo::new(Patient { stream, idle: settings.idle_time, stuck: None });
     let mut served = pin!(http.serve_connection(io, TowerToHyperService::new(service)));
-    loop {
-        tokio::select! {
-            _ = served.as_mut() => return,
-            changed = phase.changed() => {
-                served.as_mut().graceful_shutdown();
-                if changed.is_err() {
-                    let _ = served.as_mut().await;
-                    return;
-                }
-            }
-        }
+    tokio::select! {
+        _ = served.as_mut() => return,
+        _ = phase.wait_for(|phase| *phase != Phase::Running) => {}
     }
+    served.as_mut().graceful_shutdown();
+    let _ = served.await;
 }
 
 /// Tells a client that there are too many already.
