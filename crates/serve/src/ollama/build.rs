@@ -64,6 +64,7 @@ pub async fn create(app: Arc<App>, mut call: Call) -> Result<Response, Problem> 
     let convert = app.settings.convert.clone();
     let work: Work = Box::new(move |store, listener, cancel| {
         let modelfile = modelfile(store, &body)?;
+        check_template(&modelfile)?;
         let create = Create {
             modelfile: &modelfile,
             base: store.root(),
@@ -74,6 +75,14 @@ pub async fn create(app: Arc<App>, mut call: Call) -> Result<Response, Problem> 
         store.create(&name, &create, listener, cancel).map(drop)
     });
     progress(&app, work, streamed).await
+}
+
+/// Refuses a template that could not be rendered later.
+fn check_template(file: &Modelfile) -> nibble_store::Result<()> {
+    let Some(text) = &file.template else { return Ok(()) };
+    let wrong = |message: String| nibble_store::Error::Modelfile { line: 1, message };
+    let jinja = nibble_store::template::jinja(text)?;
+    nibble_engine::text::Template::new(&jinja, "", "").map(drop).map_err(|error| wrong(format!("TEMPLATE: {error}")))
 }
 
 /// The Modelfile that a request describes.
