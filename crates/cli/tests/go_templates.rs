@@ -97,6 +97,7 @@ fn variables_scopes_and_functions_are_gos() {
         ("{{ range .Messages }}x{{ break }}y{{ end }}{{ range .Messages }}{{ continue }}z{{ end }}", "x"),
         ("{{ range .Tools }}x{{ else }}none{{ end }}", "none"),
         ("100% {# no comment #} %}", "100% {# no comment #} %}"),
+        ("{{ if and (lt -.5 0) (eq 1. 1) (eq 007 7) (lt -1 0) }}y{{ end }}", "y"),
         ("{{ .NoSuchThing }}{{ nil }}", ""),
     ] {
         assert_eq!(render(&over(template), user), expected, "{template}");

@@ -80,6 +80,16 @@ pub(super) fn fail<T>(line: usize, message: impl Into<String>) -> Result<T> {
     Err(Error::Template { line, message: message.into() })
 }
 
+/// A number as Jinja writes it: Go has `.5`, `1.` and `007` too.
+fn literal(text: &str) -> Option<String> {
+    let number = match text.contains('.') {
+        true => format!("{:.6}", text.parse::<f64>().ok().filter(|x| x.abs() < 1e15)?),
+        false => text.parse::<i64>().ok()?.to_string(),
+    };
+    // A sign binds less than what may follow it.
+    Some(if number.starts_with('-') { format!("({number})") } else { number })
+}
+
 /// The word at the beginning, and what follows it.
 pub(super) fn split_word(text: &str) -> (&str, &str) {
     let end = text.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(text.len());
@@ -214,11 +224,11 @@ impl<'a> Reader<'a> {
             Some(c) if c.is_ascii_digit() || c == '-' => {
                 let end = self.rest[1..].find(|c: char| !c.is_ascii_digit() && c != '.').map_or(self.rest.len(), |at| at + 1);
                 let (number, rest) = self.rest.split_at(end);
-                if number.parse::<f64>().is_err() || number.len() > 18 {
+                let Some(literal) = literal(number) else {
                     return fail(line, format!("{:?} is no number", crate::error::shorten(number)));
-                }
+                };
                 self.rest = rest;
-                return Ok(Expr::Literal(number.to_string()));
+                return Ok(Expr::Literal(literal));
             }
             Some(c) if c.is_ascii_alphabetic() => {
                 let word = self.identifier();
