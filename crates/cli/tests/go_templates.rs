@@ -40,6 +40,8 @@ fn a_template_of_one_turn_is_rendered_for_each() {
     );
     // What comes after the answer is not there where the model is to go on.
     assert_eq!(render("[INST] {{ .System }} {{ .Prompt }} [/INST]{{ .Response }}</s>\n", &[("user", "U")]), "[INST]  U [/INST]");
+    // Nor is it where only a condition asks for the answer.
+    assert_eq!(render("{{ if .Response }}x{{ end }}<{{ .Prompt }}>{{ .Response }}!", &[("user", "U")]), "<U>");
     // A template that says nothing of the answer ends with it.
     assert_eq!(render("### {{ .Prompt }}\n", &[("user", "U"), ("assistant", "A"), ("user", "V")]), "### U\nA### V\n");
     assert_eq!(render("{{ .Prompt }}{{ .Response }}", &[("user", "a"), ("user", "b")]), "a\n\nb", "neighbours of one role are one");

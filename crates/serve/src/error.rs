@@ -98,7 +98,8 @@ impl Problem {
              or send \"truncate\": true to have the oldest part left out",
             tokens.saturating_sub(context),
         ));
-        problem.numbers = vec![("prompt_tokens", tokens as u64), ("context", context as u64), ("excess", tokens.saturating_sub(context) as u64)];
+        problem.numbers =
+            vec![("prompt_tokens", tokens as u64), ("context", context as u64), ("excess", tokens.saturating_sub(context) as u64)];
         problem.code("context_length_exceeded").param("messages")
     }
 

@@ -72,7 +72,10 @@ pub async fn metrics(app: Arc<App>, _call: Call) -> Result<Response, Problem> {
 
 /// The model that a query names.
 fn of_query(call: &Call) -> Option<String> {
-    call.query.split('&').find_map(|pair| pair.strip_prefix("model=")).map(|name| name.replace("%3A", ":").replace("%2F", "/").replace("%3a", ":").replace("%2f", "/"))
+    call.query
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("model="))
+        .map(|name| name.replace("%3A", ":").replace("%2F", "/").replace("%3a", ":").replace("%2f", "/"))
 }
 
 /// `GET /props?model=NAME`: the server's settings, and of a model in memory (without a name, the one used last) its template and defaults.
@@ -112,7 +115,8 @@ pub async fn props(app: Arc<App>, call: Call) -> Result<Response, Problem> {
 
 /// `GET /slots`: what the models are doing.
 pub async fn slots(app: Arc<App>, _call: Call) -> Result<Response, Problem> {
-    let gauge = |g: crate::metrics::Gauge| json!({"model": g.model, "running": g.running, "waiting": g.waiting, "slots": app.settings.parallel});
+    let gauge =
+        |g: crate::metrics::Gauge| json!({"model": g.model, "running": g.running, "waiting": g.waiting, "slots": app.settings.parallel});
     Ok(reply::json(&app.models.gauges().into_iter().map(gauge).collect::<Vec<_>>()))
 }
 

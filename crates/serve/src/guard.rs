@@ -23,7 +23,9 @@ pub struct Guard {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The `Host` is no name of this server.
-    #[error("the Host header {0:?} is not this server's: it may be a page that pretends to be it (start the server with --allow-host NAME to allow a name)")]
+    #[error(
+        "the Host header {0:?} is not this server's: it may be a page that pretends to be it (start the server with --allow-host NAME to allow a name)"
+    )]
     Host(String),
     /// The page's origin is not allowed.
     #[error("pages of {0:?} may not use this server (start it with --allow-origin ORIGIN to allow them)")]
@@ -174,12 +176,23 @@ mod tests {
     #[test]
     fn a_rebound_name_does_not_pass() {
         let check = |host: &str| guard().check_host(&headers(&[("host", host)]), None).is_ok();
-        for good in ["localhost", "localhost:11434", "LOCALHOST.:80", "app.localhost", "127.0.0.1:1", "[::1]:11434", "192.168.1.7", "nas.local:80"] {
+        for good in
+            ["localhost", "localhost:11434", "LOCALHOST.:80", "app.localhost", "127.0.0.1:1", "[::1]:11434", "192.168.1.7", "nas.local:80"]
+        {
             assert!(check(good), "{good}");
         }
-        for bad in
-            ["evil.example", "evil.example:11434", "localhost.evil.example", "127.0.0.1.evil.example", "", ":80", "[::1", "localhost:x", "a b", "0x7f000001"]
-        {
+        for bad in [
+            "evil.example",
+            "evil.example:11434",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "",
+            ":80",
+            "[::1",
+            "localhost:x",
+            "a b",
+            "0x7f000001",
+        ] {
             assert!(!check(bad), "{bad}");
         }
         assert!(guard().check_host(&headers(&[("host", "localhost"), ("host", "evil.example")]), None).is_err());
@@ -191,12 +204,25 @@ mod tests {
     #[test]
     fn pages_from_elsewhere_do_not_pass() {
         let check = |origin: &str| guard().check_origin(&headers(&[("host", "nas.local:11434"), ("origin", origin)]));
-        for good in
-            ["http://localhost:3000", "https://127.0.0.1", "http://[::1]:5173", "http://nas.local:11434", "https://chat.example", "app://obsidian.md"]
-        {
+        for good in [
+            "http://localhost:3000",
+            "https://127.0.0.1",
+            "http://[::1]:5173",
+            "http://nas.local:11434",
+            "https://chat.example",
+            "app://obsidian.md",
+        ] {
             assert_eq!(check(good).unwrap().unwrap(), good);
         }
-        for bad in ["https://evil.example", "null", "http://localhost.evil.example", "http://nas.local:80", "http://192.168.1.7", "http://", "data://x"] {
+        for bad in [
+            "https://evil.example",
+            "null",
+            "http://localhost.evil.example",
+            "http://nas.local:80",
+            "http://192.168.1.7",
+            "http://",
+            "data://x",
+        ] {
             assert_eq!(check(bad), Err(Refusal::Origin(bad.into())));
         }
         assert_eq!(guard().check_origin(&HeaderMap::new()), Ok(None));

@@ -114,6 +114,20 @@ pub(crate) fn check_space(path: &Path, need: u64) -> Result<()> {
     }
 }
 
+/// Bytes that a file takes on the disk: of one with holes, fewer than it is long.
+pub(crate) fn allocated(path: &Path) -> u64 {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        fs::metadata(path).map_or(0, |found| found.blocks().saturating_mul(512))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        0
+    }
+}
+
 /// Makes a change of names in a directory last. Some file systems cannot sync a directory, and say so; the change has happened all the same.
 pub(crate) fn sync_directory(path: &Path) {
     if cfg!(unix) {

@@ -40,7 +40,7 @@ impl Bench {
             token: self.token.clone(),
             connections: 4,
             piece: 5_000,
-            run: 2,
+            run: 10_000,
             backoff: Duration::from_millis(1),
             stall: Duration::from_secs(20),
             ..Hub::default()
@@ -230,6 +230,15 @@ fn wrong_bytes_are_removed_and_said() {
     assert_eq!(told.fault(), format!("m-Q4_K_M.gguf (removed): wrong SHA-256: expected {promised}, got {found}"));
     let verified = bench.store().verify(false, &mut |_| {}, &GO_ON).unwrap();
     assert!(verified.partial.is_empty() && verified.unused.is_empty() && verified.models.is_empty(), "{verified:?}");
+}
+
+#[test]
+fn a_file_that_is_no_model_is_named_as_people_know_it() {
+    let bench = Bench::new();
+    bench.hub.put(FILE, b"<html>this is no model</html>".to_vec());
+    let fault = bench.pull("org/repo").fault();
+    assert!(fault.contains("/org/repo/m-Q4_K_M.gguf: ") && fault.contains("GGUF"), "{fault}");
+    assert!(bench.store().names().unwrap().is_empty());
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! `nibble rm`: models go.
 
+use std::collections::BTreeSet;
+
 use anyhow::Result;
 use clap::{ArgMatches, Args, FromArgMatches};
 
@@ -30,7 +32,7 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
     let options = Options::from_arg_matches(matches)?;
     let store = models::store()?;
     // A misspelt name is found before anything goes.
-    let names = options.names.iter().map(|name| Ok(store.find(&models::parse(name)?)?)).collect::<Result<Vec<_>>>()?;
+    let names = options.names.iter().map(|name| Ok(store.find(&models::parse(name)?)?)).collect::<Result<BTreeSet<_>>>()?;
     for name in names {
         let freed = store.remove(&name)?;
         console.note(format!("removed {name}, {} freed", units::bytes(freed)));

@@ -5,7 +5,7 @@ use crate::error::Problem;
 use crate::keep_alive::KeepAlive;
 use crate::metrics::Gauge;
 use crate::talk::{Think, Tools, Turn, messages};
-use crate::worker::Worker;
+use crate::worker::{Pooling, Worker};
 use nibble_constrain::{Constraint, Error as GrammarError, Grammar, Vocabulary};
 use nibble_engine::sampler::Sampling;
 use nibble_engine::source::Source;
@@ -26,6 +26,14 @@ pub fn grammar_problem(error: &GrammarError) -> Problem {
         GrammarError::Vocabulary { .. } => Problem::internal(error.to_string()),
         _ => Problem::bad(error.to_string()).param("format"),
     }
+}
+
+/// How the file says that vectors are made: GGUF's `pooling_type`, 1 for the mean and 3 for the last. A model of language that says nothing gives the last
+/// token's, which alone has seen the whole text; so does Ollama.
+fn pooling(source: &Source) -> Pooling {
+    let key = format!("{}.pooling_type", source.config().arch.name);
+    let declared = source.checkpoint().metadata().and_then(|metadata| metadata.value(&key)).and_then(|value| value.integer());
+    if declared == Some(1) { Pooling::Mean } else { Pooling::Last }
 }
 
 /// How many requests a model takes.
@@ -52,6 +60,8 @@ pub struct Loaded {
     bytes: u64,
     weights: u64,
     vocab: usize,
+    width: usize,
+    pooling: Pooling,
     vocabulary: OnceLock<Result<Arc<Vocabulary>, String>>,
     /// The grammars used last, compiled, the latest at the end.
     grammars: Mutex<Vec<(String, Constraint)>>,
@@ -87,12 +97,14 @@ impl Loaded {
         let template_source = origin.template.clone().or_else(|| vocab.chat_template.clone()).unwrap_or_default();
         let text = |id: Option<u32>| id.and_then(|id| vocab.tokens.get(id as usize)).cloned().unwrap_or_default();
         let (bos, eos) = (text(vocab.ids.bos), text(vocab.ids.eos));
-        let template = (!template_source.is_empty()).then(|| Template::new(&template_source, &bos, &eos).map_err(|error| error.to_string()));
+        let template =
+            (!template_source.is_empty()).then(|| Template::new(&template_source, &bos, &eos).map_err(|error| error.to_string()));
         let tokenizer = Arc::new(Tokenizer::new(vocab));
         let recommended = nibble_engine::recommended(&source);
         let model = Model::load(source.clone(), options)?;
         let need = model.need();
-        let vocab = model.config().vocab;
+        let (vocab, width) = (model.config().vocab, model.config().dim);
+        let pooling = pooling(&source);
         Ok(Loaded {
             tokenizer,
             template,
@@ -103,6 +115,8 @@ impl Loaded {
             bytes: need.total(context),
             weights: need.weights,
             vocab,
+            width,
+            pooling,
             vocabulary: OnceLock::new(),
             grammars: Mutex::default(),
             worker: Worker::start(model, limits.parallel, limits.queue)?,
@@ -191,9 +205,14 @@ impl Loaded {
         self.context
     }
 
-    /// Tokens of context that it was made for.
-    pub fn most_context(&self) -> usize {
-        self.most_context
+    /// Numbers of a text's vector.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// How a text's vector is made of its tokens'.
+    pub fn pooling(&self) -> Pooling {
+        self.pooling
     }
 
     /// Bytes that it takes with one context.
@@ -323,7 +342,8 @@ impl Loaded {
     fn other_template(&self, source: &str) -> Result<Template, Problem> {
         let refuse = |error: String| Problem::bad(format!("template: {error}")).param("template");
         let source = nibble_store::template::jinja(source).map_err(|error| refuse(error.to_string()))?;
-        Template::new(&source, &self.special_text(|ids| ids.bos), &self.special_text(|ids| ids.eos)).map_err(|error| refuse(error.to_string()))
+        Template::new(&source, &self.special_text(|ids| ids.bos), &self.special_text(|ids| ids.eos))
+            .map_err(|error| refuse(error.to_string()))
     }
 
     /// The text of a special token; empty without one.

@@ -127,9 +127,18 @@ impl Models {
         self.fixed.iter().map(|origin| origin.name.clone()).chain(stored.iter().map(|name| name.to_string())).collect()
     }
 
+    /// Whether there is a store.
+    pub fn check_store(&self) -> Result<&Store, Problem> {
+        let problem = || Problem::cannot("this server has no store of models; it serves those that it was started with");
+        self.store.as_ref().ok_or_else(problem)
+    }
+
     /// Does something with the store, off the server's own threads.
-    pub async fn with_store<T: Send + 'static>(&self, work: impl FnOnce(&Store) -> nibble_store::Result<T> + Send + 'static) -> Result<T, Problem> {
-        let store = self.store.clone().ok_or_else(|| Problem::cannot("this server has no store of models; it serves those that it was started with"))?;
+    pub async fn with_store<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Store) -> nibble_store::Result<T> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let store = self.check_store()?.clone();
         blocking(move || work(&store).map_err(|error| of_store(&error))).await
     }
 
@@ -335,7 +344,9 @@ impl Models {
         let busy: Vec<String> = slots
             .values()
             .filter_map(|slot| match slot {
-                Slot::Ready(loaded) => Some(format!("{} ({} requests, {} MiB)", loaded.origin().name, loaded.active(), loaded.bytes() >> 20)),
+                Slot::Ready(loaded) => {
+                    Some(format!("{} ({} requests, {} MiB)", loaded.origin().name, loaded.active(), loaded.bytes() >> 20))
+                }
                 Slot::Loading(..) => None,
             })
             .collect();
@@ -436,7 +447,8 @@ impl Models {
             Slot::Ready(loaded) if loaded.is_idle() => loaded.due(),
             _ => None,
         };
-        let expired: Vec<String> = slots.iter().filter(|(_, slot)| due(slot).is_some_and(|at| at <= now)).map(|(key, _)| key.clone()).collect();
+        let expired: Vec<String> =
+            slots.iter().filter(|(_, slot)| due(slot).is_some_and(|at| at <= now)).map(|(key, _)| key.clone()).collect();
         let gone = expired.iter().filter_map(|key| slots.remove(key)).collect();
         let next = slots.values().filter_map(due).min();
         (gone, next)

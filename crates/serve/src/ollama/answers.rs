@@ -27,7 +27,9 @@ pub async fn generate(app: Arc<App>, mut call: Call) -> Result<Response, Problem
     }
     no_images(&name, body.images.as_deref())?;
     if body.suffix.is_some_and(|s| !s.is_empty()) {
-        return Err(Problem::bad(format!("{name} does not support insert: the model has no way to fill in before a suffix")).param("suffix"));
+        return Err(
+            Problem::bad(format!("{name} does not support insert: the model has no way to fill in before a suffix")).param("suffix")
+        );
     }
     let options = body.options.unwrap_or_default();
     if text.is_empty() && past.is_empty() {
@@ -94,9 +96,14 @@ pub(super) fn turns(model: &str, messages: Vec<wire::Message>) -> Result<Vec<Tur
     let turn = |(i, message): (usize, wire::Message)| {
         let at = format!("messages[{i}]");
         no_images(model, message.images.as_deref())?;
-        let role = message.role.filter(|r| !r.is_empty()).ok_or_else(|| Problem::bad(format!("{at}.role is missing")).param(format!("{at}.role")))?;
+        let role = message
+            .role
+            .filter(|r| !r.is_empty())
+            .ok_or_else(|| Problem::bad(format!("{at}.role is missing")).param(format!("{at}.role")))?;
         if !matches!(role.as_str(), "system" | "user" | "assistant" | "tool") {
-            return Err(Problem::bad(format!("{at}.role is {role:?}; expected system, user, assistant or tool")).param(format!("{at}.role")));
+            return Err(
+                Problem::bad(format!("{at}.role is {role:?}; expected system, user, assistant or tool")).param(format!("{at}.role"))
+            );
         }
         let calls = message.tool_calls.unwrap_or_default();
         Ok(Turn {

@@ -34,7 +34,14 @@ pub async fn pull(app: Arc<App>, mut call: Call) -> Result<Response, Problem> {
     let settings = &app.settings;
     let (hub, convert) = (settings.hub.clone(), settings.convert.clone());
     let work: Work = Box::new(move |store, listener, cancel| {
-        let pull = Pull { source: &source, name: None, hub: &hub, convert: convert.as_deref().map(|c| c as _), keep_checkpoint: None, link: false };
+        let pull = Pull {
+            source: &source,
+            name: None,
+            hub: &hub,
+            convert: convert.as_deref().map(|c| c as _),
+            keep_checkpoint: None,
+            link: false,
+        };
         store.pull(&pull, listener, cancel).map(drop)
     });
     progress(&app, work, named.stream.unwrap_or(true)).await
@@ -53,8 +60,10 @@ pub async fn create(app: Arc<App>, mut call: Call) -> Result<Response, Problem> 
     let streamed = body.stream.unwrap_or(true);
     let quantize = body.quantize.clone().filter(|q| !q.is_empty());
     let convert = app.settings.convert.clone();
+    // What is wrong with the request itself is told before anything is done.
+    let file = body.clone();
+    let modelfile = app.models.with_store(move |store| modelfile(store, &file)).await?;
     let work: Work = Box::new(move |store, listener, cancel| {
-        let modelfile = modelfile(store, &body)?;
         let create = Create {
             modelfile: &modelfile,
             base: store.root(),
@@ -84,7 +93,11 @@ fn modelfile(store: &Store, body: &wire::Create) -> nibble_store::Result<Modelfi
     match &blobs(&body.files)?[..] {
         [] => {}
         [one] => file.from = one.clone(),
-        _ => return Err(refuse("several files: a model is made from one GGUF file here; a checkpoint is made with nibble create or nibble pull")),
+        _ => {
+            return Err(refuse(
+                "several files: a model is made from one GGUF file here; a checkpoint is made with nibble create or nibble pull",
+            ));
+        }
     }
     for digest in blobs(&body.adapters)? {
         file.adapters.push(store.blob_path(&digest.parse()?).display().to_string());
@@ -107,7 +120,8 @@ fn modelfile(store: &Store, body: &wire::Create) -> nibble_store::Result<Modelfi
         file.parameters.extend(&Parameters::from_json(Value::Object(parameters.clone())).unwrap_or_default());
     }
     if let Some(messages) = &body.messages {
-        let message = |m: &wire::Message| Message { role: m.role.clone().unwrap_or_default(), content: m.content.clone().unwrap_or_default() };
+        let message =
+            |m: &wire::Message| Message { role: m.role.clone().unwrap_or_default(), content: m.content.clone().unwrap_or_default() };
         file.messages = messages.iter().map(message).collect();
     }
     Ok(file)
@@ -115,6 +129,7 @@ fn modelfile(store: &Store, body: &wire::Create) -> nibble_store::Result<Modelfi
 
 /// Does the work on a thread of its own and tells how it goes: in pieces, or only its end. It is broken off when the client goes away.
 async fn progress(app: &Arc<App>, work: Work, streamed: bool) -> Result<Response, Problem> {
+    app.models.check_store()?;
     let (to, mut from) = mpsc::channel::<Value>(16);
     let cancel = Arc::new(AtomicBool::new(false));
     let broken_off = BreakOff(cancel.clone());
@@ -222,7 +237,7 @@ pub async fn put_blob(app: Arc<App>, call: Call) -> Result<Response, Problem> {
     let models = app.models.clone();
     // Of its own, so that it can clean up when this request is dropped.
     let writing = tokio::spawn(async move {
-        let reader = Incoming { from, piece: Default::default() };
+        let reader = Incoming { from, piece: Default::default(), ended: false };
         models.with_store(move |store| store.put_blob(reader, Some(digest), &cancel).map(drop)).await
     });
     let mut stream = call.body.into_data_stream();
@@ -262,17 +277,15 @@ pub async fn put_blob(app: Arc<App>, call: Call) -> Result<Response, Problem> {
 struct Incoming {
     from: mpsc::Receiver<Option<axum::body::Bytes>>,
     piece: axum::body::Bytes,
+    ended: bool,
 }
 
 impl Read for Incoming {
     fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
-        while self.piece.is_empty() {
+        while self.piece.is_empty() && !self.ended {
             match self.from.blocking_recv() {
                 Some(Some(piece)) => self.piece = piece,
-                Some(None) => {
-                    self.from.close();
-                    return Ok(0);
-                }
+                Some(None) => self.ended = true,
                 None => return Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "the upload broke off")),
             }
         }

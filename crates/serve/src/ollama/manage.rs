@@ -96,11 +96,12 @@ pub async fn copy(app: Arc<App>, mut call: Call) -> Result<Response, Problem> {
     let body: wire::Copy = call.json(&app).await?;
     let source = required("source", body.source.as_deref())?.to_string();
     let destination = required("destination", body.destination.as_deref())?.to_string();
-    app.models.with_store(move |store| {
-        let (from, to) = (source.parse()?, destination.parse()?);
-        store.copy(&from, &to)
-    })
-    .await?;
+    app.models
+        .with_store(move |store| {
+            let (from, to) = (source.parse()?, destination.parse()?);
+            store.copy(&from, &to)
+        })
+        .await?;
     Ok(empty())
 }
 

@@ -32,7 +32,8 @@ pub async fn chat(app: Arc<App>, mut call: Call) -> Result<Response, Problem> {
     let logprobs = body.logprobs.unwrap_or(false).then_some(top as usize);
     let tools = Tools::new(body.tools.unwrap_or_default())?.choose(choice(body.tool_choice.as_ref())?)?;
     let count = answers(common)?;
-    let (format, bias, think) = (format::of_openai(body.response_format.as_ref())?, bias(common)?, think(body.reasoning_effort.as_deref())?);
+    let (format, bias, think) =
+        (format::of_openai(body.response_format.as_ref())?, bias(common)?, think(body.reasoning_effort.as_deref())?);
 
     let lease = app.models.lease(&name, options.context()?, common.keep_alive).await?;
     let mut talks = Vec::with_capacity(count);

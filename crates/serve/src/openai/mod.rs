@@ -4,8 +4,8 @@ mod chat;
 mod completions;
 mod embeddings;
 mod list;
-mod responses;
 mod response_events;
+mod responses;
 pub mod wire;
 
 use crate::body::Whole;
@@ -99,7 +99,9 @@ fn think(effort: Option<&str>) -> Result<Think, Problem> {
         None => Ok(Think::AsTheModelDoes),
         Some("none" | "minimal") => Ok(Think::No),
         Some(level @ ("low" | "medium" | "high" | "xhigh")) => Ok(Think::IfItCan(Some(level.to_string()))),
-        Some(other) => Err(Problem::bad(format!("reasoning_effort is {other:?}; expected none, low, medium or high")).param("reasoning_effort")),
+        Some(other) => {
+            Err(Problem::bad(format!("reasoning_effort is {other:?}; expected none, low, medium or high")).param("reasoning_effort"))
+        }
     }
 }
 

@@ -79,7 +79,10 @@ impl Writer {
     /// The first events.
     pub fn begin(&mut self) -> Vec<Value> {
         let response = self.response("in_progress", None);
-        vec![self.event("response.created", json!({"response": response})), self.event("response.in_progress", json!({"response": response}))]
+        vec![
+            self.event("response.created", json!({"response": response})),
+            self.event("response.in_progress", json!({"response": response})),
+        ]
     }
 
     /// The events of a piece.
@@ -96,9 +99,7 @@ impl Writer {
         for call in &delta.calls {
             self.close(&mut events);
             let (at, id, arguments) = (self.items.len(), format!("fc_{}", token()), call.arguments.to_string());
-            let item = |arguments: &str, status: &str| {
-                json!({"id": id, "type": "function_call", "call_id": call.id, "name": call.name, "arguments": arguments, "status": status})
-            };
+            let item = |arguments: &str, status: &str| json!({"id": id, "type": "function_call", "call_id": call.id, "name": call.name, "arguments": arguments, "status": status});
             events.push(self.event("response.output_item.added", json!({"output_index": at, "item": item("", "in_progress")})));
             let fields = json!({"output_index": at, "item_id": id, "delta": arguments});
             events.push(self.event("response.function_call_arguments.delta", fields));

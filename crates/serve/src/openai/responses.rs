@@ -20,7 +20,8 @@ pub async fn responses(app: Arc<App>, mut call: Call) -> Result<Response, Proble
     let body: wire::Responses = call.json(&app).await?;
     let common = &body.common;
     let name = required("model", common.model.as_deref())?.to_string();
-    let kept = body.previous_response_id.as_ref().is_some_and(|id| !id.is_empty()) || body.conversation.as_ref().is_some_and(|c| !c.is_null());
+    let kept =
+        body.previous_response_id.as_ref().is_some_and(|id| !id.is_empty()) || body.conversation.as_ref().is_some_and(|c| !c.is_null());
     if kept {
         return Err(Problem::bad("answers are not kept here: send the whole conversation as input").param("previous_response_id"));
     }
@@ -144,7 +145,8 @@ fn items(input: Option<&Value>) -> Result<Vec<Turn>, Problem> {
                     other => content(other).map_err(|problem| refuse(format!(".output: {}", problem.message)))?.0,
                 };
                 let id = item["call_id"].as_str().map(str::to_string);
-                let named = turns.iter().flat_map(|turn| &turn.calls).find(|call| Some(&call.id) == id.as_ref()).map(|call| call.name.clone());
+                let named =
+                    turns.iter().flat_map(|turn| &turn.calls).find(|call| Some(&call.id) == id.as_ref()).map(|call| call.name.clone());
                 turns.push(Turn { tool_call_id: id, tool_name: named, ..Turn::new("tool", output) });
             }
             // What a model thought before is not shown to it again.

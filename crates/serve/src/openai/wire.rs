@@ -270,7 +270,12 @@ mod tests {
 
     #[test]
     fn flattened_fields_are_read() {
-        let chat: Chat = crate::body::parse(b"{\"model\": \"m\", \"temperature\": 0, \"stop\": [\"a\"], \"max_completion_tokens\": 3, \"n\": null}").unwrap();
-        assert_eq!((chat.common.model.as_deref(), chat.common.temperature, chat.max_completion_tokens), (Some("m"), Some(0.0), Some(Whole(3))));
+        let chat: Chat =
+            crate::body::parse(b"{\"model\": \"m\", \"temperature\": 0, \"stop\": [\"a\"], \"max_completion_tokens\": 3, \"n\": null}")
+                .unwrap();
+        assert_eq!(
+            (chat.common.model.as_deref(), chat.common.temperature, chat.max_completion_tokens),
+            (Some("m"), Some(0.0), Some(Whole(3)))
+        );
     }
 }

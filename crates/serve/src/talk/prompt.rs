@@ -53,7 +53,9 @@ pub fn make(lease: &Lease, ask: &Ask, context: usize, most: Option<usize>) -> Re
             lease.check_tokens(past)?;
             if template.is_none() && !lease.has_template() {
                 if turns.iter().any(|turn| turn.role == "system") {
-                    return Err(Problem::bad(format!("{} has no template, so it has no place for a system message", lease.name())).param("system"));
+                    return Err(
+                        Problem::bad(format!("{} has no template, so it has no place for a system message", lease.name())).param("system")
+                    );
                 }
                 let ends = past.is_empty();
                 Made { tokens: [&past[..], &lease.encode(text, false, ends)].concat(), ..Made::default() }
@@ -113,7 +115,8 @@ fn chat(lease: &Lease, ask: &Ask, turns: &[Turn], context: usize, most: Option<u
     // Where the conversation may begin: with what a person says. An answer at its beginning would answer nothing, and a call's result is nothing without it.
     let begins: Vec<usize> = (1..turns.len()).filter(|&i| turns[i].role == "user").collect();
     let from = |begin: usize| {
-        let kept: Vec<Turn> = turns.iter().enumerate().filter(|(i, turn)| *i >= begin || turn.role == "system").map(|(_, t)| t.clone()).collect();
+        let kept: Vec<Turn> =
+            turns.iter().enumerate().filter(|(i, turn)| *i >= begin || turn.role == "system").map(|(_, t)| t.clone()).collect();
         let left_out = turns.len() - kept.len();
         rendered(lease, ask, &kept, None).map(|made| (made, left_out))
     };

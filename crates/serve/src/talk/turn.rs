@@ -173,8 +173,12 @@ impl Tools {
     pub fn choose(mut self, choice: Choice) -> Result<Tools, Problem> {
         let refuse = |what: String| Err(Problem::bad(what).param("tool_choice"));
         match &choice {
-            Choice::Required | Choice::Named(_) if self.schemas.is_empty() => return refuse("tool_choice needs tools, and there are none".into()),
-            Choice::Named(name) if !self.names().any(|known| known == name) => return refuse(format!("tool_choice names {name:?}, which is none of the tools")),
+            Choice::Required | Choice::Named(_) if self.schemas.is_empty() => {
+                return refuse("tool_choice needs tools, and there are none".into());
+            }
+            Choice::Named(name) if !self.names().any(|known| known == name) => {
+                return refuse(format!("tool_choice names {name:?}, which is none of the tools"));
+            }
             Choice::Named(name) => self.schemas.retain(|schema| schema["function"]["name"] == name.as_str()),
             // The model does not hear of what it must not call.
             Choice::None => self.schemas.clear(),
@@ -220,9 +224,8 @@ pub enum Think {
 impl Think {
     /// The variables that published templates look at.
     pub fn variables(&self) -> Vec<(String, TemplateValue)> {
-        let on = |on: bool| {
-            vec![("enable_thinking".to_string(), TemplateValue::from(on)), ("thinking".to_string(), TemplateValue::from(on))]
-        };
+        let on =
+            |on: bool| vec![("enable_thinking".to_string(), TemplateValue::from(on)), ("thinking".to_string(), TemplateValue::from(on))];
         match self {
             Think::AsTheModelDoes => vec![],
             Think::No => on(false),
@@ -246,16 +249,25 @@ mod tests {
         assert_eq!(Called::read(&open, "m").unwrap(), Called { id: "c1".into(), name: "f".into(), arguments: json!({"x": 1}) });
         assert_eq!(Called::read(&own, "m").unwrap().arguments, json!({"x": 1}));
         assert!(Called::read(&own, "m").unwrap().id.starts_with("call_"));
-        for bad in [json!({}), json!({"function": {"name": "f", "arguments": "x"}}), json!({"function": {"name": "", "arguments": {}}}), json!(5)] {
+        for bad in
+            [json!({}), json!({"function": {"name": "f", "arguments": "x"}}), json!({"function": {"name": "", "arguments": {}}}), json!(5)]
+        {
             assert!(Called::read(&bad, "m").is_err(), "{bad}");
         }
     }
 
     #[test]
     fn tools_are_checked_and_filled_up() {
-        let tools = Tools::new(vec![json!({"type": "function", "function": {"name": "f"}}), json!({"type": "function", "name": "g", "strict": true})]).unwrap();
+        let tools = Tools::new(vec![
+            json!({"type": "function", "function": {"name": "f"}}),
+            json!({"type": "function", "name": "g", "strict": true}),
+        ])
+        .unwrap();
         assert_eq!(tools.names().collect::<Vec<_>>(), ["f", "g"]);
-        assert_eq!(tools.schemas[1], json!({"type": "function", "function": {"name": "g", "parameters": {"type": "object", "properties": {}}, "description": ""}}));
+        assert_eq!(
+            tools.schemas[1],
+            json!({"type": "function", "function": {"name": "g", "parameters": {"type": "object", "properties": {}}, "description": ""}})
+        );
         assert_eq!(tools.clone().choose(Choice::Named("g".into())).unwrap().names().collect::<Vec<_>>(), ["g"]);
         assert!(tools.clone().choose(Choice::None).unwrap().is_empty());
         assert!(tools.choose(Choice::Named("h".into())).is_err());

@@ -66,10 +66,54 @@ fn any_json() -> impl Strategy<Value = Value> {
 /// The names of fields, so that values reach the code behind them.
 fn field() -> impl Strategy<Value = String> {
     const KNOWN: &[&str] = &[
-        "model", "messages", "role", "content", "tool_calls", "function", "name", "arguments", "options", "temperature", "num_ctx", "stop", "format",
-        "keep_alive", "think", "prompt", "context", "input", "tools", "tool_choice", "response_format", "type", "json_schema", "schema", "logit_bias", "n",
-        "logprobs", "top_logprobs", "stream", "stream_options", "truncate", "shift", "images", "suffix", "template", "system", "dimensions",
-        "encoding_format", "source", "destination", "from", "files", "parameters", "license", "tokens", "text", "reasoning", "effort",
+        "model",
+        "messages",
+        "role",
+        "content",
+        "tool_calls",
+        "function",
+        "name",
+        "arguments",
+        "options",
+        "temperature",
+        "num_ctx",
+        "stop",
+        "format",
+        "keep_alive",
+        "think",
+        "prompt",
+        "context",
+        "input",
+        "tools",
+        "tool_choice",
+        "response_format",
+        "type",
+        "json_schema",
+        "schema",
+        "logit_bias",
+        "n",
+        "logprobs",
+        "top_logprobs",
+        "stream",
+        "stream_options",
+        "truncate",
+        "shift",
+        "images",
+        "suffix",
+        "template",
+        "system",
+        "dimensions",
+        "encoding_format",
+        "source",
+        "destination",
+        "from",
+        "files",
+        "parameters",
+        "license",
+        "tokens",
+        "text",
+        "reasoning",
+        "effort",
     ];
     prop_oneof![9 => prop::sample::select(KNOWN).prop_map(str::to_string), 1 => "\\PC{0,8}"]
 }
@@ -113,7 +157,9 @@ fn any_bytes_are_answered() {
 #[test]
 fn heads_that_are_no_http_end_the_connection() {
     let server = server();
-    for head in ["\0\0\0\0\r\n\r\n", "GET\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "POST /api/chat HTTP/1.1\r\nhost: a\r\ncontent-length: x\r\n\r\n"] {
+    for head in
+        ["\0\0\0\0\r\n\r\n", "GET\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "POST /api/chat HTTP/1.1\r\nhost: a\r\ncontent-length: x\r\n\r\n"]
+    {
         let mut stream = server.connect();
         stream.write_all(head.as_bytes()).unwrap();
         assert_eq!(Answer::read_head(stream, true).status, 400, "{head:?}");

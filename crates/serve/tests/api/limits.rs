@@ -47,11 +47,20 @@ fn other_addresses_need_a_key_or_consent() {
 #[test]
 fn pages_of_other_sites_are_kept_out() {
     let server = usual();
-    assert!(server.open("GET", "/api/tags", &[("host", "evil.example")], b"").is(403).json()["error"].as_str().unwrap().contains("evil.example"));
+    assert!(
+        server.open("GET", "/api/tags", &[("host", "evil.example")], b"").is(403).json()["error"]
+            .as_str()
+            .unwrap()
+            .contains("evil.example")
+    );
     server.open("GET", "/", &[("host", "evil.example:11434"), ("accept", "text/html")], b"").is(403);
     server.open("POST", "/api/chat", &[("origin", "https://evil.example")], b"{}").is(403);
     server.open("OPTIONS", "/api/chat", &[("origin", "https://evil.example"), ("access-control-request-method", "POST")], b"").is(403);
-    let preflight = [("origin", "http://localhost:3000"), ("access-control-request-method", "POST"), ("access-control-request-headers", "x-stainless-os")];
+    let preflight = [
+        ("origin", "http://localhost:3000"),
+        ("access-control-request-method", "POST"),
+        ("access-control-request-headers", "x-stainless-os"),
+    ];
     let answer = server.open("OPTIONS", "/v1/chat/completions", &preflight, b"").is(204);
     assert_eq!(answer.header("access-control-allow-origin"), Some("http://localhost:3000"));
     assert_eq!(answer.header("access-control-allow-headers"), Some("x-stainless-os"));
@@ -175,7 +184,17 @@ fn many_at_once_get_their_own_answers() {
     let one = |i: u64| json!({"model": "tiny", "prompt": format!("Number {i} said"), "raw": true, "stream": false, "options": {"seed": i, "num_predict": 16}});
     let alone: Vec<Value> = (0..6).map(|i| server.post("/api/generate", one(i)).is(200).json()["response"].clone()).collect();
     let together: Vec<Value> = std::thread::scope(|scope| {
-        let asked: Vec<_> = (0..6).map(|i| (i, scope.spawn({ let server = &server; move || server.post("/api/generate", one(i)).is(200).json()["response"].clone() }))).collect();
+        let asked: Vec<_> = (0..6)
+            .map(|i| {
+                (
+                    i,
+                    scope.spawn({
+                        let server = &server;
+                        move || server.post("/api/generate", one(i)).is(200).json()["response"].clone()
+                    }),
+                )
+            })
+            .collect();
         asked.into_iter().map(|(_, thread)| thread.join().unwrap()).collect()
     });
     assert_eq!(alone, together);
@@ -303,7 +322,10 @@ fn each_request_is_logged() {
     server.stop();
     let lines = lines.lock().unwrap();
     let first = lines.iter().find(|l| l.path == "/api/generate").unwrap();
-    assert_eq!((first.method.as_str(), first.status, first.model.as_deref(), first.tokens, first.cut), ("POST", 200, Some("tiny:latest"), 3, false));
+    assert_eq!(
+        (first.method.as_str(), first.status, first.model.as_deref(), first.tokens, first.cut),
+        ("POST", 200, Some("tiny:latest"), 3, false)
+    );
     assert!(first.prompt_tokens > 3 && first.time > Duration::ZERO && first.peer.starts_with("127.0.0.1:"));
     let second = lines.iter().find(|l| l.path == "/api/nothing").unwrap();
     assert_eq!((second.status, second.model.as_deref()), (404, None));

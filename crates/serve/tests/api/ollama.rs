@@ -228,7 +228,8 @@ fn what_cannot_be_done_is_said() {
 #[test]
 fn texts_have_vectors() {
     let server = usual();
-    let made = server.post("/api/embed", json!({"model": "tiny", "input": ["A rabbit.", "A rabbit.", "The deep sea at night"]})).is(200).json();
+    let made =
+        server.post("/api/embed", json!({"model": "tiny", "input": ["A rabbit.", "A rabbit.", "The deep sea at night"]})).is(200).json();
     let vectors: Vec<Vec<f64>> = serde_json::from_value(made["embeddings"].clone()).unwrap();
     let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f64>();
     assert_eq!((vectors.len(), vectors[0].len()), (3, 256));

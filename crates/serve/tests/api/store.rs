@@ -46,7 +46,10 @@ fn a_model_is_made_used_copied_and_removed() {
     assert_eq!(lines.last().unwrap(), &json!({"status": "success"}));
     let tags = server.get("/api/tags").is(200).json();
     let model = &tags["models"][0];
-    assert_eq!((&model["name"], &model["details"]["quantization_level"], &model["details"]["format"]), (&json!("story:q4"), &json!("Q4_0"), &json!("gguf")));
+    assert_eq!(
+        (&model["name"], &model["details"]["quantization_level"], &model["details"]["format"]),
+        (&json!("story:q4"), &json!("Q4_0"), &json!("gguf"))
+    );
 
     let shown = server.post("/api/show", json!({"model": "story:q4"})).is(200).json();
     assert_eq!((&shown["system"], &shown["license"]), (&json!("Be short."), &json!("MIT")));

@@ -17,7 +17,7 @@ use super::Hub;
 use super::http::{Answer, Client, Trouble, shown, sleep};
 use super::journal::{self, Head, Journal};
 use super::worker::{self, Run};
-use crate::blobs::{Ready, Telling, check_space, full, hash};
+use crate::blobs::{Ready, Telling, allocated, check_space, full, hash};
 use crate::lock::Lock;
 use crate::{Digest, Error, Listener, Progress, Result, ServerFault, Store, Work};
 
@@ -25,7 +25,11 @@ use crate::{Digest, Error, Listener, Progress, Result, ServerFault, Store, Work}
 const MAX_CHANGES: u32 = 3;
 /// How often progress is told.
 const TELL: Duration = Duration::from_millis(100);
-/// The smallest size of a piece that is believed of a journal, and the most pieces of a file.
+/// Pieces of a small file, so that a sudden death costs no more than a hundredth or so of it for each connection.
+const PIECES: u64 = 128;
+/// The smallest piece: each is synced to the disk.
+const SMALLEST: u64 = 256 << 10;
+/// The most pieces of a file.
 const MAX_PIECES: u64 = 1 << 20;
 
 /// A file to fetch.
@@ -158,7 +162,7 @@ pub(crate) fn fetch(store: &Store, client: &Client, wanted: &Wanted, listener: L
         let head = Head {
             what: wanted.what.clone(),
             size,
-            piece: client.hub.piece.clamp(1, u64::MAX / 2).max(size / MAX_PIECES),
+            piece: piece(size, client.hub.piece),
             etag: probe.etag.clone(),
             sha256: wanted.sha256.or(probe.sha256).map(|digest| digest.to_string()),
         };
@@ -175,6 +179,12 @@ pub(crate) fn fetch(store: &Store, client: &Client, wanted: &Wanted, listener: L
         url: shown(&wanted.url),
         fault: ServerFault::Answer(format!("the file changed {} times while it was fetched", MAX_CHANGES + 1)),
     })
+}
+
+/// Bytes of a piece of a file.
+fn piece(size: u64, most: u64) -> u64 {
+    let most = most.clamp(1, 1 << 30);
+    (size / PIECES).clamp(SMALLEST.min(most), most).max(size / MAX_PIECES)
 }
 
 fn tell(wanted: &Wanted, completed: u64, total: u64, listener: Listener) {
@@ -291,7 +301,7 @@ fn begin(path: &Path, log: &Path, head: Head, wanted: &Wanted, listener: Listene
     let there = Journal::open(log).filter(|journal| fs::metadata(path).is_ok_and(|found| found.len() == journal.head.size));
     if let Some(journal) = there {
         if journal.head.is_still(&head) {
-            check_space(path, head.size - journal.bytes())?;
+            check_space(path, head.size - journal.bytes().max(allocated(path)).min(head.size))?;
             return Ok(journal);
         }
         if journal.bytes() > 0 {
@@ -322,7 +332,7 @@ fn run(
     let head = journal.head.clone();
     let mut ranges = probe.ranges;
     loop {
-        let missing = missing(journal.whole(), &client.hub);
+        let missing = missing(journal.whole(), head.piece, &client.hub);
         let done = journal.bytes();
         *seen = (*seen).max(done);
         tell(wanted, *seen, head.size, listener);
@@ -378,9 +388,9 @@ fn run(
 }
 
 /// The pieces that are missing, in runs for one request each: short enough that every connection has some.
-fn missing(whole: &[bool], hub: &Hub) -> VecDeque<Run> {
+fn missing(whole: &[bool], piece: u64, hub: &Hub) -> VecDeque<Run> {
     let count = whole.iter().filter(|whole| !**whole).count();
-    let longest = hub.run.clamp(1, 1 << 20).min(count.div_ceil(hub.connections.max(1)).max(1) as u64);
+    let longest = (hub.run / piece.max(1)).max(1).min(count.div_ceil(hub.connections.max(1)).max(1) as u64);
     let mut runs: VecDeque<Run> = VecDeque::new();
     for (piece, _) in (0..).zip(whole).filter(|(_, whole)| !**whole) {
         match runs.back_mut().filter(|run| run.end == piece && run.end - run.next < longest) {
@@ -417,13 +427,25 @@ mod tests {
 
     #[test]
     fn runs_leave_out_what_is_there_and_keep_every_connection_busy() {
-        let runs = |whole: &[bool], connections, run| {
-            let hub = Hub { connections, run, ..Hub::default() };
-            missing(whole, &hub).into_iter().map(|run| (run.next, run.end)).collect::<Vec<_>>()
+        let runs = |whole: &[bool], connections, run: u64| {
+            let hub = Hub { connections, run: 10 * run + 9, ..Hub::default() };
+            missing(whole, 10, &hub).into_iter().map(|run| (run.next, run.end)).collect::<Vec<_>>()
         };
         assert_eq!(runs(&[false; 10], 1, 4), [(0, 4), (4, 8), (8, 10)]);
         assert_eq!(runs(&[false; 10], 4, 8), [(0, 3), (3, 6), (6, 9), (9, 10)]);
         assert_eq!(runs(&[true, false, false, true, false], 1, 8), [(1, 3), (4, 5)]);
         assert_eq!(runs(&[true; 3], 4, 8), []);
+        assert_eq!(runs(&[false; 2], 1, 0), [(0, 1), (1, 2)]);
+    }
+
+    #[test]
+    fn small_files_have_small_pieces() {
+        assert_eq!(piece(0, 4 << 20), 256 << 10);
+        assert_eq!(piece(20 << 20, 4 << 20), 256 << 10);
+        assert_eq!(piece(256 << 20, 4 << 20), 2 << 20);
+        assert_eq!(piece(4 << 30, 4 << 20), 4 << 20);
+        assert_eq!(piece(1 << 20, 5000), 5000);
+        assert_eq!(piece(1 << 60, 4 << 20), 1 << 40);
+        assert_eq!(piece(5, 0), 1);
     }
 }

@@ -20,7 +20,7 @@ use http::Client;
 use hub::Repository;
 pub use source::Source;
 
-use crate::blobs::{Ready, check_space};
+use crate::blobs::{Ready, allocated, check_space};
 use crate::create::gguf_or_directory;
 use crate::lock::Lock;
 use crate::manifest::{Layer, Media};
@@ -41,9 +41,9 @@ pub struct Hub {
     pub proxy: bool,
     /// Connections at a time.
     pub connections: usize,
-    /// Bytes of a piece: what a sudden death may cost, for each connection.
+    /// The most bytes of a piece: what a sudden death may cost, for each connection. Pieces of small files are smaller.
     pub piece: u64,
-    /// The most pieces that one request asks for.
+    /// The most bytes that one request asks for: several pieces in a row.
     pub run: u64,
     /// How long to wait before the first retry; it doubles with each further one.
     pub backoff: Duration,
@@ -60,7 +60,7 @@ impl Default for Hub {
             proxy: false,
             connections: 6,
             piece: 4 << 20,
-            run: 8,
+            run: 32 << 20,
             backoff: Duration::from_millis(500),
             stall: Duration::from_secs(30),
         }
@@ -139,16 +139,19 @@ impl Store {
     /// Refuses, before the first byte, what the disk has no room for.
     fn check_room(&self, wanted: &[Wanted]) -> Result<()> {
         let folder = self.make("downloads")?;
-        let missing = |wanted: &Wanted| {
-            let digest = wanted.sha256.filter(|digest| !self.has_blob(digest));
-            let there =
-                digest.and_then(|digest| journal::head(&folder.join(format!("{}.log", digest.file_name())))).map_or(0, |(_, bytes)| bytes);
-            match wanted.sha256.is_some_and(|digest| self.has_blob(&digest)) {
-                true => 0,
-                false => wanted.size.unwrap_or(0).saturating_sub(there),
+        let missing = |wanted: &Wanted| match wanted.sha256 {
+            Some(digest) if self.has_blob(&digest) => 0,
+            digest => {
+                // What is there takes its room already.
+                let there = digest.map_or(0, |digest| allocated(&folder.join(digest.file_name())));
+                wanted.size.unwrap_or(0).saturating_sub(there)
             }
         };
-        check_space(&folder.join("x"), wanted.iter().map(missing).fold(0, u64::saturating_add))
+        let need = wanted.iter().map(missing).fold(0, u64::saturating_add);
+        check_space(&folder.join("file"), need).map_err(|error| match error {
+            Error::Space { need, free, .. } => Error::Space { path: folder.clone(), need, free },
+            other => other,
+        })
     }
 
     fn pull_gguf(&self, client: &Client, name: &Name, wanted: &[Wanted], listener: Listener, cancel: &AtomicBool) -> Result<Entry> {
@@ -168,7 +171,14 @@ impl Store {
         }
         listener(Progress::Step(Step::Verifying));
         let ready: Vec<&Ready> = fetched.iter().map(|file| &file.ready).collect();
-        let entry = self.finish_layers(name, layers, &ready, listener)?;
+        // The file as people know it, not as it lies in the store.
+        let entry = self.finish_layers(name, layers, &ready, listener).map_err(|error| match error {
+            Error::Container(error) => {
+                let what = wanted.first().map(|wanted| wanted.what.clone()).unwrap_or_default();
+                Error::Source { what, message: error.fault.to_string(), choices: vec![] }
+            }
+            error => error,
+        })?;
         fetched.into_iter().for_each(Fetched::done);
         Ok(entry)
     }

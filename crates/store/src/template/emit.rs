@@ -71,12 +71,10 @@ fn cut(nodes: &mut Vec<Node>, done: &mut bool) {
         }
         match node {
             Node::Print(value) | Node::Set { value, .. } => *done = in_expr(value, "Response"),
-            Node::If { condition: value, then, otherwise }
-            | Node::With { value, then, otherwise }
-            | Node::Range { over: value, body: then, otherwise, .. } => {
+            // A condition prints nothing: what it asks of the answer is no beginning of it.
+            Node::If { then, otherwise, .. } | Node::With { then, otherwise, .. } | Node::Range { body: then, otherwise, .. } => {
                 cut(then, done);
                 cut(otherwise, done);
-                *done |= in_expr(value, "Response");
             }
             Node::Text(_) | Node::Break | Node::Continue => {}
         }

@@ -27,7 +27,8 @@ pub fn is_go(template: &str) -> bool {
         action.starts_with(['.', '$'])
             || action.starts_with("/*")
             || matches!(word, "if" | "range" | "end" | "else" | "with" | "define" | "template" | "block" | "break" | "continue")
-            || [" .", " $", "(.", "($"].iter().any(|go| action.contains(go))
+            // A function of Go's before a field: `json .Tools`, `(len .Messages)`.
+            || ((action.starts_with('(') || value::is_function(word)) && [" .", " $", "(.", "($"].iter().any(|go| action.contains(go)))
     })
 }
 

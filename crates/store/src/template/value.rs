@@ -2,6 +2,11 @@
 
 use crate::{Error, Result};
 
+/// Whether a word is the name of a function.
+pub(super) fn is_function(word: &str) -> bool {
+    FUNCTIONS.iter().any(|function| function.name == word)
+}
+
 /// How deep blocks and brackets may nest.
 pub(super) const MAX_DEPTH: usize = 64;
 
