@@ -3,7 +3,7 @@
 use crate::body::Whole;
 use crate::error::Problem;
 use crate::metrics::Ticket;
-use crate::models::Lease;
+use crate::models::{Lease, blocking};
 use crate::openai::wire::Input;
 use std::time::{Duration, Instant};
 
@@ -14,8 +14,6 @@ pub struct Wanted {
     pub dimensions: Option<usize>,
     /// Texts that are too long are shortened.
     pub truncate: bool,
-    /// Tokens that a text may have, where that is less than the model's context.
-    pub context: Option<usize>,
     /// Of length 1.
     pub normalise: bool,
 }
@@ -31,56 +29,64 @@ pub struct Made {
     pub truncated: usize,
 }
 
-/// Makes the vectors: the last hidden states after the last norm, pooled as the model's file says and otherwise of the last token, as programs
-/// written for Ollama get them of a model that was made to write.
+/// Makes the vectors.
 pub async fn embed(lease: &Lease, inputs: Vec<Input>, wanted: &Wanted, ticket: &Ticket) -> Result<Made, Problem> {
     ticket.model(lease.name());
-    let (width, context) = (lease.width(), wanted.context.unwrap_or(usize::MAX).min(lease.context()));
-    if let Some(dimensions) = wanted.dimensions.filter(|&n| n > width) {
-        return Err(Problem::bad(format!("dimensions is {dimensions}; this model's vectors have {width}")).param("dimensions"));
+    let began = Instant::now();
+    let width = lease.width();
+    if let Some(n) = wanted.dimensions.filter(|n| *n > width) {
+        return Err(Problem::bad(format!("dimensions is {n}, and the model's vectors have {width} numbers")).param("dimensions"));
     }
-    let (mut texts, mut made) = (Vec::new(), Made::default());
-    for (i, input) in inputs.into_iter().enumerate() {
-        let mut tokens = match input {
-            Input::Text(text) => lease.encode(&text, false, true),
-            Input::Tokens(tokens) => {
-                lease.check_tokens(&tokens)?;
-                tokens
-            }
-        };
-        if tokens.is_empty() {
-            return Err(Problem::bad(format!("input {i} is empty")).param("input"));
-        }
-        if tokens.len() > context {
-            if !wanted.truncate {
-                return Err(Problem::too_long(tokens.len(), context).param("input"));
-            }
-            made.truncated += tokens.len() - context;
-            tokens.truncate(context);
-        }
-        made.tokens += tokens.len();
-        texts.push(tokens);
+    if inputs.is_empty() {
+        return Ok(Made::default());
     }
-    let begun = Instant::now();
-    let vectors = lease.worker().embed(texts, lease.pooling()).map_err(|full| Problem::busy(full.waiting, full.retry_after))?;
-    let ended = vectors.await.map_err(|_| Problem::internal("the model's thread ended before the vectors were made"))?;
+    let mut made = Made::default();
+    let (own, truncate) = (lease.clone(), wanted.truncate);
+    // Tokenizing long texts takes long enough to keep others waiting.
+    let texts = blocking(move || {
+        let context = own.context();
+        let mut cut = 0;
+        let mut texts = Vec::with_capacity(inputs.len());
+        for input in inputs {
+            let mut tokens = match input {
+                Input::Text(text) => own.encode(&text, false, true),
+                Input::Tokens(tokens) => {
+                    own.check_tokens(&tokens)?;
+                    tokens
+                }
+            };
+            if tokens.is_empty() {
+                return Err(Problem::bad("the input is empty").param("input"));
+            }
+            if tokens.len() > context {
+                if !truncate {
+                    return Err(Problem::too_long(tokens.len(), context).param("input"));
+                }
+                cut += tokens.len() - context;
+                tokens.truncate(context);
+            }
+            texts.push(tokens);
+        }
+        Ok((texts, cut))
+    })
+    .await?;
+    (made.tokens, made.truncated) = (texts.0.iter().map(Vec::len).sum(), texts.1);
+    let vectors = lease.worker().embed(texts.0, lease.pooling()).map_err(|full| Problem::busy(full.waiting, full.retry_after))?;
+    let ended = vectors.await.map_err(|_| Problem::internal("the model's thread ended before the vectors came"))?;
     made.vectors = ended.map_err(Problem::internal)?;
     for vector in &mut made.vectors {
-        vector.truncate(wanted.dimensions.unwrap_or(width));
+        if let Some(n) = wanted.dimensions {
+            vector.truncate(n);
+        }
         if wanted.normalise {
-            normalise(vector);
+            let length = vector.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt();
+            if length > 0.0 {
+                vector.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
+            }
         }
     }
-    ticket.spent(made.tokens, 0, 0, begun.elapsed(), Duration::ZERO);
+    ticket.spent(made.tokens, 0, 0, began.elapsed(), Duration::ZERO);
     Ok(made)
-}
-
-/// Makes the length 1; a vector of zeros stays.
-fn normalise(vector: &mut [f32]) {
-    let length = vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
-    if length > 0.0 {
-        vector.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
-    }
 }
 
 /// How many numbers are wanted.
@@ -109,16 +115,6 @@ pub fn base64(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn vectors_get_length_1() {
-        let mut vector = [3.0, 0.0, -4.0];
-        normalise(&mut vector);
-        assert_eq!(vector, [0.6, 0.0, -0.8]);
-        let mut zeros = [0.0; 3];
-        normalise(&mut zeros);
-        assert_eq!(zeros, [0.0; 3]);
-    }
 
     #[test]
     fn base64_is_the_standards() {

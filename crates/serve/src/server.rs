@@ -158,7 +158,7 @@ impl Server {
                         continue;
                     }
                 },
-                // Not `changed`: the server may have been stopped before it began to listen to that.
+                // An error means that whoever could ask is gone.
                 _ = phase.wait_for(|phase| *phase != Phase::Running) => break,
             };
             while open.try_join_next().is_some() {}
@@ -166,7 +166,7 @@ impl Server {
                 tokio::spawn(refuse(stream));
                 continue;
             };
-            let (app, router, phase) = (self.app.clone(), router.clone(), phase.clone());
+            let (app, router, phase) = (self.app.clone(), router.clone(), self.phase.subscribe());
             open.spawn(async move {
                 app.metrics.connections.fetch_add(1, Relaxed);
                 connection(stream, peer, router, &app.settings, phase).await;

@@ -7,7 +7,6 @@ use crate::metrics::Gauge;
 use crate::talk::{Think, Tools, Turn, messages};
 use crate::worker::{Pooling, Worker};
 use nibble_constrain::{Constraint, Error as GrammarError, Grammar, Vocabulary};
-use nibble_container::gguf::Value;
 use nibble_engine::sampler::Sampling;
 use nibble_engine::source::Source;
 use nibble_engine::text::{Clock, Prompt, Render, SpecialIds, Template, TextError, Tokenizer, Vocab};
@@ -27,6 +26,14 @@ pub fn grammar_problem(error: &GrammarError) -> Problem {
         GrammarError::Vocabulary { .. } => Problem::internal(error.to_string()),
         _ => Problem::bad(error.to_string()).param("format"),
     }
+}
+
+/// How the file says that vectors are made: GGUF's `pooling_type`, 1 for the mean and 3 for the last. A model of language that says nothing gives the last
+/// token's, which alone has seen the whole text; so does Ollama.
+fn pooling(source: &Source) -> Pooling {
+    let key = format!("{}.pooling_type", source.config().arch.name);
+    let declared = source.checkpoint().metadata().and_then(|metadata| metadata.value(&key)).and_then(|value| value.integer());
+    if declared == Some(1) { Pooling::Mean } else { Pooling::Last }
 }
 
 /// How many requests a model takes.
@@ -97,9 +104,8 @@ impl Loaded {
         let model = Model::load(source.clone(), options)?;
         let need = model.need();
         let (vocab, width) = (model.config().vocab, model.config().dim);
+        let pooling = pooling(&source);
         Ok(Loaded {
-            pooling: pooling(&source),
-            width,
             tokenizer,
             template,
             template_source,
@@ -109,6 +115,8 @@ impl Loaded {
             bytes: need.total(context),
             weights: need.weights,
             vocab,
+            width,
+            pooling,
             vocabulary: OnceLock::new(),
             grammars: Mutex::default(),
             worker: Worker::start(model, limits.parallel, limits.queue)?,
@@ -197,6 +205,16 @@ impl Loaded {
         self.context
     }
 
+    /// Numbers of a text's vector.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// How a text's vector is made of its tokens'.
+    pub fn pooling(&self) -> Pooling {
+        self.pooling
+    }
+
     /// Bytes that it takes with one context.
     pub fn bytes(&self) -> u64 {
         self.bytes
@@ -220,16 +238,6 @@ impl Loaded {
     /// The system message of its Modelfile.
     pub fn system(&self) -> Option<&str> {
         self.origin.system.as_deref()
-    }
-
-    /// Numbers of a text's vector.
-    pub fn width(&self) -> usize {
-        self.width
-    }
-
-    /// How a text's vector is made.
-    pub fn pooling(&self) -> Pooling {
-        self.pooling
     }
 
     /// Who computes.
@@ -409,16 +417,5 @@ impl Deref for Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.loaded.leave();
-    }
-}
-
-/// As a GGUF file says (`{architecture}.pooling_type`: 1 is the mean); of a file that says nothing, the last token's.
-fn pooling(source: &Source) -> Pooling {
-    let metadata = source.checkpoint().metadata();
-    let text = |key: &str| metadata.and_then(|m| m.value(key));
-    let Some(Value::String(architecture)) = text("general.architecture") else { return Pooling::Last };
-    match text(&format!("{architecture}.pooling_type")) {
-        Some(Value::U32(1) | Value::I32(1)) => Pooling::Mean,
-        _ => Pooling::Last,
     }
 }

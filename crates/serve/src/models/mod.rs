@@ -127,23 +127,19 @@ impl Models {
         self.fixed.iter().map(|origin| origin.name.clone()).chain(stored.iter().map(|name| name.to_string())).collect()
     }
 
+    /// Whether there is a store.
+    pub fn check_store(&self) -> Result<&Store, Problem> {
+        let problem = || Problem::cannot("this server has no store of models; it serves those that it was started with");
+        self.store.as_ref().ok_or_else(problem)
+    }
+
     /// Does something with the store, off the server's own threads.
     pub async fn with_store<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Store) -> nibble_store::Result<T> + Send + 'static,
     ) -> Result<T, Problem> {
-        let store = self.store()?;
+        let store = self.check_store()?.clone();
         blocking(move || work(&store).map_err(|error| of_store(&error))).await
-    }
-
-    /// Refuses what needs a store where there is none.
-    pub fn need_store(&self) -> Result<(), Problem> {
-        self.store().map(drop)
-    }
-
-    fn store(&self) -> Result<Store, Problem> {
-        let none = || Problem::cannot("this server has no store of models; it serves those that it was started with");
-        self.store.clone().ok_or_else(none)
     }
 
     /// The model that a client means.

@@ -29,7 +29,6 @@ type Work = Box<dyn FnOnce(&Store, &mut dyn FnMut(Progress), &AtomicBool) -> nib
 pub async fn pull(app: Arc<App>, mut call: Call) -> Result<Response, Problem> {
     let named: wire::Named = call.json(&app).await?;
     let text = required("model", named.model())?.to_string();
-    app.models.need_store()?;
     // Only what is fetched: a path would let a client read this machine's files.
     let source = Source::parse(&text).map_err(|error| of_store(&error))?;
     let settings = &app.settings;
@@ -58,13 +57,13 @@ pub async fn create(app: Arc<App>, mut call: Call) -> Result<Response, Problem> 
     let body: wire::Create = call.json(&app).await?;
     let name = required("model", body.model.as_deref().filter(|m| !m.is_empty()).or(body.name.as_deref()))?;
     let name = parse_name(name)?;
-    app.models.need_store()?;
     let streamed = body.stream.unwrap_or(true);
     let quantize = body.quantize.clone().filter(|q| !q.is_empty());
     let convert = app.settings.convert.clone();
+    // What is wrong with the request itself is told before anything is done.
+    let file = body.clone();
+    let modelfile = app.models.with_store(move |store| modelfile(store, &file)).await?;
     let work: Work = Box::new(move |store, listener, cancel| {
-        let modelfile = modelfile(store, &body)?;
-        check_template(&modelfile)?;
         let create = Create {
             modelfile: &modelfile,
             base: store.root(),
@@ -75,14 +74,6 @@ pub async fn create(app: Arc<App>, mut call: Call) -> Result<Response, Problem> 
         store.create(&name, &create, listener, cancel).map(drop)
     });
     progress(&app, work, streamed).await
-}
-
-/// Refuses a template that could not be rendered later.
-fn check_template(file: &Modelfile) -> nibble_store::Result<()> {
-    let Some(text) = &file.template else { return Ok(()) };
-    let wrong = |message: String| nibble_store::Error::Modelfile { line: 1, message };
-    let jinja = nibble_store::template::jinja(text)?;
-    nibble_engine::text::Template::new(&jinja, "", "").map(drop).map_err(|error| wrong(format!("TEMPLATE: {error}")))
 }
 
 /// The Modelfile that a request describes.
@@ -138,6 +129,7 @@ fn modelfile(store: &Store, body: &wire::Create) -> nibble_store::Result<Modelfi
 
 /// Does the work on a thread of its own and tells how it goes: in pieces, or only its end. It is broken off when the client goes away.
 async fn progress(app: &Arc<App>, work: Work, streamed: bool) -> Result<Response, Problem> {
+    app.models.check_store()?;
     let (to, mut from) = mpsc::channel::<Value>(16);
     let cancel = Arc::new(AtomicBool::new(false));
     let broken_off = BreakOff(cancel.clone());
@@ -290,15 +282,10 @@ struct Incoming {
 
 impl Read for Incoming {
     fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
-        while self.piece.is_empty() {
+        while self.piece.is_empty() && !self.ended {
             match self.from.blocking_recv() {
                 Some(Some(piece)) => self.piece = piece,
-                Some(None) => {
-                    self.ended = true;
-                    return Ok(0);
-                }
-                // Readers may ask again after the end.
-                None if self.ended => return Ok(0),
+                Some(None) => self.ended = true,
                 None => return Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "the upload broke off")),
             }
         }

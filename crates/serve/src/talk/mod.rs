@@ -126,6 +126,9 @@ impl Talk {
             )
             .param("shift"));
         }
+        if matches!(ask.tools.choice, Choice::Required | Choice::Named(_)) {
+            return Err(Problem::bad("tool_choice can be auto or none; a model cannot be made to call here").param("tool_choice"));
+        }
         lease.check_tokens(&ask.bias.iter().map(|(token, _)| *token).collect::<Vec<_>>())?;
         // Rendering and tokenizing a long conversation takes long enough to keep others waiting.
         let made = {

@@ -2,13 +2,15 @@
 
 use super::prompt::Made;
 use super::thinking::Splitter;
+use super::turn::new_id;
 use super::{Ask, Called, Think};
 use crate::error::Problem;
 use crate::format::Format;
 use crate::models::{Lease, grammar_problem};
 use crate::worker::{Guide, Token};
 use nibble_constrain::Grammar;
-use nibble_engine::text::{Stream, Tokenizer};
+use nibble_engine::text::{Stream, Tokenizer, ToolCall, ToolParser, ToolStyle};
+use serde_json::Value;
 use std::sync::Arc;
 
 /// A token with its log probability.
@@ -59,6 +61,9 @@ pub struct Reader {
     splitter: Splitter,
     /// Blanks at the beginning are no part of the answer.
     trim: bool,
+    /// Takes calls out of what is said.
+    calls: Option<ToolParser>,
+    style: Option<&'static ToolStyle>,
     over: bool,
     called: bool,
     /// Tokens whose text is not given yet.
@@ -69,7 +74,11 @@ impl Reader {
     /// A reader for an answer to this prompt.
     pub fn new(lease: &Lease, ask: &Ask, made: &Made, stops: Vec<String>) -> Reader {
         let parts = made.chat && lease.thinks() && (made.thinking || ask.think != Think::No);
+        let style = (!ask.tools.is_empty()).then(|| ToolStyle::of(lease.template_source())).flatten();
+        let names = || ask.tools.names().map(str::to_string).collect();
         Reader {
+            calls: style.map(|style| ToolParser::new(style, names())),
+            style,
             tokenizer: lease.tokenizer().clone(),
             stream: Stream::new(stops),
             splitter: if parts { Splitter::new(made.thinking) } else { Splitter::off() },
@@ -85,7 +94,11 @@ impl Reader {
         if self.over {
             return Delta::default();
         }
-        let bytes = self.tokenizer.token_bytes(token.id).into_owned();
+        let bytes = match self.style {
+            // Control tokens that mark a call are no text otherwise.
+            Some(style) => style.spell(&self.tokenizer, token.id),
+            None => self.tokenizer.token_bytes(token.id).into_owned(),
+        };
         if let Some(logprob) = token.logprob {
             let top = token.top.iter().map(|(id, logprob)| self.logprob(*id, *logprob)).collect();
             self.pending.push(Logprob { top, ..self.logprob(token.id, logprob) });
@@ -107,12 +120,25 @@ impl Reader {
             parted.thinking.push_str(&rest.thinking);
             parted.text.push_str(&rest.text);
         }
+        let mut calls = vec![];
+        if let Some(parser) = &mut self.calls {
+            let mut said = parser.push(&parted.text);
+            if last {
+                let rest = parser.finish();
+                said.text.push_str(&rest.text);
+                said.calls.extend(rest.calls);
+            }
+            parted.text = said.text;
+            let call = |c: ToolCall| Called { id: new_id(), name: c.name, arguments: Value::Object(c.arguments) };
+            calls.extend(said.calls.into_iter().map(call));
+            self.called |= !calls.is_empty();
+        }
         if self.trim && !parted.text.is_empty() {
             // The blank that SentencePiece puts before a word, and the line breaks after a header.
             parted.text = parted.text.trim_start().to_string();
             self.trim = parted.text.is_empty();
         }
-        let mut delta = Delta { text: parted.text, thinking: parted.thinking, ..Delta::default() };
+        let mut delta = Delta { text: parted.text, thinking: parted.thinking, calls, ..Delta::default() };
         if last || !delta.is_empty() {
             delta.logprobs = std::mem::take(&mut self.pending);
         }
