@@ -182,15 +182,19 @@ async def streams(server, model, count, tokens, rounds):
 
 
 async def prefix(server, model, tokens, rounds):
+    # Tokens of the words that are repeated: the model's own count.
+    status, data = await post(server.port, "/tokenize", {"model": model, "content": " the little fox went on and" * 10})
+    per = max(1, len(json.loads(data)["tokens"]) // 10)
     for i in range(rounds):
-        # One token a word, roughly; the server tells how many there were.
-        text = f"{i} " + " ".join(["the little fox went on and"] * (tokens // 6))
+        text = f"{i} " + " ".join(["the little fox went on and"] * (tokens // per))
         times, last = [], None
         for end in (" home", " away"):
             begin = time.monotonic()
             body = {"model": model, "prompt": text + end, "raw": True, "options": {"temperature": 0, "num_predict": 2, "num_ctx": 2048}}
             _, data = await post(server.port, "/api/generate", body, first=lambda: times.append(time.monotonic() - begin))
             last = json.loads(data.splitlines()[-1])
+            if "error" in last:
+                sys.exit(last["error"])
         print(f"prompt of {last['prompt_eval_count']} tokens: first token after {times[0]:.3f} s, with the beginning read before {times[1]:.4f} s: {times[0] / times[1]:.0f} times sooner", flush=True)
     return True
 
