@@ -113,10 +113,14 @@ fn of_libraries(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     if let Some(serve) = cause.downcast_ref::<nibble_serve::ServeError>() {
         use nibble_serve::ServeError as Serve;
         return match serve {
-            Serve::Exposed { .. } => Some("--api-key KEY, which clients then send, or --insecure if everybody in the network may use it".into()),
-            Serve::InUse { address, .. } => {
-                Some(format!("--port {}, or stop the other program: nibble and Ollama both use {}", address.port().wrapping_add(1).max(1024), address.port()))
+            Serve::Exposed { .. } => {
+                Some("--api-key KEY, which clients then send, or --insecure if everybody in the network may use it".into())
             }
+            Serve::InUse { address, .. } => Some(format!(
+                "--port {}, or stop the other program: nibble and Ollama both use {}",
+                address.port().wrapping_add(1).max(1024),
+                address.port()
+            )),
             Serve::Bind { source, .. } if source.kind() == ErrorKind::PermissionDenied => Some("a --port above 1023".into()),
             Serve::Bind { source, .. } if source.kind() == ErrorKind::AddrNotAvailable => {
                 Some("an address of this machine, 127.0.0.1, or 0.0.0.0 for all of them".into())

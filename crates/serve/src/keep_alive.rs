@@ -23,7 +23,7 @@ impl KeepAlive {
     pub fn seconds(n: f64) -> Option<KeepAlive> {
         match n {
             n if n.is_nan() => None,
-            n if n < 0.0 || n >= LONGEST => Some(KeepAlive::Forever),
+            n if !(0.0..LONGEST).contains(&n) => Some(KeepAlive::Forever),
             n => Some(KeepAlive::For(Duration::from_secs_f64(n))),
         }
     }

@@ -15,7 +15,6 @@ use serde_json::json;
 
 use super::Row;
 use super::run::{Cpus, core_list, kv_types};
-use crate::exit::Problem;
 use crate::terminal::{self, Console};
 use crate::{address, hints, interrupt, models, units};
 
@@ -184,7 +183,10 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
         file.commit()?;
     }
     if options.json {
-        terminal::print(&format!("{}\n", json!({"url": url(bound), "host": bound.ip(), "port": bound.port(), "models": names, "store": root})))?;
+        terminal::print(&format!(
+            "{}\n",
+            json!({"url": url(bound), "host": bound.ip(), "port": bound.port(), "models": names, "store": root})
+        ))?;
     }
     console.note(greeting(bound, &names, &root.display().to_string(), options.api_key.is_some()));
     match server.run()? {

@@ -333,7 +333,7 @@ impl Models {
             oldest.and_then(|key| slots.remove(&key))
         };
         match gone {
-            Some(slot) => blocking(move || Ok(drop(slot))).await.is_ok(),
+            Some(slot) => discard(slot).await,
             None => false,
         }
     }
@@ -472,7 +472,7 @@ pub async fn janitor(models: Arc<Models>) {
     loop {
         let (gone, next) = models.sweep();
         if !gone.is_empty() {
-            let _ = blocking(move || Ok(drop(gone))).await;
+            discard(gone).await;
         }
         let nap = next.map_or(Duration::from_secs(3600), |at| at.saturating_duration_since(Instant::now()));
         tokio::select! {
@@ -480,6 +480,15 @@ pub async fn janitor(models: Arc<Models>) {
             () = tokio::time::sleep(nap) => {}
         }
     }
+}
+
+/// Lets go of models, which waits for their threads. Whether it was done.
+async fn discard<T: Send + 'static>(gone: T) -> bool {
+    let work = move || {
+        drop(gone);
+        Ok(())
+    };
+    blocking(work).await.is_ok()
 }
 
 /// Runs what takes long or waits for the disk, off the server's own threads.
