@@ -76,6 +76,15 @@ enum Slot {
     Ready(Arc<Loaded>),
 }
 
+impl Slot {
+    fn ready(&self) -> Option<&Arc<Loaded>> {
+        match self {
+            Slot::Ready(loaded) => Some(loaded),
+            Slot::Loading(..) => None,
+        }
+    }
+}
+
 /// The models of a server.
 pub struct Models {
     store: Option<Store>,
@@ -357,10 +366,7 @@ impl Models {
 
     fn taken(&self) -> Taken {
         let slots = lock(&self.slots);
-        let ready = slots.values().filter_map(|slot| match slot {
-            Slot::Ready(loaded) => Some(loaded),
-            Slot::Loading(..) => None,
-        });
+        let ready = slots.values().filter_map(Slot::ready);
         ready.fold(Taken { all: 0, weights: 0 }, |sum, loaded| Taken {
             all: sum.all.saturating_add(loaded.bytes()),
             weights: sum.weights.saturating_add(loaded.weights()),
@@ -399,10 +405,7 @@ impl Models {
     /// The model in memory that was used last.
     pub fn newest(&self) -> Option<Lease> {
         let slots = lock(&self.slots);
-        let ready = slots.values().filter_map(|slot| match slot {
-            Slot::Ready(loaded) => Some(loaded),
-            Slot::Loading(..) => None,
-        });
+        let ready = slots.values().filter_map(Slot::ready);
         let newest = ready.max_by_key(|loaded| loaded.last_used())?.clone();
         newest.enter();
         Some(Lease::new(newest, None, Duration::ZERO))
@@ -411,10 +414,7 @@ impl Models {
     /// The models in memory.
     pub fn running(&self) -> Vec<Running> {
         let slots = lock(&self.slots);
-        let ready = slots.values().filter_map(|slot| match slot {
-            Slot::Ready(loaded) => Some(loaded),
-            Slot::Loading(..) => None,
-        });
+        let ready = slots.values().filter_map(Slot::ready);
         let mut running: Vec<Running> = ready
             .map(|loaded| Running {
                 origin: loaded.origin().clone(),
@@ -430,11 +430,7 @@ impl Models {
     /// What the models are doing.
     pub fn gauges(&self) -> Vec<Gauge> {
         let slots = lock(&self.slots);
-        let gauge = |slot: &Slot| match slot {
-            Slot::Ready(loaded) => Some(loaded.gauge()),
-            Slot::Loading(..) => None,
-        };
-        let mut gauges: Vec<Gauge> = slots.values().filter_map(gauge).collect();
+        let mut gauges: Vec<Gauge> = slots.values().filter_map(Slot::ready).map(|loaded| loaded.gauge()).collect();
         gauges.sort_by(|a, b| a.model.cmp(&b.model));
         gauges
     }
