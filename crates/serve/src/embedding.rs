@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 pub struct Wanted {
     /// Only so many numbers.
     pub dimensions: Option<usize>,
+    /// Tokens that a text may have, if fewer than the model's context.
+    pub context: Option<usize>,
     /// Texts that are too long are shortened.
     pub truncate: bool,
     /// Of length 1.
@@ -42,9 +44,9 @@ pub async fn embed(lease: &Lease, inputs: Vec<Input>, wanted: &Wanted, ticket: &
     }
     let mut made = Made::default();
     let (own, truncate) = (lease.clone(), wanted.truncate);
+    let context = wanted.context.map_or(lease.context(), |wanted| wanted.min(lease.context()));
     // Tokenizing long texts takes long enough to keep others waiting.
     let texts = blocking(move || {
-        let context = own.context();
         let mut cut = 0;
         let mut texts = Vec::with_capacity(inputs.len());
         for input in inputs {

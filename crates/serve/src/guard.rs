@@ -119,8 +119,8 @@ pub fn allow_page(origin: HeaderValue, method: &Method, asked: Option<&HeaderVal
 /// Compares in a time that depends on the lengths only.
 fn same_secret(a: &[u8], b: &[u8]) -> bool {
     let mut different = u8::from(a.len() != b.len());
-    for (i, b) in b.iter().enumerate() {
-        different |= std::hint::black_box(a.get(i).copied().unwrap_or(0) ^ b);
+    for (i, own) in b.iter().enumerate() {
+        different |= std::hint::black_box(a.get(i).copied().unwrap_or(0) ^ own);
     }
     std::hint::black_box(different) == 0
 }

@@ -146,8 +146,8 @@ impl Metrics {
             head(&mut out, name, "gauge", help);
             let _ = writeln!(out, "nibble_{name} {value}");
         }
-        type Read = fn(&Gauge) -> f64;
-        let per_model: [(&str, &str, Read); 3] = [
+        type Told = fn(&Gauge) -> f64;
+        let per_model: [(&str, &str, Told); 3] = [
             ("model_requests_running", "Requests that a model answers at the moment.", |g| g.running as f64),
             ("model_requests_waiting", "Requests that wait for a model.", |g| g.waiting as f64),
             ("model_bytes", "Bytes of a model and its context.", |g| g.bytes as f64),

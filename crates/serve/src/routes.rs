@@ -150,8 +150,8 @@ async fn dispatch(app: Arc<App>, rows: Arc<[&'static Route]>, rest: String, requ
         return Problem::internal("the request has no ticket").to_response(dialect);
     };
     ticket.route(row.path);
-    let allowed = if row.open { Ok(()) } else { app.settings.guard.check_key(&parts.headers) };
-    if let Err(refusal) = allowed {
+    let checked = if row.open { Ok(()) } else { app.settings.guard.check_key(&parts.headers) };
+    if let Err(refusal) = checked {
         return refused(&refusal).to_response(dialect);
     }
     let call = Call { headers: parts.headers, query: parts.uri.query().unwrap_or_default().to_string(), rest, body, ticket };

@@ -76,6 +76,15 @@ enum Slot {
     Ready(Arc<Loaded>),
 }
 
+impl Slot {
+    fn ready(&self) -> Option<&Arc<Loaded>> {
+        match self {
+            Slot::Ready(loaded) => Some(loaded),
+            Slot::Loading(..) => None,
+        }
+    }
+}
+
 /// The models of a server.
 pub struct Models {
     store: Option<Store>,
@@ -333,12 +342,7 @@ impl Models {
             oldest.and_then(|key| slots.remove(&key))
         };
         match gone {
-            Some(slot) => blocking(move || {
-                drop(slot);
-                Ok(())
-            })
-            .await
-            .is_ok(),
+            Some(slot) => discard(slot).await,
             None => false,
         }
     }
@@ -362,10 +366,7 @@ impl Models {
 
     fn taken(&self) -> Taken {
         let slots = lock(&self.slots);
-        let ready = slots.values().filter_map(|slot| match slot {
-            Slot::Ready(loaded) => Some(loaded),
-            Slot::Loading(..) => None,
-        });
+        let ready = slots.values().filter_map(Slot::ready);
         ready.fold(Taken { all: 0, weights: 0 }, |sum, loaded| Taken {
             all: sum.all.saturating_add(loaded.bytes()),
             weights: sum.weights.saturating_add(loaded.weights()),
@@ -404,10 +405,7 @@ impl Models {
     /// The model in memory that was used last.
     pub fn newest(&self) -> Option<Lease> {
         let slots = lock(&self.slots);
-        let ready = slots.values().filter_map(|slot| match slot {
-            Slot::Ready(loaded) => Some(loaded),
-            Slot::Loading(..) => None,
-        });
+        let ready = slots.values().filter_map(Slot::ready);
         let newest = ready.max_by_key(|loaded| loaded.last_used())?.clone();
         newest.enter();
         Some(Lease::new(newest, None, Duration::ZERO))
@@ -416,10 +414,7 @@ impl Models {
     /// The models in memory.
     pub fn running(&self) -> Vec<Running> {
         let slots = lock(&self.slots);
-        let ready = slots.values().filter_map(|slot| match slot {
-            Slot::Ready(loaded) => Some(loaded),
-            Slot::Loading(..) => None,
-        });
+        let ready = slots.values().filter_map(Slot::ready);
         let mut running: Vec<Running> = ready
             .map(|loaded| Running {
                 origin: loaded.origin().clone(),
@@ -435,11 +430,7 @@ impl Models {
     /// What the models are doing.
     pub fn gauges(&self) -> Vec<Gauge> {
         let slots = lock(&self.slots);
-        let gauge = |slot: &Slot| match slot {
-            Slot::Ready(loaded) => Some(loaded.gauge()),
-            Slot::Loading(..) => None,
-        };
-        let mut gauges: Vec<Gauge> = slots.values().filter_map(gauge).collect();
+        let mut gauges: Vec<Gauge> = slots.values().filter_map(Slot::ready).map(|loaded| loaded.gauge()).collect();
         gauges.sort_by(|a, b| a.model.cmp(&b.model));
         gauges
     }
@@ -477,11 +468,7 @@ pub async fn janitor(models: Arc<Models>) {
     loop {
         let (gone, next) = models.sweep();
         if !gone.is_empty() {
-            let _ = blocking(move || {
-                drop(gone);
-                Ok(())
-            })
-            .await;
+            discard(gone).await;
         }
         let nap = next.map_or(Duration::from_secs(3600), |at| at.saturating_duration_since(Instant::now()));
         tokio::select! {
@@ -489,6 +476,15 @@ pub async fn janitor(models: Arc<Models>) {
             () = tokio::time::sleep(nap) => {}
         }
     }
+}
+
+/// Lets go of models, which waits for their threads. Whether it was done.
+async fn discard<T: Send + 'static>(gone: T) -> bool {
+    let work = move || {
+        drop(gone);
+        Ok(())
+    };
+    blocking(work).await.is_ok()
 }
 
 /// Runs what takes long or waits for the disk, off the server's own threads.

@@ -10,6 +10,7 @@ use crate::reply::{self, Framing, Sender};
 use crate::routes::Call;
 use axum::http::StatusCode;
 use axum::response::Response;
+use nibble_engine::text::Template;
 use nibble_store::{Create, Digest, Message, Modelfile, Parameters, Progress, Pull, Source, Store};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -60,6 +61,10 @@ pub async fn create(app: Arc<App>, mut call: Call) -> Result<Response, Problem> 
     let streamed = body.stream.unwrap_or(true);
     let quantize = body.quantize.clone().filter(|q| !q.is_empty());
     let convert = app.settings.convert.clone();
+    if let Some(template) = body.template.as_deref().filter(|t| !t.is_empty()) {
+        let source = nibble_store::template::jinja(template).map_err(|error| of_store(&error))?;
+        Template::new(&source, "", "").map_err(|error| Problem::bad(format!("template: {error}")).param("template"))?;
+    }
     // What is wrong with the request itself is told before anything is done.
     let file = body.clone();
     let modelfile = app.models.with_store(move |store| modelfile(store, &file)).await?;

@@ -19,8 +19,10 @@ pub async fn embed(app: Arc<App>, mut call: Call) -> Result<Response, Problem> {
     let name = required("model", body.model.as_deref())?;
     let texts = body.input.ok_or_else(|| Problem::bad("input is required").param("input"))?.0;
     let options = body.options.unwrap_or_default();
-    let lease = app.models.lease(name, options.context()?, body.keep_alive).await?;
-    let wanted = Wanted { dimensions: embedding::dimensions(body.dimensions)?, truncate: body.truncate.unwrap_or(false), normalise: true };
+    let context = options.context()?;
+    let lease = app.models.lease(name, context, body.keep_alive).await?;
+    let wanted =
+        Wanted { dimensions: embedding::dimensions(body.dimensions)?, context, truncate: body.truncate.unwrap_or(false), normalise: true };
     let load = began.elapsed();
     let made = embedding::embed(&lease, texts.into_iter().map(Input::Text).collect(), &wanted, &call.ticket).await?;
     let mut answer = json!({
@@ -42,12 +44,13 @@ pub async fn embeddings(app: Arc<App>, mut call: Call) -> Result<Response, Probl
     let name = required("model", body.model.as_deref())?;
     let text = body.prompt.unwrap_or_default();
     let options = body.options.unwrap_or_default();
-    let lease = app.models.lease(name, options.context()?, body.keep_alive).await?;
+    let context = options.context()?;
+    let lease = app.models.lease(name, context, body.keep_alive).await?;
     if text.is_empty() {
         // Only loads the model, as Ollama does.
         return Ok(reply::json(&json!({"embedding": []})));
     }
-    let wanted = Wanted { dimensions: None, truncate: false, normalise: false };
+    let wanted = Wanted { dimensions: None, context, truncate: false, normalise: false };
     let made = embedding::embed(&lease, vec![Input::Text(text)], &wanted, &call.ticket).await?;
     Ok(reply::json(&json!({"embedding": made.vectors.into_iter().next().unwrap_or_default()})))
 }

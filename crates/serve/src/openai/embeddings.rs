@@ -23,7 +23,12 @@ pub async fn embeddings(app: Arc<App>, mut call: Call) -> Result<Response, Probl
         }
     };
     let inputs = inputs("input", body.input.as_ref())?;
-    let wanted = Wanted { dimensions: embedding::dimensions(body.dimensions)?, truncate: body.truncate.unwrap_or(false), normalise: true };
+    let wanted = Wanted {
+        dimensions: embedding::dimensions(body.dimensions)?,
+        context: None,
+        truncate: body.truncate.unwrap_or(false),
+        normalise: true,
+    };
     let lease = app.models.lease(name, None, body.keep_alive).await?;
     let made = embedding::embed(&lease, inputs, &wanted, &call.ticket).await?;
     let vector = |vector: &Vec<f32>| -> Value {

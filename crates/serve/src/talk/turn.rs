@@ -153,7 +153,7 @@ impl Tools {
                 }
                 _ => return Err(refuse("has no function".into())),
             };
-            if function.get("name").is_none_or(|n| n.as_str().is_none_or(str::is_empty)) {
+            if function.get("name").and_then(Value::as_str).is_none_or(str::is_empty) {
                 return Err(refuse("has no function.name".into()));
             }
             // Clients leave out what a function without arguments has none of; templates do not look whether it is there.
