@@ -30,6 +30,9 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
         if let Some(hint) = cause.downcast_ref::<Problem>().and_then(Problem::hint_text) {
             return Some(hint.to_string());
         }
+        if let Some(full) = cause.downcast_ref::<crate::chat::Full>() {
+            return Some(full.hint());
+        }
         if let Some(hint) = of_libraries(cause) {
             return Some(hint);
         }
@@ -113,10 +116,14 @@ fn of_libraries(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     if let Some(serve) = cause.downcast_ref::<nibble_serve::ServeError>() {
         use nibble_serve::ServeError as Serve;
         return match serve {
-            Serve::Exposed { .. } => Some("--api-key KEY, which clients then send, or --insecure if everybody in the network may use it".into()),
-            Serve::InUse { address, .. } => {
-                Some(format!("--port {}, or stop the other program: nibble and Ollama both use {}", address.port().wrapping_add(1).max(1024), address.port()))
+            Serve::Exposed { .. } => {
+                Some("--api-key KEY, which clients then send, or --insecure if everybody in the network may use it".into())
             }
+            Serve::InUse { address, .. } => Some(format!(
+                "--port {}, or stop the other program: nibble and Ollama both use {}",
+                address.port().wrapping_add(1).max(1024),
+                address.port()
+            )),
             Serve::Bind { source, .. } if source.kind() == ErrorKind::PermissionDenied => Some("a --port above 1023".into()),
             Serve::Bind { source, .. } if source.kind() == ErrorKind::AddrNotAvailable => {
                 Some("an address of this machine, 127.0.0.1, or 0.0.0.0 for all of them".into())

@@ -7,6 +7,7 @@ mod answer;
 mod chat;
 mod commands;
 mod exit;
+mod format;
 mod hints;
 mod interrupt;
 mod models;
