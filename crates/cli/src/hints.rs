@@ -30,6 +30,9 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
         if let Some(hint) = cause.downcast_ref::<Problem>().and_then(Problem::hint_text) {
             return Some(hint.to_string());
         }
+        if let Some(full) = cause.downcast_ref::<crate::chat::Full>() {
+            return Some(full.hint());
+        }
         if let Some(hint) = of_libraries(cause) {
             return Some(hint);
         }

@@ -8,6 +8,7 @@ mod asking;
 mod chat;
 mod commands;
 mod exit;
+mod format;
 mod hints;
 mod interrupt;
 mod models;
