@@ -70,6 +70,15 @@ pub fn listen(flag: Option<&str>, port: Option<u16>) -> Result<Listen> {
     Ok(Listen { ip, port, name: Some(host) })
 }
 
+/// Host and port of the server to ask.
+pub fn server(flag: Option<&str>) -> Result<(String, u16)> {
+    let (text, from) = named(flag);
+    let (host, port) = split(&text).ok_or_else(|| Problem::usage(format!("{from}: {text:?} is no address")).hint("127.0.0.1:11434"))?;
+    // Who listens everywhere is asked here.
+    let everywhere = host.is_empty() || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified());
+    Ok((if everywhere { "127.0.0.1".into() } else { host }, port.unwrap_or(PORT)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,5 +102,12 @@ mod tests {
     fn the_flag_and_its_port_come_first() {
         assert_eq!(listen(Some("localhost:1"), Some(2)).unwrap(), Listen { ip: IpAddr::V4(Ipv4Addr::LOCALHOST), port: 2, name: None });
         assert_eq!(listen(Some("::"), None).unwrap().port, PORT);
+    }
+
+    #[test]
+    fn who_listens_everywhere_is_asked_here() {
+        assert_eq!(server(Some("0.0.0.0:5")).unwrap(), ("127.0.0.1".to_string(), 5));
+        assert_eq!(server(Some("nas.local")).unwrap(), ("nas.local".to_string(), PORT));
+        assert!(server(Some("a:b")).is_err());
     }
 }

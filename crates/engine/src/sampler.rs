@@ -173,7 +173,8 @@ impl Sampler {
             settings: self.settings.clone(),
             rng: self.rng.clone(),
             recent: self.recent.clone(),
-            possible: Vec::new(), candidates: Vec::new(),
+            possible: Vec::new(),
+            candidates: Vec::new(),
             given: self.given.clone(),
         }
     }
