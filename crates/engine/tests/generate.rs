@@ -163,7 +163,7 @@ impl Guide for Turns {
         if self.said.len() == 40 {
             return Err("forty is enough".into());
         }
-        self.mask = vec![if self.said.len() % 2 == 0 { 0x5555_5555 } else { 0xaaaa_aaaa }; 2];
+        self.mask = vec![if self.said.len().is_multiple_of(2) { 0x5555_5555 } else { 0xaaaa_aaaa }; 2];
         Ok(&self.mask)
     }
     fn accept(&mut self, token: u32) -> Result<(), String> {
