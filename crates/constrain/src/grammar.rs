@@ -20,7 +20,7 @@ enum Kind {
 }
 
 impl Grammar {
-    /// Any JSON object. Ollama's `"format": "json"` and OpenAI's `{"type": "json_object"}` mean this.
+    /// Any JSON object. JSON itself bounds no number: a reader of 64-bit floats may refuse a 1e999, which a schema's `minimum` and `maximum` prevent. Ollama's `"format": "json"` and OpenAI's `{"type": "json_object"}` mean this.
     pub fn json() -> Grammar {
         Grammar(Kind::Json(json!({"type": "object"})))
     }

@@ -181,7 +181,10 @@ proptest! {
             Ok(mut constraint) => {
                 let walked = walk(&TINY.0, &mut constraint, &mut Dice(seed), 24);
                 if let Ok((bytes, true)) = walked {
-                    prop_assert!(serde_json::from_slice::<Value>(&bytes).is_ok(), "{schema}: {}", String::from_utf8_lossy(&bytes));
+                    let parsed = serde_json::from_slice::<Value>(&bytes);
+                    // JSON bounds no number, 64-bit floats do: 1E999 is JSON all the same.
+                    let huge = |e: &serde_json::Error| e.to_string().starts_with("number out of range");
+                    prop_assert!(parsed.as_ref().err().is_none_or(huge), "{schema}: {}", String::from_utf8_lossy(&bytes));
                 }
             }
         }
