@@ -105,7 +105,7 @@ impl<'m> Session<'m> {
         Ok(())
     }
 
-    /// Feeds tokens and calls `each` with every position and its last hidden state after the last norm, [dim]: of which embeddings of texts are made.
+    /// Feeds tokens and calls `each` with every position and its last hidden state after the last norm, `[dim]`: of which embeddings of texts are made.
     pub fn feed_hidden(&mut self, ids: &[u32], each: &mut dyn FnMut(usize, &[f32])) -> Result<(), Error> {
         self.check(ids)?;
         self.buffers.logits.clear();

@@ -13,7 +13,7 @@ pub const ROW: Row = Row {
     name: "stop",
     about: "Take a model out of a running server's memory",
     details: "Answers in the making are finished first. The server goes on, and loads the model again when somebody asks for it.",
-    examples: &[("free the memory", "nibble stop llama3.2"), ("which are loaded", "nibble ps")],
+    examples: &[("free the memory", "nibble stop llama3.2"), ("on another machine", "nibble stop llama3.2 --host 192.168.1.20")],
     args: |command| Options::augment_args(command),
     run,
 };

@@ -104,7 +104,10 @@ impl Answer {
                 // The token just chosen still has to go into the context for another to follow.
                 let request = &self.job.request;
                 self.report.cut = request.most.is_some_and(|most| self.report.generated >= most) || held >= request.context;
-                if unwanted || self.report.cut {
+                // Where only an end could follow, it need not be asked for.
+                let finished = request.constraint.as_ref().is_some_and(|guide| guide.is_finished());
+                self.report.cut &= !finished;
+                if unwanted || finished || self.report.cut {
                     self.over = Some(Ok(()));
                 }
             }
@@ -124,10 +127,8 @@ impl Answer {
             }
         }
         let plain = request.logprobs.map(|_| logits.clone());
-        if let Some(guide) = &mut request.constraint {
-            mask(guide.allowed()?, logits);
-        }
-        let id = self.sampler.sample(logits).map_err(|error| error.to_string())?;
+        let allowed = request.constraint.as_mut().map(|guide| guide.allowed()).transpose()?;
+        let id = self.sampler.sample_among(logits, allowed).map_err(|error| error.to_string())?;
         if let Some(guide) = &mut request.constraint {
             guide.accept(id)?;
         }
@@ -160,21 +161,6 @@ impl Answer {
     pub fn fail(mut self, reason: &str) {
         self.over = Some(Err(reason.to_string()));
         self.finish();
-    }
-}
-
-/// Makes tokens impossible that are not allowed.
-fn mask(allowed: &[u32], logits: &mut [f32]) {
-    let mut words = allowed.iter();
-    for logits in logits.chunks_mut(32) {
-        let word = words.next().copied().unwrap_or(0);
-        if word != u32::MAX {
-            for (bit, logit) in logits.iter_mut().enumerate() {
-                if word >> bit & 1 == 0 {
-                    *logit = f32::NEG_INFINITY;
-                }
-            }
-        }
     }
 }
 

@@ -20,30 +20,12 @@ mod slots;
 #[cfg(test)]
 mod tests;
 
-use nibble_engine::sampler::Sampling;
+use nibble_engine::sampler::{Guide, Sampling};
 use nibble_engine::{Error, Model};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-
-/// What holds an answer to a form.
-pub trait Guide: Send {
-    /// The tokens that may come next: bit `i % 32` of word `i / 32` is token `i`; past the last word none may.
-    fn allowed(&mut self) -> Result<&[u32], String>;
-    /// Goes on with a token.
-    fn accept(&mut self, token: u32) -> Result<(), String>;
-}
-
-impl Guide for nibble_constrain::Constraint {
-    fn allowed(&mut self) -> Result<&[u32], String> {
-        self.allowed().map_err(|error| error.to_string())
-    }
-
-    fn accept(&mut self, token: u32) -> Result<(), String> {
-        self.accept(token).map_err(|error| error.to_string())
-    }
-}
 
 /// An answer that is wanted.
 pub struct Request {

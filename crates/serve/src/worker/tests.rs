@@ -1,7 +1,7 @@
 //! The thread with models/tiny: nothing lost, nothing mixed up, nobody left waiting.
 
 use super::*;
-use nibble_engine::sampler::Sampler;
+use nibble_engine::sampler::{Guide, Sampler};
 use nibble_engine::text::{Tokenizer, Vocab};
 use nibble_engine::{Options, Stop, generate};
 use std::path::Path;
@@ -166,13 +166,15 @@ struct Thirds {
     words: Vec<u32>,
     left: usize,
     panics: bool,
+    /// Instead of failing, it is finished then.
+    ends: bool,
 }
 
 impl Thirds {
     fn new(vocab: usize, left: usize, panics: bool) -> Box<Thirds> {
         let mut words = vec![0; vocab.div_ceil(32)];
         (0..vocab).step_by(3).for_each(|token| words[token / 32] |= 1 << (token % 32));
-        Box::new(Thirds { words, left, panics })
+        Box::new(Thirds { words, left, panics, ends: false })
     }
 }
 
@@ -188,6 +190,10 @@ impl Guide for Thirds {
     fn accept(&mut self, token: u32) -> Result<(), String> {
         self.left -= 1;
         if token.is_multiple_of(3) { Ok(()) } else { Err(format!("{token} was not allowed")) }
+    }
+
+    fn is_finished(&self) -> bool {
+        self.ends && self.left == 0
     }
 }
 
@@ -205,6 +211,11 @@ fn a_guide_is_followed_and_its_failure_is_its_own_request_s() {
     let (tokens, end) = all(&mut worker.submit(guided(4, false)).unwrap());
     assert_eq!((tokens.len(), end), (4, Event::Failed("no more".to_string())));
     assert_eq!(all(&mut other).0.len(), 60);
+    // What is finished ends by itself, and was not cut.
+    let mut three = Thirds::new(vocab, 3, false);
+    three.ends = true;
+    let (tokens, end) = all(&mut worker.submit(Request { constraint: Some(three), ..request(prompt(&tokenizer, 1), 1, 60) }).unwrap());
+    assert!(tokens.len() == 3 && !done(end).cut);
 }
 
 #[test]
