@@ -37,7 +37,7 @@ pub const ROW: Row = Row {
 #[derive(Args, Debug)]
 #[allow(missing_docs)]
 struct Options {
-    /// ORG/REPO[:TYPE], a name of Ollama's registry, or a path
+    /// ORG/REPO or ORG/REPO:TYPE, a name of Ollama's registry, or a path
     #[arg(value_name = "SOURCE")]
     source: String,
     /// The name that the model gets; without it, hf.co/ORG/REPO:TYPE

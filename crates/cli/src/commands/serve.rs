@@ -73,7 +73,7 @@ struct Options {
     /// A further name by which clients may call the server; * allows any
     #[arg(long, value_name = "NAME")]
     allow_host: Vec<String>,
-    /// A further origin whose pages may use the server, such as https://chat.example; * allows any
+    /// A further origin whose pages may use the server, such as `https://chat.example`; * allows any
     #[arg(long, value_name = "ORIGIN")]
     allow_origin: Vec<String>,
     /// Tokens of context of a request that asks for none (num_ctx); without it, the model's own up to 4096
