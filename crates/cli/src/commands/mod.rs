@@ -9,6 +9,7 @@ mod completions;
 mod cp;
 mod create;
 mod demo;
+mod doctor;
 mod eval;
 mod inspect;
 mod list;
@@ -69,6 +70,7 @@ pub static COMMANDS: &[&Row] = &[
     &eval::ROW,
     &compare::ROW,
     &demo::ROW,
+    &doctor::ROW,
     &completions::ROW,
     &man::ROW,
 ];
