@@ -109,7 +109,7 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
     rows.push(vec!["models".into(), terminal::printable(&root.display().to_string())]);
     rows.push(vec!["disk free".into(), free.map_or("the system does not tell".into(), units::bytes)]);
     rows.push(vec!["runs in".into(), place.join(", ")]);
-    let mut text = terminal::table(&["", ""], &rows);
+    let mut text: String = rows.iter().map(|row| format!("{:<12} {}\n", row[0], row[1])).collect();
     if !fits.is_empty() {
         let header: Vec<String> = fits[0].contexts.iter().map(|(kv, _)| format!("CONTEXT, {}", kv.name().to_uppercase())).collect();
         let header: Vec<&str> = ["MODEL", "WEIGHTS"].into_iter().chain(header.iter().map(String::as_str)).collect();
