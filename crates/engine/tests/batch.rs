@@ -18,7 +18,9 @@ const STEPS: [[usize; 4]; 8] =
 
 fn check(model: &Model, what: &str) {
     let vocab = model.config().vocab;
-    let lengths: Vec<usize> = (0..4).map(|i| STEPS.iter().map(|step| step[i]).sum()).collect();
+    // An emulated processor takes minutes for what the real one does in a second: there no part is long.
+    let steps = STEPS.map(|step| step.map(|count| if emulated() { count.min(6) } else { count }));
+    let lengths: Vec<usize> = (0..4).map(|i| steps.iter().map(|step| step[i]).sum()).collect();
     let ids = tokens(lengths.iter().sum(), vocab);
     let mut rest = &ids[..];
     let texts: Vec<&[u32]> = lengths.iter().map(|&n| rest.split_off(..n).unwrap()).collect();
@@ -34,7 +36,7 @@ fn check(model: &Model, what: &str) {
 
     let mut sessions: Vec<_> = texts.iter().map(|_| model.session().unwrap()).collect();
     let mut batch = Batch::new(model);
-    for (n, step) in STEPS.iter().enumerate() {
+    for (n, step) in steps.iter().enumerate() {
         let rows = [Rows::All, Rows::Last, Rows::None][n % 3];
         let from: Vec<usize> = sessions.iter().map(|session| session.tokens().len()).collect();
         let mut feeds: Vec<Feed> = sessions
@@ -58,7 +60,8 @@ fn check(model: &Model, what: &str) {
 
 #[test]
 fn any_mixture_gives_the_bits_of_each_alone() {
-    for kv in [KvType::F16, KvType::Q8_0] {
+    for kv in if emulated() { &[KvType::F16][..] } else { &[KvType::F16, KvType::Q8_0] } {
+        let kv = *kv;
         check(&model(&tiny(), 2, kv, None), &format!("{kv:?}"));
     }
     if emulated() {
@@ -102,7 +105,8 @@ fn nothing_is_fed_when_one_text_cannot_be() {
 /// A session that takes over what another has read goes on as if it had read it.
 #[test]
 fn a_copied_beginning_goes_on_as_the_original() {
-    for kv in KvType::all() {
+    // The types of cache differ in what a row's bytes mean, which copying does not look at: one is enough where that takes minutes.
+    for kv in KvType::all().filter(|kv| !emulated() || *kv == KvType::F16) {
         let model = model(&tiny(), 2, kv, None);
         let text = tokens(300, model.config().vocab);
         let (mut first, mut second) = (model.session().unwrap(), model.session().unwrap());
