@@ -4,7 +4,7 @@
 //! `cargo xtask test STEP...` runs only the named steps. A step that cannot run on this machine (no cargo-deny, no emulator, no ARM
 //! toolchain) is said so and skipped; with NIBBLE_REQUIRE_ALL=1, as `.ci/run` sets it, that is a failure.
 
-use crate::{readme, root, shown, tidy, words, x86};
+use crate::{clients, readme, root, shown, tidy, words, x86};
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -23,6 +23,7 @@ const STEPS: &[Step] = &[
     Step { name: "doc", run: |_| shown(cargo().args(["doc", "--quiet", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings")) },
     Step { name: "readme", run: |_| readme::run(&[]) },
     Step { name: "deny", run: deny },
+    Step { name: "clients", run: clients::run },
     Step { name: "x86", run: x86::run },
     Step { name: "arm", run: arm },
 ];
