@@ -126,7 +126,7 @@ function list(lines, at, depth) {
     if (!marker || marker[2].slice(-1) !== kind || RULE.test(lines[at])) break;
     const left = width(marker[1]);
     const gap = marker[3] === undefined || marker[3].length > 4 ? 1 : marker[3].length;
-    const content = left + marker[2].length + gap;
+    let content = left + marker[2].length + gap;
     const inner = [(marker[3]?.slice(gap) ?? "") + (marker[4] ?? "")];
     let open = FENCE.exec(inner[0])?.[1] ?? null;
     let blank = 0;
@@ -141,6 +141,7 @@ function list(lines, at, depth) {
       const spaces = indent(line);
       // Two spaces are enough for a list below a number: models indent so, though the standard asks for three.
       const inside = spaces >= content || (!open && spaces >= left + 2 && MARKER.test(line));
+      if (inside) content = Math.min(content, spaces);
       const lazy = !inside && !open && blank === 0 && inner[inner.length - 1] !== "" && !MARKER.test(line) && !begins(lines, at);
       if (!inside && !lazy) break;
       const text = lazy ? line.trimStart() : strip(line, content);

@@ -184,7 +184,7 @@ function statistics({ stats }) {
   const rate = stats.rate >= 100 ? stats.rate.toFixed(0) : stats.rate.toFixed(1);
   const first = stats.firstMs < 100 ? `${stats.firstMs} ms` : `${(stats.firstMs / 1000).toFixed(stats.firstMs < 9950 ? 1 : 0)} s`;
   return make("p.stats", { title: `${stats.prompt} tokens read, ${stats.tokens} written, ${(stats.totalMs / 1000).toFixed(1)} s in all` },
-    make("span", {}, make("b", {}, `${rate} tokens/s`), " · "), make("span", {}, `${stats.tokens.toLocaleString()} tokens · `), make("span", {}, `first after ${first}`));
+    make("b", {}, `${rate} tokens/s`), make("span", {}, `${stats.tokens.toLocaleString()} tokens`), make("span", {}, `first after ${first}`));
 }
 
 /** Sends a message behind `parent` and has it answered. */

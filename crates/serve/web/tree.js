@@ -37,24 +37,20 @@ export function newestLeaf(messages, message) {
 
 /** `message` and everything that follows from it. */
 export function below(messages, message) {
-  const children = Map.groupBy ? Map.groupBy(messages.values(), (m) => m.parent) : group(messages);
-  const out = [];
+  const children = new Map();
+  for (const each of messages.values()) {
+    if (!children.has(each.parent)) children.set(each.parent, []);
+    children.get(each.parent).push(each);
+  }
+  const out = new Set();
   const stack = [message];
   while (stack.length) {
     const top = stack.pop();
-    out.push(top);
+    if (out.has(top)) continue; // an import may go round in a circle
+    out.add(top);
     stack.push(...(children.get(top.id) ?? []));
   }
-  return out;
-}
-
-function group(messages) {
-  const map = new Map();
-  for (const message of messages.values()) {
-    if (!map.has(message.parent)) map.set(message.parent, []);
-    map.get(message.parent).push(message);
-  }
-  return map;
+  return [...out];
 }
 
 /** A title made of the first words of the first message. */
