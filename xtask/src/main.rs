@@ -1,5 +1,6 @@
 //! Tasks of the repository: `cargo xtask TASK`. One file a task; TASKS is the only list of them.
 
+mod clients;
 mod golden;
 mod readme;
 mod synth;

@@ -31,6 +31,8 @@ pub fn run(_: &[String]) -> Result<()> {
         let folder = if line.starts_with("cargo ") { root() } else { scratch.clone() };
         let mut command = Command::new("bash");
         command.args(["-euo", "pipefail", "-c", line]).current_dir(folder).env("PATH", &path).stdin(Stdio::null());
+        // Not the store of whoever runs this.
+        command.env("NIBBLE_MODELS", scratch.join("store"));
         let out = command.output().with_context(|| format!("cannot start `{line}`"))?;
         if !out.status.success() {
             bail!("`{line}`: {}\n{}{}", out.status, String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));

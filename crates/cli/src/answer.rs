@@ -3,81 +3,100 @@
 use std::hash::{BuildHasher, Hasher};
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
+use nibble_constrain::{Constraint, Grammar, Vocabulary};
+use nibble_engine::sampler::Guide;
 use nibble_engine::sampler::{Sampler, Sampling};
 use nibble_engine::speculate::Speculator;
 use nibble_engine::text::{Clock, Prompt, Render, Stream, Template, Tokenizer, Value, Vocab};
-use nibble_engine::{Event, Finish, Model, Report, Session, Stop, generate_with, state};
-use serde::Serialize;
+use nibble_engine::{Event, Finish, Model, Report, Session, Stop, generate_guided, state};
+use serde::{Deserialize, Serialize};
 
 use crate::commands::run::Options;
+use crate::exit::Problem;
 use crate::settings;
 use crate::speculation::Speculation;
 use crate::terminal::{self, Console};
 use crate::units;
 
 /// One turn of a conversation.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
-    role: &'static str,
-    content: String,
+    /// `system`, `user` or `assistant`.
+    pub role: String,
+    /// Its text.
+    pub content: String,
 }
 
 impl Message {
     /// What frames the conversation.
     pub fn system(text: &str) -> Message {
-        Message { role: "system", content: text.to_string() }
+        Message { role: "system".to_string(), content: text.to_string() }
     }
 
     /// What the person says.
     pub fn user(text: &str) -> Message {
-        Message { role: "user", content: text.to_string() }
+        Message { role: "user".to_string(), content: text.to_string() }
+    }
+
+    /// Said by one of the two.
+    pub fn is_turn(&self) -> bool {
+        matches!(self.role.as_str(), "user" | "assistant")
     }
 
     /// As the template sees it.
     fn to_value(&self) -> Value {
-        Value::from_pairs([("role", self.role), ("content", self.content.as_str())])
+        Value::from_pairs([("role", self.role.as_str()), ("content", self.content.as_str())])
     }
 
     /// What the model said.
     pub fn assistant(text: &str) -> Message {
-        Message { role: "assistant", content: text.to_string() }
+        Message { role: "assistant".to_string(), content: text.to_string() }
     }
 }
 
 /// A model with all that is needed to talk with it.
 pub struct Speaker {
-    pub model: Model,
+    pub model: Arc<Model>,
     pub template: Option<Template>,
     tokenizer: Tokenizer,
-    speculation: Speculation,
-    sampling: Sampling,
-    stops: Vec<String>,
-    most: Option<usize>,
+    speculation: Arc<Speculation>,
+    pub sampling: Sampling,
+    pub stops: Vec<String>,
+    pub most: Option<usize>,
     console: Console,
     loading: Duration,
+    /// What every answer must follow.
+    format: Option<Constraint>,
 }
 
 /// One answer and what it took.
 pub struct Answer {
     pub text: String,
     pub report: Report,
+    /// It had to follow a format and does not to its end: it was cut.
+    pub cut: bool,
 }
 
 impl Speaker {
     /// Opens the model. The context is checked against the model's and the memory before the weights are touched.
     pub fn open(options: &Options, console: &Console) -> Result<Speaker> {
         let start = Instant::now();
-        let model = Model::open(&options.model, settings::engine(options))?;
-        let tokenizer = Tokenizer::new(Vocab::of(model.source())?);
+        let model = Arc::new(Model::open(&options.model, settings::engine(options))?);
+        let mut vocab = Vocab::of(model.source())?;
+        if let Some(template) = options.entry.as_ref().map(|entry| entry.jinja()).transpose()?.flatten() {
+            vocab.chat_template = Some(template);
+        }
+        let tokenizer = Tokenizer::new(vocab);
         let wanted = !options.raw && tokenizer.vocab().chat_template.is_some();
         let template = wanted.then(|| Template::of(tokenizer.vocab())).transpose()?;
-        let speculation = Speculation::open(options, &model, tokenizer.vocab())?;
+        let speculation = Arc::new(Speculation::open(options, &model, tokenizer.vocab())?);
         let sampling = settings::sampling(&options.sampling, model.source());
-        Ok(Speaker {
+        let mut speaker = Speaker {
             model,
             template,
             tokenizer,
@@ -86,8 +105,23 @@ impl Speaker {
             stops: options.stop.clone(),
             most: options.max_tokens,
             console: *console,
-            loading: start.elapsed(),
-        })
+            loading: Duration::ZERO,
+            format: None,
+        };
+        speaker.follow(options.format.as_deref().map(crate::format::grammar).transpose()?.as_ref())?;
+        speaker.loading = start.elapsed();
+        Ok(speaker)
+    }
+
+    /// Makes every answer from now on follow a grammar, or none.
+    pub fn follow(&mut self, grammar: Option<&Grammar>) -> Result<()> {
+        self.format = grammar.map(|grammar| Vocabulary::new(&self.tokenizer)?.compile(grammar)).transpose()?;
+        Ok(())
+    }
+
+    /// The chat template's source.
+    pub fn template_source(&self) -> Option<&str> {
+        self.tokenizer.vocab().chat_template.as_deref()
     }
 
     /// The sampler of a conversation.
@@ -98,6 +132,11 @@ impl Speaker {
     /// Who guesses the tokens of a conversation; `None`: nobody.
     pub fn speculator(&self) -> Result<Option<Speculator<'_>>> {
         self.speculation.speculator(&self.model)
+    }
+
+    /// Who guesses, apart from the speaker.
+    pub fn speculation(&self) -> Arc<Speculation> {
+        self.speculation.clone()
     }
 
     /// Tokens of a text to continue. What the person typed is text: no special token is read from it.
@@ -143,7 +182,9 @@ impl Speaker {
             text.push_str(piece);
             show(piece)
         };
-        let report = generate_with(session, prompt, sampler, speculator, &stop, &mut |event| match event {
+        let mut guide = self.format.clone();
+        let asked = guide.as_mut().map(|guide| guide as &mut dyn Guide);
+        let report = generate_guided(session, prompt, sampler, asked, speculator, &stop, &mut |event| match event {
             Event::Prompt { done, total } => {
                 reading.at(done, total);
                 true
@@ -157,7 +198,9 @@ impl Speaker {
         })?;
         shown?;
         out(&stream.finish(), &mut text)?;
-        Ok(Answer { text, report })
+        // A stop text may end an answer before the format does.
+        let cut = guide.is_some_and(|mut guide| stopped || !guide.is_complete());
+        Ok(Answer { text, report, cut })
     }
 
     /// The line of `--verbose`.
@@ -228,6 +271,7 @@ pub fn once(options: &Options, prompt: &str, console: &Console) -> Result<()> {
     let tokens = match &speaker.template {
         Some(template) => {
             let mut messages: Vec<Message> = options.system.iter().map(|text| Message::system(text)).collect();
+            messages.extend(options.first_messages());
             messages.push(Message::user(prompt));
             speaker.encode_chat(template, &messages)?
         }
@@ -260,7 +304,13 @@ pub fn once(options: &Options, prompt: &str, console: &Console) -> Result<()> {
     if options.verbose {
         terminal::line_to_stderr(&speaker.timing(&answer.report));
     }
-    kept.save(&session)
+    kept.save(&session)?;
+    match answer.cut {
+        true => Err(Problem::failure("the answer was cut before it followed --format to its end")
+            .hint("a larger -n or --ctx, or a schema with bounds (maxLength, maxItems)")
+            .into()),
+        false => Ok(()),
+    }
 }
 
 /// The file of `--prompt-cache`, if there is one.
@@ -289,8 +339,8 @@ impl<'a> PromptCache<'a> {
     }
 }
 
-fn no_template_for(_system: &str) -> crate::exit::Problem {
-    crate::exit::Problem::failure("--system needs a chat template, and the model has none").hint("put the instruction into the prompt")
+fn no_template_for(_system: &str) -> Problem {
+    Problem::failure("--system needs a chat template, and the model has none").hint("put the instruction into the prompt")
 }
 
 impl Speaker {
@@ -299,7 +349,7 @@ impl Speaker {
         Told {
             text: &answer.text,
             finish: match report.finish {
-                Finish::End(_) => "end",
+                Finish::End(_) | Finish::Complete => "end",
                 Finish::Length => "length",
                 Finish::ContextFull => "context",
                 Finish::Cancelled => "cancelled",

@@ -30,6 +30,9 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
         if let Some(hint) = cause.downcast_ref::<Problem>().and_then(Problem::hint_text) {
             return Some(hint.to_string());
         }
+        if let Some(full) = cause.downcast_ref::<crate::chat::Full>() {
+            return Some(full.hint());
+        }
         if let Some(hint) = of_libraries(cause) {
             return Some(hint);
         }
@@ -86,6 +89,9 @@ fn of_libraries(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
             _ => None,
         };
     }
+    if let Some(store) = cause.downcast_ref::<nibble_store::Error>() {
+        return crate::models::hint_of(store);
+    }
     if let Some(compress) = cause.downcast_ref::<Compress>() {
         return match compress {
             Compress::Source(engine) => of_libraries(engine),
@@ -104,6 +110,24 @@ fn of_libraries(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
         return match fault {
             nibble_evaluate::quality::Fault::Engine(engine) => of_libraries(engine),
             nibble_evaluate::quality::Fault::TextTooShort { .. } => Some("a longer text, or a smaller --ctx".into()),
+            _ => None,
+        };
+    }
+    if let Some(serve) = cause.downcast_ref::<nibble_serve::ServeError>() {
+        use nibble_serve::ServeError as Serve;
+        return match serve {
+            Serve::Exposed { .. } => {
+                Some("--api-key KEY, which clients then send, or --insecure if everybody in the network may use it".into())
+            }
+            Serve::InUse { address, .. } => Some(format!(
+                "--port {}, or stop the other program: nibble and Ollama both use {}",
+                address.port().wrapping_add(1).max(1024),
+                address.port()
+            )),
+            Serve::Bind { source, .. } if source.kind() == ErrorKind::PermissionDenied => Some("a --port above 1023".into()),
+            Serve::Bind { source, .. } if source.kind() == ErrorKind::AddrNotAvailable => {
+                Some("an address of this machine, 127.0.0.1, or 0.0.0.0 for all of them".into())
+            }
             _ => None,
         };
     }
@@ -199,14 +223,10 @@ fn not_found(path: &Path) -> Problem {
     if let Some(near) = near_file(path) {
         return problem.hint(near);
     }
-    // owner/name, not a path: the name of a Hugging Face repository
-    let text = path.to_string_lossy();
-    let parts: Vec<&str> = text.split('/').collect();
-    if parts.len() == 2 && parts.iter().all(|p| !p.is_empty() && !p.starts_with('.')) && path.extension().is_none_or(|e| e != "gguf") {
-        return problem
-            .hint(format!("if this is a Hugging Face repository, download it first: hf download {text} --local-dir {}", parts[1]));
+    if let Some(hint) = crate::models::hint(path) {
+        return problem.hint(hint);
     }
-    problem.hint("a .gguf file, a .safetensors file or a Hugging Face directory")
+    problem.hint("a .gguf file, a .safetensors file, a Hugging Face directory, or a name that nibble list shows")
 }
 
 /// A file beside the missing one whose name is nearly the same.
@@ -235,6 +255,7 @@ mod tests {
         std::fs::write(at("model.gguf"), b"GGUF").unwrap();
         assert!(message(&at("modl.gguf")).1.ends_with("model.gguf"));
         assert!(message(&at("nothing-like-it")).1.contains(".gguf file"));
+        assert!(message(Path::new("./nothing-like-it")).1.contains(".gguf file"));
         std::fs::write(at("pytorch_model.bin"), b"x").unwrap();
         assert!(message(&at("pytorch_model.bin")).0.contains("PyTorch pickle"));
         assert!(message(dir.path()).0.contains("1 GGUF files"));
@@ -247,7 +268,7 @@ mod tests {
         std::fs::write(at("model.safetensors"), b"").unwrap();
         assert!(check_model_path(dir.path()).is_ok());
         assert!(message(&at("model.safetensors")).0.contains("is empty"));
-        assert!(message(Path::new("meta-llama/Llama-3.2-1B")).1.contains("hf download meta-llama/Llama-3.2-1B"));
+        assert!(message(Path::new("meta-llama/Llama-3.2-1B")).1.contains("nibble pull meta-llama/Llama-3.2-1B"));
     }
 
     #[test]

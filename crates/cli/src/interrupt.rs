@@ -1,9 +1,10 @@
 //! Ctrl-C and its relatives. One thread waits for the signals, so that what they do is ordinary code.
 //!
 //! Outside a chat, a signal removes every file that is only half written and ends the program with 128 + its number (130 for Ctrl-C). In a chat the
-//! first Ctrl-C only asks the answer to stop; a second one before it has stopped ends the program.
+//! first Ctrl-C only asks the answer to stop; a second one before it has stopped ends the program. A server is asked to stop by the first of any of them.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -12,6 +13,8 @@ use signal_hook::iterator::Signals;
 static CHATTING: AtomicBool = AtomicBool::new(false);
 /// Ctrl-C was pressed in a chat since the last answer.
 static STOP: AtomicBool = AtomicBool::new(false);
+/// What asks the server to stop, until it was asked.
+static SERVER: Mutex<Option<Box<dyn Fn() + Send>>> = Mutex::new(None);
 /// The program is being ended by a signal or a panic.
 static ENDING: AtomicBool = AtomicBool::new(false);
 
@@ -21,6 +24,11 @@ pub fn install() {
     let waiting = std::thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in signals.forever() {
             if signal == SIGINT && CHATTING.load(Ordering::SeqCst) && !STOP.swap(true, Ordering::SeqCst) {
+                continue;
+            }
+            let server = SERVER.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(stop) = server {
+                stop();
                 continue;
             }
             abandon_and_exit(128u8.saturating_add(u8::try_from(signal).unwrap_or(0)));
@@ -43,6 +51,23 @@ pub fn abandon_and_exit(code: u8) -> ! {
 pub fn let_signals_end() {
     while ENDING.load(Ordering::SeqCst) {
         std::thread::park();
+    }
+}
+
+/// While this lives, the first signal asks a server to stop.
+pub struct Serving(());
+
+impl Serving {
+    /// Tells how to ask.
+    pub fn start(stop: impl Fn() + Send + 'static) -> Serving {
+        *SERVER.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(stop));
+        Serving(())
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        SERVER.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 

@@ -2,17 +2,22 @@
 //!
 //! This crate is the only one that prints and that reads the environment. Results go to stdout; progress, notes and warnings to stderr.
 
+mod address;
 mod answer;
+mod asking;
 mod chat;
 mod commands;
 mod exit;
+mod format;
 mod hints;
 mod interrupt;
+mod models;
 mod progress;
 mod scratch;
 mod settings;
 mod speculation;
 mod terminal;
+mod transfer;
 mod units;
 
 use std::process::ExitCode;

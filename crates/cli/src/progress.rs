@@ -75,6 +75,11 @@ impl Progress {
         Progress::counting(console, total, 0, Unit::Bytes)
     }
 
+    /// Goes on at `before` of `total` bytes.
+    pub fn bytes(console: &Console, total: u64, before: u64) -> Progress {
+        Progress::counting(console, total, before, Unit::Bytes)
+    }
+
     /// Starts at 0 of `total` steps.
     pub fn steps(console: &Console, total: u64) -> Progress {
         Progress::counting(console, total, 0, Unit::Steps)
@@ -124,7 +129,7 @@ impl Progress {
                 if lines.last.elapsed() >= EVERY {
                     lines.last = Instant::now();
                     let line = match self.unit {
-                        Unit::Bytes => plain(done, self.total, lines.started.elapsed(), what),
+                        Unit::Bytes => plain(done, self.total, self.before, lines.started.elapsed(), what),
                         Unit::Steps => plain_step(done, self.total, what),
                         Unit::Chunks => plain_each(done, self.total, self.before, lines.started.elapsed(), "chunks", what),
                         Unit::Questions => plain_each(done, self.total, self.before, lines.started.elapsed(), "questions", what),
@@ -151,9 +156,9 @@ impl Drop for Progress {
 }
 
 /// `45 %  2.9 GiB of 6.4 GiB  512 MiB/s  7 s left  blk.12.ffn_up.weight`.
-fn plain(done: u64, total: u64, elapsed: Duration, what: &str) -> String {
+fn plain(done: u64, total: u64, before: u64, elapsed: Duration, what: &str) -> String {
     let percent = (done as u128 * 100).checked_div(total as u128).unwrap_or(100);
-    let rate = done as f64 / elapsed.as_secs_f64().max(1e-3);
+    let rate = done.saturating_sub(before) as f64 / elapsed.as_secs_f64().max(1e-3);
     let left = match rate > 0.0 {
         true => units::duration(Duration::from_secs_f64((total.saturating_sub(done) as f64 / rate).min(1e9))),
         false => "?".to_string(),
@@ -181,10 +186,12 @@ mod tests {
 
     #[test]
     fn a_plain_line_has_rate_and_time_left() {
-        let line = plain(1 << 30, 4 << 30, Duration::from_secs(2), "blk.3.attn_q.weight");
+        let line = plain(1 << 30, 4 << 30, 0, Duration::from_secs(2), "blk.3.attn_q.weight");
         assert_eq!(line, " 25 %  1.00 GiB of 4.00 GiB  512.0 MiB/s  6.00 s left  blk.3.attn_q.weight");
-        assert!(plain(0, 0, Duration::ZERO, "").contains("100 %"));
-        assert!(plain(0, 5, Duration::from_secs(1), "").contains("? left"));
+        assert!(plain(0, 0, 0, Duration::ZERO, "").contains("100 %"));
+        assert!(plain(0, 5, 0, Duration::from_secs(1), "").contains("? left"));
+        // What was there before took none of the time.
+        assert!(plain(3 << 30, 4 << 30, 2 << 30, Duration::from_secs(2), "").contains("512.0 MiB/s  2.00 s left"));
         assert_eq!(plain_step(3, 12, "load"), " 25 %  load");
         // What was done before took none of the time.
         assert_eq!(plain_each(30, 50, 20, Duration::from_secs(10), "chunks", "PPL 3"), " 60 %  30 of 50 chunks  20.0 s left  PPL 3");

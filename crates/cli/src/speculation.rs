@@ -61,6 +61,7 @@ impl Speculation {
 }
 
 fn open(path: &Path, target: &Model, vocab: &Vocab) -> Result<Model> {
+    let path = &crate::models::path(path)?;
     hints::check_checkpoint(path)?;
     let source = Source::open(path)?;
     same_vocabulary(&Vocab::of(&source)?, vocab).map_err(Error::from)?;

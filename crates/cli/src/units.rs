@@ -55,6 +55,15 @@ pub fn duration(d: Duration) -> String {
     }
 }
 
+/// `5 seconds ago`, `3 hours ago`, `2 weeks ago`.
+pub fn ago(seconds: u64) -> String {
+    const UNITS: [(u64, &str); 6] =
+        [(365 * 86400, "year"), (30 * 86400, "month"), (7 * 86400, "week"), (86400, "day"), (3600, "hour"), (60, "minute")];
+    let (n, unit) =
+        UNITS.iter().find(|(length, _)| seconds >= *length).map_or((seconds, "second"), |(length, unit)| (seconds / length, *unit));
+    format!("{n} {unit}{} ago", if n == 1 { "" } else { "s" })
+}
+
 /// The known name with the fewest edits to `word`, if that is near enough to be what was meant. Case and `-`/`_` do not count.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = fold(word);
@@ -101,6 +110,7 @@ mod tests {
         assert_eq!(duration(Duration::from_millis(420)), "0.42 s");
         assert_eq!(duration(Duration::from_secs(185)), "3 min 05 s");
         assert_eq!(duration(Duration::from_secs(7620)), "2 h 07 min");
+        assert_eq!((ago(0), ago(60), ago(3 * 86400)), ("0 seconds ago".to_string(), "1 minute ago".to_string(), "3 days ago".to_string()));
     }
 
     #[test]

@@ -180,3 +180,29 @@ fn ctrl_c_ends_an_answer_with_130() {
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(130), ""));
 }
+
+#[test]
+fn a_format_is_followed_and_a_cut_answer_is_no_success() {
+    let dir = tempfile::tempdir().unwrap();
+    let schema = dir.path().join("schema.json");
+    let text = r#"{"type": "object", "properties": {"name": {"type": "string", "maxLength": 9}, "legs": {"type": "integer", "minimum": 0, "maximum": 8}},
+        "required": ["name", "legs"], "additionalProperties": false}"#;
+    std::fs::write(&schema, text).unwrap();
+    for format in [arg(&schema), text] {
+        let value = nibble(&["run", arg(&tiny()), "--temp", "0", "--format", format, "A fox"]).exits(0).json();
+        let keys: Vec<&String> = value.as_object().unwrap().keys().collect();
+        assert_eq!(keys.len(), 2, "{value}");
+        assert!(value["name"].as_str().unwrap().chars().count() <= 9 && (0..=8).contains(&value["legs"].as_i64().unwrap()), "{value}");
+    }
+    // With speculation or without, the same answer.
+    let answer = |who: &str| nibble(&["run", arg(&tiny()), "--temp", "0", "--format", text, "--speculate", who, "A fox"]).exits(0).stdout;
+    assert_eq!(answer("off"), answer("ngram"));
+    let object = nibble(&["run", arg(&tiny()), "--temp", "0", "--format", "json", "-n", "100", "A fox"]);
+    assert!(object.code == Some(1) || object.json().is_object(), "{}", object.stdout);
+    nibble(&["run", arg(&tiny()), "--temp", "0", "--format", "{\"type\": \"string\", \"minLength\": 50}", "-n", "3", "A fox"])
+        .exits(1)
+        .says(&["cut", "try: "]);
+    nibble(&["run", arg(&tiny()), "--format", "{\"type\": \"array\", \"uniqueItems\": true}", "x"]).exits(1).says(&["uniqueItems"]);
+    nibble(&["run", arg(&tiny()), "--format", "missing.json", "x"]).exits(2).says(&["missing.json", "try: "]);
+    nibble(&["run", arg(&tiny()), "--format", "{broken", "x"]).exits(1).says(&["not JSON"]);
+}

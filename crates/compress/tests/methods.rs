@@ -96,7 +96,7 @@ fn importance_is_used_and_told() {
 fn every_type_can_be_made_by_gptq() {
     let dir = tempfile::tempdir().unwrap();
     let options = given(Method::by_name("gptq").unwrap());
-    for recipe in ["q4_0", "q4_1", "q5_0", "q5_1", "q5_k_m", "q6_k", "q8_0", "iq4_xs", "q3_k_m", "f16"] {
+    for recipe in ["q2_k", "q3_k_m", "q4_0", "q4_1", "iq4_xs", "iq4_nl", "q5_0", "q5_1", "q5_k_m", "q6_k", "q8_0", "f16"] {
         let (plain, made) = (dir.path().join("plain.gguf"), dir.path().join("made.gguf"));
         quantize(&tiny(), recipe, Options::default(), &plain).unwrap();
         quantize(&tiny(), recipe, options.clone(), &made).unwrap();

@@ -69,6 +69,12 @@ impl Write for AtomicFile {
     }
 }
 
+impl io::Seek for AtomicFile {
+    fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
+        self.out.as_mut().expect("there until commit").seek(to)
+    }
+}
+
 /// A directory that takes its name when it is complete.
 #[derive(Debug)]
 pub struct AtomicDir {

@@ -12,7 +12,7 @@
 //! many tokens as fit. No row depends on its block, so neither does any bit.
 
 use crate::arch::LayerSpec;
-use crate::cache::{Head, Layout, Part, STEP};
+use crate::cache::{Head, Layout, STEP, Side};
 use crate::pool::Pool;
 use nibble_kernels::ops;
 use std::cell::RefCell;
@@ -95,7 +95,7 @@ pub(crate) fn attend(spec: &LayerSpec, head: &Head, q: &[f32], pos: usize, out: 
         let (own, sums, buffer) = (take(&mut rest, rows * width), take(&mut rest, rows * width), rest);
         queries(&head.layout, q, hd, own);
         for stride in strides(all.clone()) {
-            let keys = head.read(Part::Keys, stride.clone(), 0..hd, buffer);
+            let keys = head.read(Side::Keys, stride.clone(), 0..hd, buffer);
             for (row, (q, scores)) in own.chunks_exact(width).zip(scores.chunks_exact_mut(n)).enumerate() {
                 let part = common(&stride, &seen(row));
                 let keys = &keys[(part.start - stride.start) * width..][..part.len() * width];
@@ -110,7 +110,7 @@ pub(crate) fn attend(spec: &LayerSpec, head: &Head, q: &[f32], pos: usize, out: 
         }
         sums.fill(0.0);
         for stride in strides(all.clone()) {
-            let values = head.read(Part::Values, stride.clone(), 0..hd, buffer);
+            let values = head.read(Side::Values, stride.clone(), 0..hd, buffer);
             for (row, (scores, sums)) in scores.chunks_exact(n).zip(sums.chunks_exact_mut(width)).enumerate() {
                 let part = common(&stride, &seen(row));
                 let values = &values[(part.start - stride.start) * width..][..part.len() * width];
@@ -158,7 +158,7 @@ pub(crate) fn attend_cut(
             let (own, buffer) = scratch[..len].split_at_mut(heads * width);
             queries(&layout, &q[h * heads * hd..][..heads * hd], hd, own);
             for stride in strides(piece.clone()) {
-                let keys = head.read(Part::Keys, stride.clone(), 0..hd, buffer);
+                let keys = head.read(Side::Keys, stride.clone(), 0..hd, buffer);
                 for (q, scores) in own.chunks_exact(width).zip(scores.chunks_exact_mut(piece.len())) {
                     loops.dots(q, keys, spec.scale, &mut scores[stride.start - piece.start..][..stride.len()]);
                 }
@@ -194,7 +194,7 @@ pub(crate) fn attend_cut(
         SCRATCH.with_borrow_mut(|buffer| {
             buffer.resize((STRIDE * width).max(buffer.len()), 0.0);
             for stride in strides(all.clone()) {
-                let values = head.read(Part::Values, stride.clone(), cols.clone(), buffer);
+                let values = head.read(Side::Values, stride.clone(), cols.clone(), buffer);
                 for (p, sum) in p[h * heads * n..].chunks_exact(n).zip(sums.chunks_exact_mut(strip)) {
                     loops.mix(&p[stride.start - all.start..][..stride.len()], values, &mut sum[..width]);
                 }
@@ -245,7 +245,7 @@ mod tests {
         for p in 0..positions {
             let (layout, chunk) = cache.split_mut(p);
             for (h, own) in chunk.chunks_exact_mut(bytes).enumerate() {
-                for part in [Part::Keys, Part::Values] {
+                for part in [Side::Keys, Side::Values] {
                     let row: Vec<f32> = (0..spec.head_dim).map(|d| number(((p * 7 + h) * 2 + part as usize) * 509 + d)).collect();
                     layout.write(own, part, p, &row);
                 }
@@ -264,10 +264,10 @@ mod tests {
             let mut q = q.to_vec();
             layout.round(&mut q);
             let mut row = |part, p| head.read(part, p..p + 1, 0..hd, &mut buffer)[..hd].to_vec();
-            let mut scores: Vec<f32> = positions(spec, own).map(|p| ops::dot(&q, &row(Part::Keys, p)) * spec.scale).collect();
+            let mut scores: Vec<f32> = positions(spec, own).map(|p| ops::dot(&q, &row(Side::Keys, p)) * spec.scale).collect();
             ops::softmax(&mut scores);
             layout.round(&mut scores);
-            positions(spec, own).zip(&scores).for_each(|(p, &s)| ops::axpy(s, &row(Part::Values, p), out));
+            positions(spec, own).zip(&scores).for_each(|(p, &s)| ops::axpy(s, &row(Side::Values, p), out));
         }
         out
     }

@@ -91,7 +91,7 @@ pub(crate) struct LayerCache {
 
 /// Which of the two.
 #[derive(Clone, Copy)]
-pub(crate) enum Part {
+pub(crate) enum Side {
     Keys,
     Values,
 }
@@ -126,6 +126,23 @@ impl LayerCache {
         (layout, &mut rest[0])
     }
 
+    /// How rows are written, whatever has been written before.
+    pub fn writer(&self) -> Layout<'static> {
+        Layout { kind: self.kind, loops: self.loops, row_bytes: self.row_bytes, before: &[] }
+    }
+
+    /// The chunks in which `count` positions from `pos` on lie, each with its first position.
+    pub fn chunks_mut(&mut self, pos: usize, count: usize) -> impl Iterator<Item = (usize, &mut [u8])> {
+        let first = pos / STEP;
+        let chunks = &mut self.chunks[first..(pos + count).div_ceil(STEP)];
+        chunks.iter_mut().enumerate().map(move |(i, chunk)| ((first + i) * STEP, chunk.as_mut_slice()))
+    }
+
+    /// Bytes that the chunks take.
+    pub fn allocated(&self) -> usize {
+        self.chunks.iter().map(Vec::len).sum()
+    }
+
     /// Bytes of `n` positions as [`LayerCache::copy_out`] writes them.
     pub fn bytes_of(&self, n: usize) -> usize {
         2 * self.kv_heads * n * self.row_bytes
@@ -134,7 +151,7 @@ impl LayerCache {
     /// Appends positions 0..n: the keys, then the values, each `[kv_head][position]` rows in the type's own bytes. Nothing in them depends on chunks or on
     /// the context.
     pub fn copy_out(&self, n: usize, out: &mut Vec<u8>) {
-        for (part, h) in [Part::Keys, Part::Values].into_iter().flat_map(|part| (0..self.kv_heads).map(move |h| (part, h))) {
+        for (part, h) in [Side::Keys, Side::Values].into_iter().flat_map(|part| (0..self.kv_heads).map(move |h| (part, h))) {
             for (i, chunk) in self.chunks.iter().enumerate().take(n.div_ceil(STEP)) {
                 let at = h * self.head_bytes() + part as usize * STEP * self.row_bytes;
                 out.extend_from_slice(&chunk[at..at + (n - i * STEP).min(STEP) * self.row_bytes]);
@@ -177,7 +194,7 @@ impl<'a> Layout<'a> {
     }
 
     /// Writes a row into a head's own bytes of the chunk in which `position` lies.
-    pub fn write(&self, own: &mut [u8], part: Part, position: usize, x: &[f32]) {
+    pub fn write(&self, own: &mut [u8], part: Side, position: usize, x: &[f32]) {
         let at = (part as usize * STEP + position % STEP) * self.row_bytes;
         (self.kind.write)(x, &mut own[at..at + self.row_bytes]);
     }
@@ -200,7 +217,7 @@ pub(crate) struct Head<'a> {
 impl Head<'_> {
     /// Elements `cols` of the rows of `positions`, which lie in one chunk, as floats: each row is padded with zeros to a multiple of sixteen. `cols` begins at a
     /// multiple of 32.
-    pub fn read<'b>(&self, part: Part, positions: Range<usize>, cols: Range<usize>, buffer: &'b mut [f32]) -> &'b [f32] {
+    pub fn read<'b>(&self, part: Side, positions: Range<usize>, cols: Range<usize>, buffer: &'b mut [f32]) -> &'b [f32] {
         let (layout, chunk) = (&self.layout, positions.start / STEP);
         let head = match layout.before.get(chunk) {
             Some(chunk) => &chunk[self.offset..][..2 * STEP * layout.row_bytes],
@@ -236,7 +253,7 @@ mod tests {
             let mut cache = LayerCache::new(kv, Attention::best(), heads, hd);
             // Whole numbers and a largest one, -8 or 127, that every type holds exactly.
             let largest = if kv == KvType::Q8_0 { 127.0 } else { -8.0 };
-            let row = |h: usize, p: usize, part: Part| -> Vec<f32> {
+            let row = |h: usize, p: usize, part: Side| -> Vec<f32> {
                 (0..hd).map(|d| if d == 3 { largest } else { ((h * 5 + p * 3 + part as usize * 7 + d) % 15) as f32 - 7.0 }).collect()
             };
             for p in 0..STEP + 10 {
@@ -244,8 +261,8 @@ mod tests {
                 let n = cache.head_bytes();
                 let (layout, chunk) = cache.split_mut(p);
                 for (h, own) in chunk.chunks_exact_mut(n).enumerate() {
-                    layout.write(own, Part::Keys, p, &row(h, p, Part::Keys));
-                    layout.write(own, Part::Values, p, &row(h, p, Part::Values));
+                    layout.write(own, Side::Keys, p, &row(h, p, Side::Keys));
+                    layout.write(own, Side::Values, p, &row(h, p, Side::Values));
                 }
             }
             let mut bytes = Vec::new();
@@ -257,7 +274,7 @@ mod tests {
             cache.reserve(5 * STEP);
             cache.shrink(STEP + 10);
             assert_eq!(cache.chunks.len(), 3);
-            for (h, part, p) in [(0, Part::Keys, 0), (2, Part::Values, 255), (1, Part::Keys, 256), (2, Part::Values, 263)] {
+            for (h, part, p) in [(0, Side::Keys, 0), (2, Side::Values, 255), (1, Side::Keys, 256), (2, Side::Values, 263)] {
                 let mut buffer = vec![0.0; 2 * hd];
                 let head = cache.layout().head(h, &[]);
                 let n = if p == 255 { 1 } else { 2 };

@@ -110,6 +110,9 @@ pub enum Error {
     /// Sampling failed.
     #[error(transparent)]
     Sample(#[from] SampleError),
+    /// What the answer must follow allows no next token.
+    #[error("{0}")]
+    Guide(String),
     /// The container could not be read.
     #[error(transparent)]
     Container(#[from] nibble_container::Error),

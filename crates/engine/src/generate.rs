@@ -1,7 +1,7 @@
 //! The one loop from a prompt's tokens to an answer's. The command line and any server print the same events.
 
 use crate::Error;
-use crate::sampler::Sampler;
+use crate::sampler::{Guide, Sampler};
 use crate::session::Session;
 use crate::speculate::{Ask, Speculator, Statistics};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,6 +43,8 @@ pub enum Event {
 pub enum Finish {
     /// The model gave this end token.
     End(u32),
+    /// The guide allows nothing more: the answer is whole.
+    Complete,
     /// As many tokens as asked for.
     Length,
     /// The context is full.
@@ -106,6 +108,20 @@ pub fn generate_with(
     stop: &Stop,
     on_event: &mut dyn FnMut(Event) -> bool,
 ) -> Result<Report, Error> {
+    generate_guided(session, prompt, sampler, None, speculator, stop, on_event)
+}
+
+/// As [`generate_with`], with an answer that follows the guide as far as it goes: one that is cut, by a limit or the context, may be half of what was
+/// asked for. Drafts that the guide does not allow are not accepted, so a speculator changes no token here either.
+pub fn generate_guided(
+    session: &mut Session,
+    prompt: &[u32],
+    sampler: &mut Sampler,
+    guide: Option<&mut dyn Guide>,
+    speculator: Option<&mut Speculator>,
+    stop: &Stop,
+    on_event: &mut dyn FnMut(Event) -> bool,
+) -> Result<Report, Error> {
     let start = Instant::now();
     if prompt.len() > session.context() {
         return Err(Error::PromptTooLong { tokens: prompt.len(), context: session.context() });
@@ -135,7 +151,7 @@ pub fn generate_with(
         return Ok(report);
     }
     let begun = Instant::now();
-    let mut answer = Answer { session, sampler, speculator, stop, prompt: prompt.len(), text: prompt.to_vec(), fed: prompt.len() };
+    let mut answer = Answer { session, sampler, guide, speculator, stop, prompt: prompt.len(), text: prompt.to_vec(), fed: prompt.len() };
     let finish = answer.run(on_event);
     report.generated = answer.text.len() - prompt.len();
     report.speculation = answer.close();
@@ -145,9 +161,10 @@ pub fn generate_with(
 }
 
 /// An answer in the making.
-struct Answer<'a, 's, 'm, 'd> {
+struct Answer<'a, 's, 'm, 'd, 'g> {
     session: &'a mut Session<'s>,
     sampler: &'a mut Sampler,
+    guide: Option<&'g mut dyn Guide>,
     speculator: Option<&'a mut Speculator<'d>>,
     stop: &'a Stop<'m>,
     /// Tokens of the prompt.
@@ -158,7 +175,7 @@ struct Answer<'a, 's, 'm, 'd> {
     fed: usize,
 }
 
-impl Answer<'_, '_, '_, '_> {
+impl Answer<'_, '_, '_, '_, '_> {
     fn run(&mut self, on_event: &mut dyn FnMut(Event) -> bool) -> Result<Finish, Error> {
         let most = self.stop.most.unwrap_or(usize::MAX);
         let mut batch: Vec<u32> = Vec::new();
@@ -175,7 +192,7 @@ impl Answer<'_, '_, '_, '_> {
             if self.stop.cancelled() {
                 return Ok(Finish::Cancelled);
             }
-            let token = self.sampler.sample(self.session.row(row))?;
+            let token = self.sample(row)?;
             if self.stop.ends.contains(&token) {
                 return Ok(Finish::End(token));
             }
@@ -183,6 +200,9 @@ impl Answer<'_, '_, '_, '_> {
             self.text.push(token);
             if !on_event(Event::Token(token)) {
                 return Ok(Finish::Stopped);
+            }
+            if self.guide.as_ref().is_some_and(|guide| guide.is_finished()) {
+                return Ok(Finish::Complete);
             }
             if self.text.len() - self.prompt >= most {
                 return Ok(Finish::Length);
@@ -202,6 +222,15 @@ impl Answer<'_, '_, '_, '_> {
             row = 0;
             self.next(&mut batch, most)?;
         }
+    }
+
+    /// Draws the next token from a row of the session's logits, among those that the guide allows, and tells it.
+    fn sample(&mut self, row: usize) -> Result<u32, Error> {
+        let logits = self.session.row(row);
+        let Some(guide) = &mut self.guide else { return Ok(self.sampler.sample(logits)?) };
+        let token = self.sampler.sample_among(logits, Some(guide.allowed().map_err(Error::Guide)?))?;
+        guide.accept(token).map_err(Error::Guide)?;
+        Ok(token)
     }
 
     /// Feeds the batch, a token, with as many drafts behind it as pay.

@@ -17,7 +17,7 @@
 use crate::arch::rope::Angles;
 use crate::arch::{Activation, LayerSpec};
 use crate::attention;
-use crate::cache::{LayerCache, Part, STEP};
+use crate::cache::{LayerCache, Layout, STEP, Side};
 use crate::pool::Pool;
 use crate::weights::{LayerWeights, Matrix};
 use nibble_kernels::{Line, ops};
@@ -61,11 +61,11 @@ pub(crate) struct Rotation {
 }
 
 impl Rotation {
-    /// For `tokens` positions from `pos` on. Cosine and sine are computed in double precision and rounded once, so that they are the same on every
+    /// For a token at each of these positions. Cosine and sine are computed in double precision and rounded once, so that they are the same on every
     /// machine.
-    pub fn new(angles: &Angles, pos: usize, tokens: usize) -> Rotation {
+    pub fn new(angles: &Angles, positions: impl Iterator<Item = usize>) -> Rotation {
         let (mut cos, mut sin) = (Vec::new(), Vec::new());
-        for position in pos..pos + tokens {
+        for position in positions {
             angles.at(position, |angle| {
                 cos.push(f64::from(angle).cos() as f32);
                 sin.push(f64::from(angle).sin() as f32);
@@ -219,20 +219,29 @@ fn show(watch: &mut Option<&mut Watch<'_>>, pool: &Pool, site: Site, x: &[f32], 
     watch(site, &rows, x)
 }
 
-/// One layer. `x` [tokens, dim] goes in and out; `pos` is the first token's position.
+/// Tokens of one text in a batch. A batch may have tokens of several texts, one after the other: they share the reading of the weights, and nothing else.
+pub(crate) struct Part<'c> {
+    /// The text's keys and values in this layer.
+    pub cache: &'c mut LayerCache,
+    /// The position of its first token in the batch.
+    pub pos: usize,
+    /// How many it has there.
+    pub tokens: usize,
+}
+
+/// One layer. `x` [tokens, dim] goes in and out; the tokens of all parts, in their order.
 #[allow(clippy::too_many_arguments)] // The parts of a forward pass; a struct for them would only be unpacked again.
 pub(crate) fn forward(
     spec: &LayerSpec,
     w: &LayerWeights,
     pool: &Pool,
     x: &mut [f32],
-    cache: &mut LayerCache,
+    parts: &mut [Part<'_>],
     rotation: &Rotation,
-    pos: usize,
-    tokens: usize,
     s: &mut Scratch,
     mut watch: Option<&mut Watch<'_>>,
 ) {
+    let tokens: usize = parts.iter().map(|part| part.tokens).sum();
     let dim = x.len() / tokens;
     let (heads, ffn) = (spec.heads / spec.kv_heads, spec.ffn);
 
@@ -244,7 +253,7 @@ pub(crate) fn forward(
         return;
     }
     multiply(pool, &[&w.q, &w.k, &w.v], &before, &mut s.acts, tokens, &mut s.wide);
-    attend(spec, w, pool, cache, rotation, pos, tokens, s);
+    attend(spec, w, pool, parts, rotation, s);
     let (attended, group) = (&s.attended, heads * spec.head_dim);
     let by_token = |first: usize, out: &mut [f32]| {
         for (t, out) in out.chunks_exact_mut(spec.heads * spec.head_dim).enumerate() {
@@ -274,20 +283,38 @@ pub(crate) fn forward(
     add_back(pool, x, &s.wide, tokens, &w.down_bias);
 }
 
-/// From what the matrices of q, k and v gave in `s.wide` to `s.attended`, [kv_heads, tokens, heads of the group * head_dim]; keys and values go to the cache.
-#[allow(clippy::too_many_arguments)]
-fn attend(
-    spec: &LayerSpec,
-    w: &LayerWeights,
-    pool: &Pool,
-    cache: &mut LayerCache,
-    rotation: &Rotation,
+/// A piece of attention: a block of tokens of one part and one key-value head.
+struct Piece<'a> {
+    /// The key-value head.
+    h: usize,
+    /// The first token's place in the batch, and its position.
+    token: usize,
     pos: usize,
-    tokens: usize,
-    s: &mut Scratch,
-) {
+    layout: Layout<'a>,
+    /// For a part of one token: the head's own bytes of the chunk in which its key and value are yet to be written.
+    own: Option<&'a mut [u8]>,
+    /// [tokens, heads of the group, head_dim]
+    out: &'a mut [f32],
+}
+
+/// The head's own bytes of a chunk, and the positions of its keys and values that are to be written there: the first, how many, and the first's token.
+struct Store<'a> {
+    h: usize,
+    pos: usize,
+    count: usize,
+    token: usize,
+    layout: Layout<'a>,
+    own: &'a mut [u8],
+}
+
+/// From what the matrices of q, k and v gave in `s.wide` to `s.attended`, [kv_heads, tokens, heads of the group * head_dim]; keys and values go to the caches.
+///
+/// A part of one token needs nothing but its own head's key and value, so that writing them and attention are one loop over the heads. Longer parts
+/// write first, a barrier more. The blocks of all parts are one list of pieces, which the threads take in turn.
+fn attend(spec: &LayerSpec, w: &LayerWeights, pool: &Pool, parts: &mut [Part<'_>], rotation: &Rotation, s: &mut Scratch) {
     let (hd, heads, kv_heads) = (spec.head_dim, spec.heads / spec.kv_heads, spec.kv_heads);
     let (q_rows, kv_rows, group) = (spec.heads * hd, kv_heads * hd, heads * hd);
+    let tokens: usize = parts.iter().map(|part| part.tokens).sum();
     let wide = &s.wide;
     let bias = |out: &mut [f32], bias: &Option<Vec<f32>>, first: usize| {
         add_bias(out, bias.as_deref().map(|b| &b[first..first + out.len()]));
@@ -298,70 +325,103 @@ fn attend(
             ops::rope(head, &rotation.cos[t * half..][..half], &rotation.sin[t * half..][..half], rope.interleaved);
         }
     };
-    // The queries of token t for key-value head h, its key, and its value.
+    // The queries of token t for key-value head h, and its key and value, which go into the cache at position p.
     let query = |h: usize, t: usize, q: &mut [f32]| {
         gather(wide, tokens, t, h * group, q);
         bias(q, &w.q_bias, h * group);
         q.chunks_exact_mut(hd).for_each(|head| turn(head, t));
     };
-    let key = |h: usize, t: usize, key: &mut [f32]| {
-        gather(wide, tokens, t, q_rows + h * hd, key);
-        bias(key, &w.k_bias, h * hd);
-        turn(key, t);
-    };
-    let value = |h: usize, t: usize, value: &mut [f32]| {
-        gather(wide, tokens, t, q_rows + kv_rows + h * hd, value);
-        bias(value, &w.v_bias, h * hd);
+    let store = |layout: &Layout, own: &mut [u8], h: usize, t: usize, p: usize, row: &mut [f32]| {
+        gather(wide, tokens, t, q_rows + h * hd, row);
+        bias(row, &w.k_bias, h * hd);
+        turn(row, t);
+        layout.write(own, Side::Keys, p, row);
+        gather(wide, tokens, t, q_rows + kv_rows + h * hd, row);
+        bias(row, &w.v_bias, h * hd);
+        layout.write(own, Side::Values, p, row);
     };
 
-    cache.reserve(pos + tokens);
-    let head_bytes = cache.head_bytes();
+    parts.iter_mut().for_each(|part| part.cache.reserve(part.pos + part.tokens));
+    let head_bytes = parts[0].cache.head_bytes();
     let attended = sized(&mut s.attended, tokens * q_rows);
-    if tokens == 1 && !attention::worth_cutting(spec, pos, pool) {
-        // All of it in one loop over the heads.
-        let (layout, chunk) = cache.split_mut(pos);
-        return pool.pairs(chunk, head_bytes, attended, group, |h, own, out| {
+    // One token alone whose cache is long is cut among the threads by position.
+    let cut = matches!(parts, [part] if part.tokens == 1 && attention::worth_cutting(spec, part.pos, pool));
+
+    let mut stores = Vec::new();
+    let mut first = 0;
+    for part in parts.iter_mut() {
+        if part.tokens > 1 || cut {
+            let (pos, layout) = (part.pos, part.cache.writer());
+            for (at, chunk) in part.cache.chunks_mut(pos, part.tokens) {
+                let from = at.max(pos);
+                let count = (at + STEP).min(pos + part.tokens) - from;
+                let token = first + from - pos;
+                stores.extend(chunk.chunks_exact_mut(head_bytes).enumerate().map(|(h, own)| Store {
+                    h,
+                    pos: from,
+                    count,
+                    token,
+                    layout,
+                    own,
+                }));
+            }
+        }
+        first += part.tokens;
+    }
+    if !stores.is_empty() {
+        pool.chunks(&mut stores, 1, |_, one| {
             SCRATCH.with_borrow_mut(|row| {
-                let row = sized(row, group);
-                key(h, 0, &mut row[..hd]);
-                layout.write(own, Part::Keys, pos, &row[..hd]);
-                value(h, 0, &mut row[..hd]);
-                layout.write(own, Part::Values, pos, &row[..hd]);
-                query(h, 0, row);
-                attention::attend(spec, &layout.head(h, own), row, pos, out);
+                let Store { h, pos, count, token, layout, own } = &mut one[0];
+                let row = sized(row, hd);
+                (0..*count).for_each(|i| store(layout, own, *h, *token + i, *pos + i, row));
             });
         });
+    }
+    drop(stores);
+    if cut {
+        let part = &parts[0];
+        let q = sized(&mut s.q, q_rows);
+        q.chunks_exact_mut(group).enumerate().for_each(|(h, q)| query(h, 0, q));
+        return attention::attend_cut(spec, pool, part.cache.layout(), q, part.pos, attended, (&mut s.scores, &mut s.strips));
     }
 
-    // A chunk of the cache after the other; those that the batch does not reach are not looked at.
-    for chunk_pos in (pos / STEP * STEP..pos + tokens).step_by(STEP) {
-        let (layout, chunk) = cache.split_mut(chunk_pos);
-        pool.chunks(chunk, head_bytes, |h, own| {
-            SCRATCH.with_borrow_mut(|row| {
-                let row = sized(row, hd);
-                for p in chunk_pos.max(pos)..(chunk_pos + STEP).min(pos + tokens) {
-                    key(h, p - pos, row);
-                    layout.write(own, Part::Keys, p, row);
-                    value(h, p - pos, row);
-                    layout.write(own, Part::Values, p, row);
-                }
-            });
+    // What each part's pieces need of its cache: the layout, and for one token the heads of the chunk that it writes.
+    let mut caches: Vec<_> = parts
+        .iter_mut()
+        .map(|part| {
+            let (pos, tokens) = (part.pos, part.tokens);
+            if tokens == 1 {
+                let (layout, chunk) = part.cache.split_mut(pos);
+                (pos, tokens, layout, Some(chunk.chunks_exact_mut(head_bytes)))
+            } else {
+                (pos, tokens, part.cache.layout(), None)
+            }
+        })
+        .collect();
+    let mut pieces = Vec::new();
+    let mut rest = attended;
+    for h in 0..kv_heads {
+        let mut token = 0;
+        for (pos, count, layout, heads) in &mut caches {
+            let block = attention::block(spec, *pos + *count);
+            for from in (0..*count).step_by(block) {
+                let out = rest.split_off_mut(..block.min(*count - from) * group).expect("attended has the rows of all tokens");
+                let own = heads.as_mut().and_then(Iterator::next);
+                pieces.push(Piece { h, token: token + from, pos: *pos + from, layout: *layout, own, out });
+            }
+            token += *count;
+        }
+    }
+    pool.chunks(&mut pieces, 1, |_, piece| {
+        SCRATCH.with_borrow_mut(|row| {
+            let Piece { h, token, pos, layout, own, out } = &mut piece[0];
+            let row = sized(row, out.len());
+            if let Some(own) = own {
+                store(layout, own, *h, *token, *pos, &mut row[..hd]);
+            }
+            row.chunks_exact_mut(group).enumerate().for_each(|(t, q)| query(*h, *token + t, q));
+            attention::attend(spec, &layout.head(*h, own.as_deref().unwrap_or(&[])), row, *pos, out);
         });
-    }
-    let q = sized(&mut s.q, tokens * q_rows);
-    pool.chunks(q, tokens * group, |h, q| q.chunks_exact_mut(group).enumerate().for_each(|(t, q)| query(h, t, q)));
-    let (q, layout) = (&*q, cache.layout());
-    if tokens == 1 {
-        return attention::attend_cut(spec, pool, layout, q, pos, attended, (&mut s.scores, &mut s.strips));
-    }
-    let block = attention::block(spec, pos + tokens);
-    let blocks = tokens.div_ceil(block);
-    let ends: Vec<usize> =
-        (0..kv_heads * blocks).map(|i| (i / blocks * tokens + (i % blocks * block + block).min(tokens)) * group).collect();
-    pool.parts(attended, &ends, |i, out| {
-        let (h, first) = (i / blocks, i % blocks * block);
-        let q = &q[(h * tokens + first) * group..][..out.len()];
-        attention::attend(spec, &layout.head(h, &[]), q, pos + first, out);
     });
 }
 
@@ -386,9 +446,4 @@ fn activate(spec: &LayerSpec, w: &LayerWeights, pool: &Pool, gate: &mut [f32], u
 thread_local! {
     /// A thread's own buffer for the body that it is in, kept because a fresh large one costs page faults each time.
     static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-}
-
-/// RMS norm of each row of x.
-pub(crate) fn norm(pool: &Pool, x: &[f32], weight: &[f32], eps: f32, dim: usize, out: &mut [f32]) {
-    pool.chunks(out, dim, |t, row| ops::rms_norm(&x[t * dim..][..dim], weight, eps, row));
 }

@@ -1,10 +1,11 @@
 //! Tensors to logits to text: architectures, the forward pass, KV cache, sampler, tokenizers, templates, thread pool.
 //!
 //! Read in this order: [`arch`] (what a model is: names, shapes, layers as data), [`source`] (a model on disk), `layer` (the forward pass), [`Session`]
-//! (tokens in, logits out), [`generate()`] (the loop), [`speculate`] (the loop, sooner), [`state`] (a session on disk). Nothing here prints, reads the environment or uses the network.
+//! (tokens in, logits out), [`Batch`] (several of them at once), [`generate()`] (the loop), [`speculate`] (the loop, sooner), [`state`] (a session on disk). Nothing here prints, reads the environment or uses the network.
 
 pub mod arch;
 mod attention;
+mod batch;
 mod cache;
 mod error;
 mod generate;
@@ -12,6 +13,7 @@ mod layer;
 pub mod memory;
 mod model;
 pub mod pool;
+mod recommended;
 mod rng;
 pub mod sampler;
 mod session;
@@ -22,8 +24,10 @@ pub mod text;
 pub mod walk;
 mod weights;
 
+pub use batch::{Batch, Feed, Rows};
 pub use cache::KvType;
 pub use error::Error;
-pub use generate::{Event, Finish, Report, Stop, generate, generate_with};
-pub use model::{DEFAULT_CONTEXT, Model, Options};
+pub use generate::{Event, Finish, Report, Stop, generate, generate_guided, generate_with};
+pub use model::{DEFAULT_CONTEXT, Model, Options, need};
+pub use recommended::recommended;
 pub use session::Session;

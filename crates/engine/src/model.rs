@@ -166,7 +166,7 @@ fn pool(options: &Options) -> Pool {
 }
 
 /// Bytes that a model needs to run, with a cache of that type.
-fn need(source: &Source, options: &Options, kv: KvType) -> Need {
+pub fn need(source: &Source, options: &Options, kv: KvType) -> Need {
     let c = source.config();
     let weights = source.tensors().iter().map(|t| source.stored_bytes(t)).sum();
     let row = kv.row_bytes(c.head_dim).unwrap_or(4 * c.head_dim);

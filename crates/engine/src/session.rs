@@ -1,7 +1,7 @@
 //! A conversation's state: the tokens seen and their keys and values. Tokens go in, logits come out.
 
+use crate::batch::{Buffers, Text};
 use crate::cache::LayerCache;
-use crate::layer::{self, Rotation, Scratch};
 use crate::model::Model;
 use crate::{Error, memory};
 
@@ -11,11 +11,7 @@ pub struct Session<'m> {
     caches: Vec<LayerCache>,
     tokens: Vec<u32>,
     context: usize,
-    scratch: Scratch,
-    /// The residual stream of a batch, [tokens, dim].
-    x: Vec<f32>,
-    normed: Vec<f32>,
-    logits: Vec<f32>,
+    buffers: Buffers,
 }
 
 impl<'m> Session<'m> {
@@ -30,16 +26,7 @@ impl<'m> Session<'m> {
         }
         let cache = || LayerCache::new(model.options().kv, model.attention(), config.kv_heads, config.head_dim);
         let caches = (0..config.layers).map(|_| cache()).collect();
-        Ok(Session {
-            model,
-            caches,
-            tokens: Vec::new(),
-            context,
-            scratch: Scratch::default(),
-            x: Vec::new(),
-            normed: Vec::new(),
-            logits: Vec::new(),
-        })
+        Ok(Session { model, caches, tokens: Vec::new(), context, buffers: Buffers::default() })
     }
 
     /// The model.
@@ -83,7 +70,7 @@ impl<'m> Session<'m> {
     /// so far stay, and there are no logits.
     pub fn feed_while(&mut self, ids: &[u32], go_on: &mut dyn FnMut(usize) -> bool) -> Result<bool, Error> {
         self.check(ids)?;
-        self.logits.clear();
+        self.buffers.logits.clear();
         let mut done = 0;
         for batch in ids.chunks(self.model.options().batch.max(1)) {
             self.layers(batch);
@@ -92,8 +79,8 @@ impl<'m> Session<'m> {
                 return Ok(false);
             }
         }
-        let dim = self.model.config().dim;
-        self.output(self.x.len() / dim - 1, 1);
+        let last = (done - 1) % self.model.options().batch.max(1);
+        self.buffers.output(self.model, last..last + 1);
         Ok(true)
     }
 
@@ -104,8 +91,8 @@ impl<'m> Session<'m> {
         for batch in ids.chunks(self.model.options().batch.max(1)) {
             let pos = self.tokens.len();
             self.layers(batch);
-            self.output(0, batch.len());
-            self.logits.chunks_exact(vocab).enumerate().for_each(|(t, logits)| each(pos + t, logits));
+            self.buffers.output(self.model, 0..batch.len());
+            self.buffers.logits.chunks_exact(vocab).enumerate().for_each(|(t, logits)| each(pos + t, logits));
         }
         Ok(())
     }
@@ -114,8 +101,45 @@ impl<'m> Session<'m> {
     pub fn feed_rows(&mut self, ids: &[u32]) -> Result<(), Error> {
         self.check(ids)?;
         self.layers(ids);
-        self.output(0, ids.len());
+        self.buffers.output(self.model, 0..ids.len());
         Ok(())
+    }
+
+    /// Feeds tokens and calls `each` with every position and its last hidden state after the last norm, `[dim]`: of which embeddings of texts are made.
+    pub fn feed_hidden(&mut self, ids: &[u32], each: &mut dyn FnMut(usize, &[f32])) -> Result<(), Error> {
+        self.check(ids)?;
+        self.buffers.logits.clear();
+        let dim = self.model.config().dim;
+        for batch in ids.chunks(self.model.options().batch.max(1)) {
+            let pos = self.tokens.len();
+            self.layers(batch);
+            let hidden = self.buffers.normed(self.model, 0..batch.len());
+            hidden.chunks_exact(dim).enumerate().for_each(|(t, hidden)| each(pos + t, hidden));
+        }
+        Ok(())
+    }
+
+    /// Replaces all that the session holds by the first `len` tokens of another session of the same model, keys and values included.
+    ///
+    /// # Errors
+    /// When the context does not hold them, or the other session has fewer.
+    pub fn copy_from(&mut self, other: &Session, len: usize) -> Result<(), Error> {
+        if len > self.context || len > other.tokens.len() || !std::ptr::eq(self.model, other.model) {
+            return Err(Error::ContextFull { tokens: len, held: 0, context: self.context.min(other.tokens.len()) });
+        }
+        let mut bytes = Vec::new();
+        self.replace(&other.tokens[..len], |i, cache| {
+            bytes.clear();
+            other.caches[i].copy_out(len, &mut bytes);
+            cache.copy_in(len, len, &bytes);
+            cache.shrink(len);
+        });
+        Ok(())
+    }
+
+    /// Bytes that the keys and values take.
+    pub fn cache_bytes(&self) -> usize {
+        self.caches.iter().map(LayerCache::allocated).sum()
     }
 
     /// The logits after token `i` of the last [`Session::feed_rows`], one a token of the vocabulary.
@@ -124,12 +148,13 @@ impl<'m> Session<'m> {
     /// When there was no such token.
     pub fn row(&self, i: usize) -> &[f32] {
         let vocab = self.model.config().vocab;
-        &self.logits[i * vocab..][..vocab]
+        &self.buffers.logits[i * vocab..][..vocab]
     }
 
     /// The logits after the last token fed; empty before the first.
     pub fn logits(&self) -> &[f32] {
-        &self.logits[self.logits.len().saturating_sub(self.model.config().vocab)..]
+        let logits = &self.buffers.logits;
+        &logits[logits.len().saturating_sub(self.model.config().vocab)..]
     }
 
     /// The caches of all layers, for [`crate::state`].
@@ -142,10 +167,16 @@ impl<'m> Session<'m> {
         self.caches.iter_mut().enumerate().for_each(|(i, cache)| fill(i, cache));
         self.tokens.clear();
         self.tokens.extend_from_slice(tokens);
-        self.logits.clear();
+        self.buffers.logits.clear();
     }
 
-    fn check(&self, ids: &[u32]) -> Result<(), Error> {
+    /// What a batch takes of the session: its tokens and caches, to go on with `ids`.
+    pub(crate) fn text<'s>(&'s mut self, ids: &'s [u32]) -> Text<'s> {
+        Text { caches: &mut self.caches, tokens: &mut self.tokens, ids }
+    }
+
+    /// Whether these tokens can be fed.
+    pub(crate) fn check(&self, ids: &[u32]) -> Result<(), Error> {
         if ids.is_empty() {
             return Err(Error::NoTokens);
         }
@@ -159,33 +190,9 @@ impl<'m> Session<'m> {
         Ok(())
     }
 
-    /// Takes a batch through all layers: leaves the residual stream in `x`, the keys and values in the caches.
+    /// Takes a batch through all layers: leaves the residual stream in the buffers, the keys and values in the caches.
     fn layers(&mut self, ids: &[u32]) {
-        let (model, pos, tokens) = (self.model, self.tokens.len(), ids.len());
-        let (dim, pool) = (model.config().dim, model.pool());
-        self.x.resize(tokens * dim, 0.0);
-        pool.chunks(&mut self.x, dim, |t, row| model.embed(ids[t], row));
-        let rotation = Rotation::new(model.angles(), pos, tokens);
-        for (i, cache) in self.caches.iter_mut().enumerate() {
-            let (spec, weights) = model.layer(i);
-            layer::forward(spec, weights, pool, &mut self.x, cache, &rotation, pos, tokens, &mut self.scratch, None);
-        }
-        self.tokens.extend_from_slice(ids);
-    }
-
-    /// Logits of `count` tokens of the batch in `x` from `first` on, [count, vocab].
-    fn output(&mut self, first: usize, count: usize) {
-        let (model, config) = (self.model, self.model.config());
-        let (dim, vocab) = (config.dim, config.vocab);
-        self.normed.resize(count * dim, 0.0);
-        let (weight, matrix) = model.output();
-        layer::norm(model.pool(), &self.x[first * dim..][..count * dim], weight, config.eps, dim, &mut self.normed);
-        let wide = self.scratch.multiply(model.pool(), matrix, &self.normed, count);
-        self.logits.resize(count * vocab, 0.0);
-        if count == 1 {
-            self.logits.copy_from_slice(wide);
-        } else {
-            model.pool().chunks(&mut self.logits, vocab, |t, row| row.iter_mut().enumerate().for_each(|(r, o)| *o = wide[r * count + t]));
-        }
+        let text = Text { caches: &mut self.caches, tokens: &mut self.tokens, ids };
+        self.buffers.layers(self.model, &mut [text]);
     }
 }

@@ -7,7 +7,7 @@ use crate::Error;
 use crate::arch::LayerSpec;
 use crate::arch::rope::Angles;
 use crate::cache::{KvType, LayerCache};
-use crate::layer::{self, Rotation, Scratch};
+use crate::layer::{self, Part, Rotation, Scratch};
 use crate::pool::{Pool, cores::Cores};
 use crate::source::Source;
 use crate::weights::{LayerWeights, Outside};
@@ -95,8 +95,9 @@ impl<'s> Walk<'s> {
     /// Takes one text's hidden states through the layer. `watch` sees the inputs of its matrices.
     pub fn forward(&mut self, layer: &Layer, x: &mut [f32], watch: Option<&mut Watch<'_>>) {
         let tokens = x.len() / self.source.config().dim;
-        let rotation = Rotation::new(&self.angles, 0, tokens);
-        layer::forward(&layer.spec, &layer.weights, &self.pool, x, &mut self.cache, &rotation, 0, tokens, &mut self.scratch, watch);
+        let rotation = Rotation::new(&self.angles, 0..tokens);
+        let part = Part { cache: &mut self.cache, pos: 0, tokens };
+        layer::forward(&layer.spec, &layer.weights, &self.pool, x, &mut [part], &rotation, &mut self.scratch, watch);
     }
 
     /// The last norm of hidden states after all layers: what the output matrix takes.

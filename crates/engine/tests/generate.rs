@@ -3,8 +3,9 @@
 mod common;
 
 use common::{golden_config, tokens, write_model};
-use nibble_engine::sampler::{Sampler, Sampling};
-use nibble_engine::{Error, Event, Finish, Model, Options, Stop, generate};
+use nibble_engine::sampler::{Guide, Sampler, Sampling};
+use nibble_engine::speculate::{Lookup, Speculator};
+use nibble_engine::{Error, Event, Finish, Model, Options, Stop, generate, generate_guided};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 fn model(context: usize) -> (tempfile::TempDir, Model) {
@@ -142,4 +143,61 @@ fn what_does_not_fit_is_refused_with_both_numbers() {
     }
     assert!(open(700, fixed + each * 700).is_ok());
     assert!(matches!(open(10, fixed / 2), Err(Error::Memory { fits: None, .. })));
+}
+
+/// Allows tokens by turns, those of an even id first, and is done after `left`.
+struct Turns {
+    said: Vec<u32>,
+    most: usize,
+    mask: Vec<u32>,
+}
+
+impl Turns {
+    fn new(most: usize) -> Turns {
+        Turns { said: vec![], most, mask: vec![] }
+    }
+}
+
+impl Guide for Turns {
+    fn allowed(&mut self) -> Result<&[u32], String> {
+        if self.said.len() == 40 {
+            return Err("forty is enough".into());
+        }
+        self.mask = vec![if self.said.len().is_multiple_of(2) { 0x5555_5555 } else { 0xaaaa_aaaa }; 2];
+        Ok(&self.mask)
+    }
+    fn accept(&mut self, token: u32) -> Result<(), String> {
+        self.said.push(token);
+        Ok(())
+    }
+    fn is_finished(&self) -> bool {
+        self.said.len() == self.most
+    }
+}
+
+#[test]
+fn a_guide_is_followed_with_and_without_drafts() {
+    let (_folder, model) = model(128);
+    let prompt = tokens(20, 64);
+    let run = |most: usize, drafts: bool| {
+        let mut guide = Turns::new(most);
+        let mut speculator = drafts.then(|| Speculator::new(Lookup::new(), 4));
+        let mut session = model.session().unwrap();
+        let report = generate_guided(
+            &mut session,
+            &prompt,
+            &mut greedy(),
+            Some(&mut guide),
+            speculator.as_mut(),
+            &Stop { most: Some(60), ..Stop::default() },
+            &mut |_| true,
+        );
+        (guide.said, report.map(|r| r.finish))
+    };
+    let (said, finish) = run(12, false);
+    assert_eq!((said.len(), finish.unwrap()), (12, Finish::Complete));
+    assert!(said.iter().enumerate().all(|(i, t)| *t as usize % 2 == i % 2), "{said:?}");
+    assert_eq!(run(12, true).0, said);
+    // A guide that knows no way on ends the answer with its own words.
+    assert!(matches!(run(60, true).1, Err(Error::Guide(why)) if why == "forty is enough"));
 }

@@ -129,3 +129,19 @@ proptest! {
         prop_assert!((logits[cold as usize] - best).abs() < 1e-3);
     }
 }
+
+#[test]
+fn only_allowed_tokens_are_drawn_and_all_of_them_can_be() {
+    // 70 tokens: the mask's last word is not full, and its third is missing altogether.
+    let logits: Vec<f32> = (0..70).map(|i| (i % 7) as f32).collect();
+    let allowed = [1 << 3 | 1 << 31, 1 << 5];
+    let mut sampler =
+        Sampler::new(Sampling { temperature: 5.0, top_k: 0, top_p: 1.0, min_p: 0.0, seed: 1, ..Sampling::default() }).unwrap();
+    let drawn: std::collections::BTreeSet<u32> = (0..300).map(|_| sampler.sample_among(&logits, Some(&allowed)).unwrap()).collect();
+    assert_eq!(drawn.into_iter().collect::<Vec<_>>(), [3, 31, 37]);
+    // Truncation sees the allowed tokens only: none of the seven likeliest is among them.
+    let mut greedy = Sampler::new(Sampling { temperature: 1.0, top_k: 1, ..Sampling::default() }).unwrap();
+    assert_eq!(greedy.sample_among(&logits, Some(&allowed)), Ok(3)); // Tokens 3 and 31 share a logit, the lowest id wins.
+    assert_eq!(greedy.sample_among(&logits, Some(&[])), Err(SampleError::Nothing { count: 70 }));
+    assert_eq!(greedy.sample_among(&logits, None), greedy.sample(&logits));
+}

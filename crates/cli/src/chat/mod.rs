@@ -1,19 +1,26 @@
 //! A chat on a terminal: turns with a history, commands, and an answer that Ctrl-C stops.
 
 mod prompt;
+mod saved;
+mod show;
 
 use std::io::Write;
+use std::time::Instant;
 
 use anyhow::Result;
-use nibble_engine::Finish;
+use nibble_engine::sampler::Sampler;
+use nibble_engine::speculate::Speculator;
+use nibble_engine::{Finish, Session};
+use nibble_store::Parameters;
 
 use crate::answer::{Message, PromptCache, Speaker};
-use crate::commands::run::Options;
+use crate::commands::run::{Options, Overflow, SamplingOptions};
 use crate::exit::Problem;
-use crate::hints;
 use crate::interrupt::Chatting;
 use crate::terminal::{self, Console};
-use prompt::{HELP, Input, Prompt};
+use crate::{format, hints, settings};
+use prompt::{Input, Prompt};
+use saved::Saved;
 
 /// Opens the model and talks until the person leaves.
 pub fn start(options: &Options, console: &Console) -> Result<()> {
@@ -21,6 +28,7 @@ pub fn start(options: &Options, console: &Console) -> Result<()> {
         return Err(Problem::usage("a chat needs a terminal on stdin and stdout; give a PROMPT for one answer").into());
     }
     console.note(format!("loading {}", options.model.display()));
+    let begun = Instant::now();
     let speaker = Speaker::open(options, console)?;
     if speaker.template.is_none() && options.system.is_some() {
         return Err(Problem::failure("--system needs a chat template, and the model has none")
@@ -32,70 +40,254 @@ pub fn start(options: &Options, console: &Console) -> Result<()> {
         None if options.raw => console.note("each line is continued on its own; /help lists the commands, /bye leaves"),
         None => console.note("the model has no chat template: each line is continued on its own; /help lists the commands, /bye leaves"),
     }
-    let mut session = speaker.model.session()?;
-    let kept = PromptCache::open(options.prompt_cache.as_deref(), &mut session, None)?;
-    let mut speculator = speaker.speculator()?;
-    let mut sampler = speaker.sampler()?;
-    let mut prompt = Prompt::open()?;
-    let mut system = options.system.clone();
-    let mut turns: Vec<Message> = vec![];
-    let listening = Chatting::start();
-    loop {
-        listening.rearm();
-        match prompt.next()? {
-            Input::Bye => return kept.save(&session),
-            Input::Help => terminal::print(HELP)?,
-            Input::Clear => {
-                turns.clear();
-                sampler = speaker.sampler()?;
-                console.note("the conversation is forgotten");
-            }
-            Input::System(_) if speaker.template.is_none() => {
-                terminal::line_to_stderr("without a chat template there is no system message")
-            }
-            Input::System(Some(text)) => {
-                system = Some(text);
-                turns.clear();
-                console.note("the system message is set; the conversation begins anew");
-            }
-            Input::System(None) => terminal::print(&format!("{}\n", system.as_deref().unwrap_or("no system message")))?,
-            Input::Unknown(command) => terminal::line_to_stderr(&format!("{command} is not a command; /help lists them")),
-            Input::Say(text) => {
-                let tokens = match &speaker.template {
-                    None => Ok(speaker.encode_text(&text)),
-                    Some(template) => {
-                        turns.push(Message::user(&text));
-                        let conversation: Vec<Message> = system.iter().map(|s| Message::system(s)).chain(turns.iter().cloned()).collect();
-                        speaker.encode_chat(template, &conversation)
-                    }
-                };
-                let answer = tokens.and_then(|tokens| {
-                    speaker.answer(&mut session, &tokens, &mut sampler, speculator.as_mut(), Some(listening.flag()), &mut |piece| {
-                        let mut out = std::io::stdout().lock();
-                        out.write_all(piece.as_bytes())?;
-                        out.flush()
-                    })
-                });
-                match answer {
-                    Ok(answer) => {
-                        terminal::print("\n\n")?;
-                        speaker.explain(&answer.report);
-                        if answer.report.finish == Finish::Cancelled {
-                            console.note("(stopped)");
-                        }
-                        if options.verbose {
-                            terminal::line_to_stderr(&speaker.timing(&answer.report));
-                        }
-                        turns.push(Message::assistant(&answer.text));
-                    }
-                    Err(error) => {
-                        // The conversation goes on as if the message had not been sent.
-                        turns.pop();
-                        terminal::line_to_stderr(&format!("error: {}", hints::chain(&error)));
-                        terminal::line_to_stderr("try: /clear to begin anew, a shorter message, or a larger --ctx at the start");
-                    }
+    let mut chat = Chat {
+        sampler: speaker.sampler()?,
+        speaker,
+        options,
+        console,
+        flags: options.sampling.clone(),
+        system: options.system.clone(),
+        turns: options.first_messages(),
+        verbose: options.verbose,
+        used: 0,
+    };
+    if options.verbose {
+        console.note(format!("ready in {}", crate::units::duration(begun.elapsed())));
+    }
+    chat.talk()
+}
+
+/// A conversation with its settings.
+struct Chat<'a> {
+    speaker: Speaker,
+    options: &'a Options,
+    console: &'a Console,
+    sampler: Sampler,
+    /// The sampling settings of the command line and of `/set parameter`.
+    flags: SamplingOptions,
+    system: Option<String>,
+    turns: Vec<Message>,
+    verbose: bool,
+    /// Tokens of the context in use after the last answer.
+    used: usize,
+}
+
+impl Chat<'_> {
+    fn talk(&mut self) -> Result<()> {
+        // The model is lent to the session for the whole chat, while the settings around it change.
+        let model = self.speaker.model.clone();
+        let mut session = model.session()?;
+        let kept = PromptCache::open(self.options.prompt_cache.as_deref(), &mut session, None)?;
+        let speculation = self.speaker.speculation();
+        let mut speculator = speculation.speculator(&model)?;
+        let mut prompt = Prompt::open()?;
+        let listening = Chatting::start();
+        loop {
+            listening.rearm();
+            let done = match prompt.next()? {
+                Input::Bye => return kept.save(&session),
+                Input::Say(text) => self.say(&text, &mut session, speculator.as_mut(), &listening),
+                Input::Retry => match self.take_last() {
+                    Some(text) => self.say(&text, &mut session, speculator.as_mut(), &listening),
+                    None => Err(anyhow::anyhow!("there is no message yet to answer again")),
+                },
+                Input::History(keep) => {
+                    prompt.keep(keep);
+                    Ok(())
+                }
+                other => self.command(other),
+            };
+            if let Err(error) = done {
+                if error.downcast_ref::<Full>().is_some() && self.options.overflow == Overflow::Error {
+                    return Err(error);
+                }
+                terminal::line_to_stderr(&format!("error: {}", hints::chain(&error)));
+                if let Some(hint) = hints::hint(&error) {
+                    terminal::line_to_stderr(&format!("try: {hint}"));
                 }
             }
+        }
+    }
+
+    /// Does what needs no answer of the model.
+    fn command(&mut self, input: Input) -> Result<()> {
+        match input {
+            Input::Help(about) => terminal::print(&prompt::help(about.as_deref()))?,
+            Input::Wrong(text) => terminal::line_to_stderr(&text),
+            Input::Clear => {
+                self.turns.clear();
+                self.used = 0;
+                self.sampler = self.speaker.sampler()?;
+                self.console.note("the conversation is forgotten");
+            }
+            Input::System(_) if self.speaker.template.is_none() => {
+                terminal::line_to_stderr("without a chat template there is no system message");
+            }
+            Input::System(Some(text)) => {
+                self.system = Some(text);
+                self.turns.clear();
+                self.console.note("the system message is set; the conversation begins anew");
+            }
+            Input::System(None) => terminal::print(&format!("{}\n", self.system.as_deref().unwrap_or("no system message")))?,
+            Input::Parameter(name, value) => self.parameter(&name, &value)?,
+            Input::Format(what) => {
+                self.speaker.follow(what.as_deref().map(format::grammar).transpose()?.as_ref())?;
+                self.console.note(if what.is_some() { "answers follow the format from now on" } else { "answers are any text again" });
+            }
+            Input::Verbose(on) => self.verbose = on,
+            Input::Show(what) => terminal::print(&self.show(&what)?)?,
+            Input::Save(name) => {
+                let path = saved::file(&name)?;
+                let model =
+                    self.options.entry.as_ref().map_or_else(|| self.options.model.display().to_string(), |entry| entry.name.to_string());
+                Saved { model, system: self.system.clone(), messages: self.turns.clone() }.write(&path)?;
+                self.console.note(format!("{} messages are in {}", self.turns.len(), path.display()));
+            }
+            Input::Load(name) => {
+                let saved = Saved::read(&saved::file(&name)?)?;
+                self.console.note(format!("{} messages, of a chat with {}", saved.messages.len(), terminal::printable(&saved.model)));
+                (self.system, self.turns) = (saved.system, saved.messages);
+            }
+            Input::Bye | Input::Say(_) | Input::Retry | Input::History(_) => {}
+        }
+        Ok(())
+    }
+
+    /// `/set parameter`: taken if the sampler takes it, else nothing changes.
+    fn parameter(&mut self, name: &str, value: &str) -> Result<()> {
+        let mut one = Parameters::default();
+        one.set(name, value)?;
+        match name.to_ascii_lowercase().as_str() {
+            "stop" => self.speaker.stops.extend(one.stop()),
+            "num_predict" => self.speaker.most = one.integer("num_predict").and_then(|n| usize::try_from(n).ok()),
+            "num_ctx" | "num_thread" | "num_batch" | "draft_num_predict" => {
+                return Err(Problem::failure(format!("{name} is fixed while a model is loaded"))
+                    .hint("--ctx, --threads or --draft-max at the start")
+                    .into());
+            }
+            _ => {
+                // The seed of this chat stays, unless it is what is set.
+                let known = SamplingOptions { seed: Some(self.speaker.sampling.seed), ..SamplingOptions::default() };
+                let flags = SamplingOptions::of(&one).or(&self.flags).or(&known);
+                let sampling = settings::sampling(&flags, self.speaker.model.source());
+                self.sampler = Sampler::new(sampling.clone())?;
+                (self.flags, self.speaker.sampling) = (flags, sampling);
+            }
+        }
+        self.console.note(format!("{name} is {value} from the next answer on"));
+        Ok(())
+    }
+
+    /// Takes the last question, and what was answered, off the conversation.
+    fn take_last(&mut self) -> Option<String> {
+        let at = self.turns.iter().rposition(|m| m.role == "user")?;
+        self.turns.drain(at..).next().map(|m| m.content)
+    }
+
+    fn say(&mut self, text: &str, session: &mut Session, speculator: Option<&mut Speculator>, listening: &Chatting) -> Result<()> {
+        let before = self.turns.len();
+        let answer = self.encode(text, session.context()).and_then(|tokens| {
+            let cancel = Some(listening.flag());
+            self.speaker.answer(session, &tokens, &mut self.sampler, speculator, cancel, &mut |piece| {
+                let mut out = std::io::stdout().lock();
+                out.write_all(piece.as_bytes())?;
+                out.flush()
+            })
+        });
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => {
+                // The conversation goes on as if the message had not been sent.
+                self.turns.truncate(before.min(self.turns.len()));
+                if self.turns.last().is_some_and(|m| m.role == "user" && m.content == text) {
+                    self.turns.pop();
+                }
+                return Err(error);
+            }
+        };
+        terminal::print("\n\n")?;
+        self.speaker.explain(&answer.report);
+        if answer.report.finish == Finish::Cancelled {
+            self.console.note("(stopped)");
+        } else if answer.cut {
+            self.console.warn("the answer was cut before it followed the format to its end");
+        }
+        if self.speaker.template.is_some() {
+            self.turns.push(Message::assistant(&answer.text));
+        }
+        let context = session.context();
+        self.used = answer.report.prompt + answer.report.generated;
+        if self.verbose {
+            terminal::line_to_stderr(&self.speaker.timing(&answer.report));
+            terminal::line_to_stderr(&format!("{} of {context} tokens of context in use", self.used.min(context)));
+        } else if self.used * 5 >= context * 4 && self.speaker.template.is_some() && answer.report.finish != Finish::ContextFull {
+            let then = match self.options.overflow {
+                Overflow::Shift => "the oldest turns will be dropped when it is full",
+                Overflow::Stop | Overflow::Error => "/clear begins anew, a larger --ctx holds more",
+            };
+            self.console.note(format!("{} of {context} tokens of context in use; {then}", self.used.min(context)));
+        }
+        Ok(())
+    }
+
+    /// The tokens of the conversation with one message more. Turns are dropped only where that was asked for, and never silently.
+    fn encode(&mut self, text: &str, context: usize) -> Result<Vec<u32>> {
+        let Some(template) = self.speaker.template.clone() else { return Ok(self.speaker.encode_text(text)) };
+        self.turns.push(Message::user(text));
+        // A quarter of the context is room for an answer, unless answers are shorter.
+        let room = (context / 4).min(self.speaker.most.unwrap_or(usize::MAX)).max(1);
+        let mut dropped = 0;
+        loop {
+            let conversation: Vec<Message> = self.system.iter().map(|s| Message::system(s)).chain(self.turns.iter().cloned()).collect();
+            let tokens = self.speaker.encode_chat(&template, &conversation)?;
+            let shifts = self.options.overflow == Overflow::Shift;
+            let full = if shifts { tokens.len() + room > context } else { tokens.len() >= context };
+            // A turn is a question with all that follows it up to the next.
+            let next = self.turns.iter().skip(1).position(|m| m.role == "user").map(|at| at + 1);
+            match (full, next) {
+                (true, Some(next)) if shifts => {
+                    self.turns.drain(..next);
+                    dropped += 1;
+                }
+                (true, _) if tokens.len() >= context => {
+                    return Err(Full { tokens: tokens.len(), context, turns: self.turns.len() > 1 }.into());
+                }
+                _ => {
+                    if dropped > 0 {
+                        let turns = if dropped == 1 { "turn was" } else { "turns were" };
+                        self.console
+                            .warn(format!("the context is full: the oldest {dropped} {turns} dropped; the model no longer knows of them"));
+                    }
+                    return Ok(tokens);
+                }
+            }
+        }
+    }
+}
+
+/// A message does not fit into the context.
+#[derive(Debug)]
+pub struct Full {
+    tokens: usize,
+    context: usize,
+    turns: bool,
+}
+
+impl std::fmt::Display for Full {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let what = if self.turns { "the conversation with this message" } else { "the message" };
+        write!(f, "the context is full: {what} takes {} tokens, and it holds {} with an answer; it was not sent", self.tokens, self.context)
+    }
+}
+
+impl std::error::Error for Full {}
+
+impl Full {
+    /// What to try.
+    pub fn hint(&self) -> String {
+        match self.turns {
+            true => "/clear to begin anew, /save to keep it first; --overflow shift drops old turns, a larger --ctx holds more".into(),
+            false => "a shorter message, or a larger --ctx at the start".into(),
         }
     }
 }

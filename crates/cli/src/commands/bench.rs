@@ -108,8 +108,9 @@ enum Form {
 }
 
 fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
-    let options = Options::from_arg_matches(matches)?;
+    let mut options = Options::from_arg_matches(matches)?;
     // All that can be wrong is found before anything is measured, which may take an hour.
+    options.model = crate::models::path(&options.model)?;
     hints::check_checkpoint(&options.model)?;
     if let Some(output) = &options.output {
         check_output(output, options.force)?;

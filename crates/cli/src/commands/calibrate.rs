@@ -73,7 +73,8 @@ pub struct Options {
 }
 
 fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
-    let options = Options::from_arg_matches(matches)?;
+    let mut options = Options::from_arg_matches(matches)?;
+    options.model = crate::models::path(&options.model)?;
     hints::check_checkpoint(&options.model)?;
     let out = &options.output;
     if out.exists() && !options.force {

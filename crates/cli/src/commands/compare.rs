@@ -98,9 +98,11 @@ struct Options {
 }
 
 fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
-    let options = Options::from_arg_matches(matches)?;
+    let mut options = Options::from_arg_matches(matches)?;
     // All that can be wrong is found before anything is measured, which may take hours.
     let mut models: Vec<PathBuf> = vec![];
+    options.reference = options.reference.as_deref().map(crate::models::path).transpose()?;
+    options.models = options.models.iter().map(|model| crate::models::path(model)).collect::<Result<_>>()?;
     for path in options.reference.iter().chain(&options.models) {
         hints::check_checkpoint(path)?;
         if !models.contains(path) {

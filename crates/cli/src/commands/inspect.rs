@@ -46,7 +46,8 @@ struct Options {
 }
 
 fn run(matches: &ArgMatches, _console: &Console) -> Result<()> {
-    let options = Options::from_arg_matches(matches)?;
+    let mut options = Options::from_arg_matches(matches)?;
+    options.path = crate::models::path(&options.path)?;
     hints::check_model_path(&options.path)?;
     let report = read::read(&options.path)?;
     match options.json {

@@ -6,12 +6,25 @@ mod bench;
 mod calibrate;
 mod compare;
 mod completions;
+mod cp;
+mod create;
 mod demo;
+mod doctor;
 mod eval;
 mod inspect;
+mod list;
 mod man;
-mod quantize;
+mod pack;
+mod ps;
+mod pull;
+pub mod quantize;
+mod rm;
 pub mod run;
+mod serve;
+mod show;
+mod stop;
+mod unpack;
+mod verify;
 
 use anyhow::Result;
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -41,10 +54,23 @@ pub static COMMANDS: &[&Row] = &[
     &calibrate::ROW,
     &inspect::ROW,
     &run::ROW,
+    &serve::ROW,
+    &ps::ROW,
+    &stop::ROW,
+    &pull::ROW,
+    &list::ROW,
+    &show::ROW,
+    &create::ROW,
+    &cp::ROW,
+    &rm::ROW,
+    &verify::ROW,
+    &pack::ROW,
+    &unpack::ROW,
     &bench::ROW,
     &eval::ROW,
     &compare::ROW,
     &demo::ROW,
+    &doctor::ROW,
     &completions::ROW,
     &man::ROW,
 ];

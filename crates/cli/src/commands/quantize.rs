@@ -85,13 +85,20 @@ pub struct Options {
 }
 
 fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
-    let options = Options::from_arg_matches(matches)?;
+    let mut options = Options::from_arg_matches(matches)?;
     let recipe = Recipe::by_name(&options.kind.replace('-', "_")).ok_or_else(|| Problem::usage(format!("{} is no type", options.kind)))?;
     if options.no_double_quant && recipe.target != Target::Directory {
         return Err(Problem::usage(format!("--no-double-quant is for nf4, not for {}", options.kind)).into());
     }
+    let found = crate::models::find(&options.input)?;
+    options.input = found.path().to_path_buf();
     hints::check_checkpoint(&options.input)?;
-    let out = output::path(options.output.as_deref(), &options.input, recipe);
+    // A blob is called by its sum; its output is not.
+    let named = match &found {
+        crate::models::Found::Entry(entry) => PathBuf::from(format!("{}.gguf", entry.name.model())),
+        crate::models::Found::Path(path) => path.clone(),
+    };
+    let out = output::path(options.output.as_deref(), &named, recipe);
     if !options.dry_run {
         output::check(&out, &options.input, recipe, options.force)?;
     }

@@ -38,6 +38,7 @@ pub const ROW: Row = Row {
             "a document as the prompt, a JSON object as the answer",
             "nibble run model.gguf --json --system \"Summarise in one sentence.\" < notes.txt",
         ),
+        ("an answer that follows a JSON schema", "nibble run model.gguf --format schema.json \"Name three animals.\""),
         ("a small model guesses for a large one", "nibble run large.gguf --draft small.gguf \"Write a haiku.\""),
         (
             "a document that is read once for many questions",
@@ -94,6 +95,12 @@ pub struct Options {
     /// Take what the prompt has in common with FILE as read, and keep prompt and answer in FILE
     #[arg(long, value_name = "FILE")]
     pub prompt_cache: Option<PathBuf>,
+    /// Answers must be JSON: `json` for any object, or a JSON schema, as a file or in braces
+    #[arg(long, value_name = "json|FILE|SCHEMA")]
+    pub format: Option<String>,
+    /// What a chat does when its context is full
+    #[arg(long, value_name = "WHAT", default_value = "stop")]
+    pub overflow: Overflow,
     /// Print one JSON object at the end instead of streaming the text
     #[arg(long)]
     pub json: bool,
@@ -102,6 +109,46 @@ pub struct Options {
     pub verbose: bool,
     #[command(flatten)]
     pub sampling: SamplingOptions,
+    /// The model of the store, where MODEL is one.
+    #[arg(skip)]
+    pub entry: Option<Box<nibble_store::Entry>>,
+}
+
+/// What a chat does when its context is full.
+#[derive(clap::ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overflow {
+    /// Say so and wait: nothing is dropped
+    Stop,
+    /// Drop the oldest turns after the system message, and say so
+    Shift,
+    /// End with an error
+    Error,
+}
+
+impl Options {
+    /// Takes over what a model of the store comes with; what the command line says stays.
+    fn take(&mut self, entry: Box<nibble_store::Entry>) {
+        let of = &entry.parameters;
+        let whole = |name: &str| of.integer(name).and_then(|n| u64::try_from(n).ok());
+        self.model = entry.model.clone();
+        self.sampling = std::mem::take(&mut self.sampling).or(&SamplingOptions::of(of));
+        self.ctx = self.ctx.or(whole("num_ctx").filter(|n| *n > 0));
+        self.max_tokens = self.max_tokens.or(whole("num_predict").map(|n| n as usize));
+        self.threads = self.threads.or(whole("num_thread").filter(|n| (1..=1024).contains(n)).map(|n| n as u32));
+        if self.stop.is_empty() {
+            self.stop = of.stop();
+        }
+        if !self.raw {
+            self.system = self.system.take().or(entry.system.clone());
+        }
+        self.entry = Some(entry);
+    }
+
+    /// The messages that every chat with the model begins with.
+    pub fn first_messages(&self) -> Vec<answer::Message> {
+        let of = self.entry.iter().flat_map(|entry| &entry.messages);
+        of.map(|m| answer::Message { role: m.role.clone(), content: m.content.clone() }).filter(answer::Message::is_turn).collect()
+    }
 }
 
 // The sampler's flags. Unset ones fall to the model's generation_config, then to the engine's defaults.
@@ -141,11 +188,49 @@ pub struct SamplingOptions {
     pub seed: Option<u64>,
 }
 
+impl SamplingOptions {
+    /// Those that a Modelfile or `/set parameter` sets.
+    pub fn of(parameters: &nibble_store::Parameters) -> SamplingOptions {
+        let number = |name: &str| parameters.number(name).map(|x| x as f32);
+        let whole = |name: &str| parameters.integer(name);
+        SamplingOptions {
+            temp: number("temperature"),
+            top_k: whole("top_k").map(|k| k.max(0) as usize),
+            top_p: number("top_p"),
+            min_p: number("min_p"),
+            typical: number("typical_p"),
+            repeat_penalty: number("repeat_penalty"),
+            frequency_penalty: number("frequency_penalty"),
+            presence_penalty: number("presence_penalty"),
+            // -1 is the whole context, which no answer exceeds.
+            repeat_last_n: whole("repeat_last_n").map(|n| usize::try_from(n).unwrap_or(1 << 24)),
+            seed: whole("seed").and_then(|n| u64::try_from(n).ok()),
+        }
+    }
+
+    /// What is not set here is as in `other`.
+    pub fn or(self, other: &SamplingOptions) -> SamplingOptions {
+        SamplingOptions {
+            temp: self.temp.or(other.temp),
+            top_k: self.top_k.or(other.top_k),
+            top_p: self.top_p.or(other.top_p),
+            min_p: self.min_p.or(other.min_p),
+            typical: self.typical.or(other.typical),
+            repeat_penalty: self.repeat_penalty.or(other.repeat_penalty),
+            frequency_penalty: self.frequency_penalty.or(other.frequency_penalty),
+            presence_penalty: self.presence_penalty.or(other.presence_penalty),
+            repeat_last_n: self.repeat_last_n.or(other.repeat_last_n),
+            seed: self.seed.or(other.seed),
+        }
+    }
+}
+
 /// Processor numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cpus(pub Vec<usize>);
 
-fn core_list(text: &str) -> Result<Cpus, String> {
+/// Reads a list of processors, here and in other commands.
+pub fn core_list(text: &str) -> Result<Cpus, String> {
     nibble_engine::pool::cores::parse_list(text).map(Cpus).ok_or_else(|| "not a list of processors such as 4-7,0".to_string())
 }
 
@@ -171,7 +256,10 @@ fn fraction(text: &str) -> Result<f32, String> {
 }
 
 fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
-    let options = Options::from_arg_matches(matches)?;
+    let mut options = Options::from_arg_matches(matches)?;
+    if let crate::models::Found::Entry(entry) = crate::models::find(&options.model)? {
+        options.take(entry);
+    }
     hints::check_checkpoint(&options.model)?;
     match prompt(&options, console)? {
         Some(prompt) => answer::once(&options, &prompt, console),

@@ -51,6 +51,21 @@ impl Outcome {
 pub fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nibble"));
     command.args(args).stdin(Stdio::null()).env_remove("TERM").env_remove("COLUMNS");
+    // No model of the machine's own store, no token, no hub and no proxy but those that a test gives.
+    command.env("NIBBLE_MODELS", concat!(env!("CARGO_TARGET_TMPDIR"), "/no-models")).env("HF_HUB_OFFLINE", "1");
+    for name in [
+        "HF_TOKEN",
+        "HUGGING_FACE_HUB_TOKEN",
+        "HF_TOKEN_PATH",
+        "HF_HOME",
+        "HF_ENDPOINT",
+        "HTTP_PROXY",
+        "http_proxy",
+        "ALL_PROXY",
+        "all_proxy",
+    ] {
+        command.env_remove(name);
+    }
     command
 }
 

@@ -182,8 +182,11 @@ impl Candidate {
 
 /// The levels of a format that packs.
 pub fn levels(format: &Format) -> Levels {
-    let (low, high) = format.pack.map_or((0, 0), |p| p.codes);
-    Levels::Integers(f32::from(low), f32::from(high))
+    match format.pack {
+        Some(pack) if !pack.table.is_empty() => Levels::Table(pack.table),
+        Some(pack) => Levels::Integers(f32::from(pack.codes.0), f32::from(pack.codes.1)),
+        None => Levels::Integers(0.0, 0.0),
+    }
 }
 
 /// Rows [count, n] to columns with a lane a row; missing rows are zero.

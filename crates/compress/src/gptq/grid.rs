@@ -9,6 +9,8 @@ use nibble_kernels::{Format, Tile};
 pub enum Levels {
     /// The integers from the first to the second.
     Integers(f32, f32),
+    /// The integers of a table of sixteen, rising.
+    Table(&'static [i8]),
     /// NF4's table.
     Nf4,
 }
@@ -21,6 +23,11 @@ impl Levels {
             Levels::Integers(low, high) => {
                 let level = u.round_ties_even().clamp(low, high);
                 (level as i8, level)
+            }
+            Levels::Table(table) => {
+                let below = |pair: &&[i8]| 2.0 * u > f32::from(pair[0]) + f32::from(pair[1]);
+                let code = table[table.windows(2).filter(below).count()];
+                (code, f32::from(code))
             }
             Levels::Nf4 => {
                 let code = (0..15).filter(|&i| u > (nf4::CODES[i] + nf4::CODES[i + 1]) / 2.0).count();

@@ -71,9 +71,8 @@ impl Row {
         for t in 0..self.tiles.len() {
             let columns = t * 256..(t * 256 + 256).min(n);
             if format.block_len == 256 {
-                let unit = if pack.mins > 0 { 32 } else { 16 };
-                for at in (0..256).step_by(unit) {
-                    changed |= self.neighbour(h, format, pack, t, at..at + unit);
+                for at in (0..256).step_by(pack.unit) {
+                    changed |= self.neighbour(h, format, pack, t, at..at + pack.unit);
                 }
                 changed |= self.whole(h, format, t);
             } else {

@@ -29,6 +29,7 @@ pub struct Source {
 
 /// How the model is stored.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one for each open model")]
 pub enum Kind {
     /// A Hugging Face directory.
     HuggingFace(hf::Files),

@@ -14,8 +14,10 @@
 //! | `tokenizer.rs` | encoding and decoding |
 //! | `template.rs` | chat templates |
 //! | `stream.rs` | whole characters and stop strings |
+//! | `calls.rs` | `TOOL_STYLES`, the table of ways in which models call tools, and the parser of calls |
 
 mod bpe;
+mod calls;
 mod directory;
 mod error;
 mod nfc;
@@ -34,6 +36,7 @@ mod unicode;
 mod vocab;
 mod write_gguf;
 
+pub use calls::{Said, TOOL_STYLES, ToolCall, ToolParser, ToolStyle};
 pub use error::TextError;
 pub use minijinja::Value;
 pub use pretokenize::{Cut, PRE_TOKENIZERS, PreTokenizer, Step};

@@ -5,6 +5,7 @@
 //! LLM-Adapters' instructions, where there are any ([`instruct`]).
 
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 use super::instruct;
 use super::question::{Choose, Question};
@@ -195,7 +196,8 @@ fn truthfulqa(record: &Record, name: &str) -> Result<Choose, String> {
     let targets = record.get(name)?.as_object().ok_or_else(|| format!("the field {name:?} is no object"))?;
     let (choices, labels): (Vec<String>, Vec<Value>) = match (targets.get("choices"), targets.get("labels")) {
         (Some(choices), Some(Value::Array(labels))) => (texts(&format!("{name}.choices"), choices)?, labels.clone()),
-        _ => targets.iter().map(|(choice, label)| (choice.clone(), label.clone())).unzip(),
+        // Whether a map keeps the file's order depends on what else is built; the order of letters does not.
+        _ => targets.iter().map(|(choice, label)| (choice.clone(), label.clone())).collect::<BTreeMap<_, _>>().into_iter().unzip(),
     };
     let right: Option<Vec<bool>> = labels.iter().map(|label| label.as_u64().filter(|n| *n <= 1).map(|n| n == 1)).collect();
     let right = right.filter(|right| right.len() == choices.len() && choices.len() >= 2);

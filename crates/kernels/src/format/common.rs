@@ -85,6 +85,11 @@ pub fn scales_iq4_xs(block: &[u8], scale: &mut [i16; 16]) {
 /// The values of IQ4_NL and IQ4_XS: denser near zero, as weights are.
 pub const IQ4_VALUES: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 
+/// The places in the table of 32 of its values.
+pub fn iq4_codes(values: &[i8]) -> [u8; 32] {
+    std::array::from_fn(|i| IQ4_VALUES.partition_point(|v| *v < values[i]).min(15) as u8)
+}
+
 /// The inverse of [`nibbles32`].
 #[inline(always)]
 pub fn pack_nibbles32(codes: &[u8], qs: &mut [u8]) {

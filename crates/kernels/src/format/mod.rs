@@ -59,6 +59,10 @@ pub type Encode = fn(&[f32], Option<&[f32]>, &mut [u8]);
 pub struct Pack {
     /// The lowest and the highest code, as a tile has them.
     pub codes: (i8, i8),
+    /// The codes in rising order where they are not all integers from the lowest to the highest; else empty.
+    pub table: &'static [i8],
+    /// Weights that share an integer scale: 16 or 32.
+    pub unit: usize,
     /// The lowest and the highest integer scale of a sub-block; (1, 1) where a block has only its `d`.
     pub scales: (i16, i16),
     /// The highest integer offset of a sub-block; 0 where there is none.
@@ -87,7 +91,7 @@ pub struct Format {
     /// Elements to bytes: whole rows, or a part of one; the lengths are asserted. With importance, one non-negative weight an element of `x`, the
     /// weighted squared error is minimised.
     pub encode: Encode,
-    /// How a grid that has been searched elsewhere is stored; `None` for floats and for tables of levels.
+    /// How a grid that has been searched elsewhere is stored; `None` for floats, MXFP4 and NF4.
     pub pack: Option<&'static Pack>,
     /// Best first; the last one is scalar.
     pub kernels: &'static [Kernel],

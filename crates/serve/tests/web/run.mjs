@@ -1,5 +1,5 @@
-// Runs the tests of the page and ends with a line that `cargo xtask test` counts: `node run.mjs [--parts]`.
-// With NIBBLE_WEB_SERVER=http://… the file real.test.mjs runs too, against a real `nibble serve` at that address.
+// Runs the tests of the page and ends with a line that `cargo xtask test` counts: `node run.mjs [NAME...]`, all or those whose names
+// match. page.test.mjs is not among them: `cargo xtask test clients` runs it against the program's own server.
 
 import { spawnSync } from "node:child_process";
 import { run } from "node:test";
@@ -10,7 +10,7 @@ const here = (name) => fileURLToPath(new URL(name, import.meta.url));
 const files = ["markdown.test.mjs", "parts.test.mjs"].map(here);
 let skipped = 0;
 if (spawnSync(CHROMIUM, ["--version"]).status === 0) {
-  files.push(here("page.test.mjs"));
+  files.push(here("ways.test.mjs"));
 } else if (process.env.NIBBLE_REQUIRE_ALL === "1") {
   console.error(`${CHROMIUM} is not there, and NIBBLE_REQUIRE_ALL=1 says that nothing may be skipped`);
   process.exit(1);
@@ -22,19 +22,15 @@ if (spawnSync(CHROMIUM, ["--version"]).status === 0) {
 let passed = 0;
 let failed = 0;
 const wanted = process.argv.slice(2);
-const stream = run({ files, concurrency: 1, testNamePatterns: wanted.length ? wanted : undefined });
-stream.on("test:pass", ({ name, skip }) => {
-  if (skip || files.includes(name)) return;
-  passed++;
-});
-stream.on("test:fail", ({ name, details }) => {
-  failed++;
-  const error = details.error?.cause ?? details.error;
-  console.error(`FAILED ${name}\n${error?.stack ?? error}\n`);
-});
-stream.on("test:stdout", ({ message }) => process.stdout.write(message));
-stream.on("test:stderr", ({ message }) => process.stderr.write(message));
-stream.on("end", () => {
-  console.log(`test result: ${failed ? "FAILED" : "ok"}. ${passed} passed; ${failed} failed; ${skipped} ignored`);
-  process.exitCode = failed || !passed ? 1 : 0;
-});
+for await (const { type, data } of run({ files, concurrency: 1, testNamePatterns: wanted.length ? wanted : undefined })) {
+  if (type === "test:stdout" || type === "test:stderr") process.stderr.write(data.message);
+  if (data?.skip || files.includes(data?.name)) continue; // a file counts as a test too
+  if (type === "test:pass") passed++;
+  if (type === "test:fail") {
+    failed++;
+    const error = data.details.error?.cause ?? data.details.error;
+    console.error(`FAILED ${data.name}\n${error?.stack ?? error}\n`);
+  }
+}
+console.log(`test result: ${failed ? "FAILED" : "ok"}. ${passed} passed; ${failed} failed; ${skipped} ignored`);
+process.exitCode = failed || !passed ? 1 : 0;

@@ -70,6 +70,7 @@ impl Options {
 
     /// Loads a model for windows of so many tokens.
     pub fn load(&self, path: &Path, context: usize) -> Result<Model> {
+        let path = &crate::models::path(path)?;
         hints::check_checkpoint(path)?;
         let options = nibble_engine::Options {
             threads: self.threads.map(|n| n as usize),

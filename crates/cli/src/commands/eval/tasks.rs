@@ -164,6 +164,7 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
         bench::check_output(output, options.force)?;
     }
     let Some(path) = &options.model else { return Err(Problem::usage("no model").into()) };
+    let path = &crate::models::path(path)?;
     hints::check_checkpoint(path)?;
     let plan = options
         .wanted

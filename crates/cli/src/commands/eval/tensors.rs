@@ -66,7 +66,9 @@ struct Options {
 }
 
 fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
-    let options = Options::from_arg_matches(matches)?;
+    let mut options = Options::from_arg_matches(matches)?;
+    options.model = crate::models::path(&options.model)?;
+    options.original = crate::models::path(&options.original)?;
     hints::check_checkpoint(&options.model)?;
     hints::check_checkpoint(&options.original)?;
     let text = options.text.as_deref().map(job::read_text).transpose()?;

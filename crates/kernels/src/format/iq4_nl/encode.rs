@@ -1,6 +1,9 @@
 //! IQ4_NL encoder: one scale a block by `search::linear` over the table of levels.
 
-use crate::format::common::pack_nibbles32;
+use crate::Tile;
+use crate::format::Pack;
+use crate::format::common::{IQ4_VALUES, iq4_codes, pack_nibbles32};
+use crate::ops::f32_to_f16;
 use crate::search::grid::{Iq4, evenly};
 use crate::search::{self, Encoder, Lanes, Weighting, lanes::Plain, linear};
 
@@ -24,8 +27,22 @@ impl Encoder for Search {
         let t = Lanes::<32, 8>::new(x, importance, WEIGHTING, false);
         let (d, codes) = linear::blocks::<Iq4, 32, 8>(&t, evenly(-132.0, -108.0, 9).chain(evenly(96.0, 118.0, 9)));
         for ((out, codes), d) in out.chunks_exact_mut(Self::BYTES).zip(codes.chunks_exact(32)).zip(d) {
-            out[..2].copy_from_slice(&d.to_le_bytes());
-            pack_nibbles32(codes, &mut out[2..18]);
+            put(d, codes, out);
         }
+    }
+}
+
+#[inline(always)]
+fn put(d: u16, codes: &[u8], out: &mut [u8]) {
+    out[..2].copy_from_slice(&d.to_le_bytes());
+    pack_nibbles32(codes, &mut out[2..18]);
+}
+
+/// The inverse of unpack; a tile has the table's values for codes.
+pub static PACK: Pack = Pack { codes: (-127, 113), table: &IQ4_VALUES, unit: 32, scales: (1, 1), mins: 0, pack };
+
+fn pack(tile: &Tile, out: &mut [u8]) {
+    for ((out, q), d) in out.chunks_exact_mut(Search::BYTES).zip(tile.q.chunks_exact(32)).zip(tile.d) {
+        put(f32_to_f16(d), &iq4_codes(q), out);
     }
 }

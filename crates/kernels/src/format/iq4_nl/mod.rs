@@ -31,7 +31,7 @@ pub static IQ4_NL: Format = Format {
     activation: &activation::Q8_0,
     decode: scalar::decode,
     encode: encode::encode,
-    pack: None,
+    pack: Some(&encode::PACK),
     kernels: &[
         #[cfg(target_arch = "x86_64")]
         Kernel {

@@ -29,7 +29,7 @@ pub static Q2_K: Format = Format {
     activation: &activation::Q8_K,
     decode: scalar::decode,
     encode: encode::encode,
-    pack: None,
+    pack: Some(&encode::PACK),
     kernels: &[
         #[cfg(target_arch = "x86_64")]
         Kernel {

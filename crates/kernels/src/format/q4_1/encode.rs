@@ -38,7 +38,7 @@ fn put(d: u16, m: u16, codes: &[u8], out: &mut [u8]) {
 }
 
 /// The inverse of unpack.
-pub static PACK: Pack = Pack { codes: (0, 15), scales: (1, 1), mins: 0, pack };
+pub static PACK: Pack = Pack { codes: (0, 15), table: &[], unit: 32, scales: (1, 1), mins: 0, pack };
 
 fn pack(tile: &Tile, out: &mut [u8]) {
     pack_blocks32(tile, 20, 0, out, put);

@@ -42,7 +42,7 @@ fn put(d: u16, dmin: u16, scales: &[u8; 8], mins: &[u8; 8], codes: &[u8; TILE], 
 }
 
 /// The inverse of unpack.
-pub static PACK: Pack = Pack { codes: (0, 15), scales: (0, 63), mins: 63, pack };
+pub static PACK: Pack = Pack { codes: (0, 15), table: &[], unit: 32, scales: (0, 63), mins: 63, pack };
 
 fn pack(tile: &Tile, out: &mut [u8]) {
     let (scales, mins) = bytes_k4(tile);

@@ -39,7 +39,7 @@ fn put(d: u16, codes: &[u8], out: &mut [u8]) {
 }
 
 /// The inverse of unpack.
-pub static PACK: Pack = Pack { codes: (-16, 15), scales: (1, 1), mins: 0, pack };
+pub static PACK: Pack = Pack { codes: (-16, 15), table: &[], unit: 32, scales: (1, 1), mins: 0, pack };
 
 fn pack(tile: &Tile, out: &mut [u8]) {
     pack_blocks32(tile, 22, 16, out, |d, _, codes, out| put(d, codes, out));

@@ -44,7 +44,7 @@ fn put(d: u16, scales: &[u8; 16], codes: &[u8; TILE], out: &mut [u8]) {
 }
 
 /// The inverse of unpack.
-pub static PACK: Pack = Pack { codes: (-32, 31), scales: (-128, 127), mins: 0, pack };
+pub static PACK: Pack = Pack { codes: (-32, 31), table: &[], unit: 16, scales: (-128, 127), mins: 0, pack };
 
 fn pack(tile: &Tile, out: &mut [u8]) {
     put(f32_to_f16(tile.d[0]), &tile.scale.map(|s| s as u8), &tile.q.map(|q| (q + 32) as u8), out);

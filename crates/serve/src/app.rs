@@ -1,0 +1,39 @@
+//! What all requests share.
+
+use crate::metrics::Metrics;
+use crate::models::Models;
+use crate::server::{Phase, ServeError};
+use crate::settings::Settings;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Settings, models, counters.
+pub struct App {
+    /// What the server was started with.
+    pub settings: Settings,
+    /// The models on this device and in memory.
+    pub models: Arc<Models>,
+    /// What has happened so far.
+    pub metrics: Arc<Metrics>,
+    /// Where the server is in its life.
+    phase: watch::Receiver<Phase>,
+}
+
+impl App {
+    pub(crate) fn new(settings: Settings, phase: watch::Receiver<Phase>) -> Result<Arc<App>, ServeError> {
+        let metrics = Arc::new(Metrics::default());
+        let models = Models::new(&settings, metrics.clone())?;
+        Ok(Arc::new(App { settings, models, metrics, phase }))
+    }
+
+    /// Ends when answers may go on no longer.
+    pub async fn over(&self) {
+        // An error means that the server is gone, which is as much an end.
+        let _ = self.phase.clone().wait_for(|phase| *phase == Phase::Over).await;
+    }
+
+    /// Whether the server takes requests.
+    pub fn is_running(&self) -> bool {
+        *self.phase.borrow() == Phase::Running
+    }
+}

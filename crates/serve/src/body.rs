@@ -1,0 +1,145 @@
+//! Bodies of requests: read within limits of size and time, then parsed; whatever is wrong becomes an error that names the field.
+
+use crate::error::Problem;
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, StatusCode, header};
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _, Unexpected};
+use std::time::Duration;
+use tokio_stream::StreamExt;
+
+/// Reads a whole body of at most `limit` bytes; `idle` is the longest that may pass without a byte of it.
+pub async fn read(headers: &HeaderMap, body: Body, limit: usize, idle: Duration) -> Result<Vec<u8>, Problem> {
+    let told = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
+    if told.is_some_and(|n| n > limit as u64) {
+        return Err(too_large(limit));
+    }
+    let mut stream = body.into_data_stream();
+    let mut bytes = Vec::new();
+    while let Some(chunk) = next(&mut stream, idle).await? {
+        if bytes.len() + chunk.len() > limit {
+            return Err(too_large(limit));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}
+
+/// The next piece of a body, or none at its end.
+pub async fn next(stream: &mut axum::body::BodyDataStream, idle: Duration) -> Result<Option<Bytes>, Problem> {
+    match tokio::time::timeout(idle, stream.next()).await {
+        Err(_) => {
+            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, format!("the body stopped coming: no byte of it for {} s", idle.as_secs_f64())))
+        }
+        Ok(None) => Ok(None),
+        Ok(Some(Ok(chunk))) => Ok(Some(chunk)),
+        Ok(Some(Err(error))) => Err(Problem::bad(format!("the body could not be read: {error}"))),
+    }
+}
+
+fn too_large(limit: usize) -> Problem {
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is longer than {limit} bytes, which is the limit"))
+}
+
+/// Parses a JSON body. The content type is not looked at: Ollama's own clients and curl do not always send it, and pages of other origins, for which it would
+/// be a protection, are refused by theirs.
+pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    if bytes.trim_ascii().is_empty() {
+        return Err(Problem::bad("the body is empty; expected a JSON object"));
+    }
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let path = error.path().to_string();
+        let inner = error.inner();
+        match path.as_str() {
+            "." | "?" => Problem::bad(format!("the body is not the JSON expected: {inner}")),
+            _ => Problem::bad(format!("{path}: {inner}")).param(path),
+        }
+    })?;
+    json.end().map_err(|error| Problem::bad(format!("the body is not one JSON object: {error}")))?;
+    Ok(value)
+}
+
+/// A whole number, also one written as `4096.0`, as programs write it whose only numbers are floats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Whole(pub i64);
+
+impl<'de> Deserialize<'de> for Whole {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Whole, D::Error> {
+        let number = serde_json::Number::deserialize(deserializer)?;
+        if let Some(n) = number.as_i64() {
+            return Ok(Whole(n));
+        }
+        match number.as_f64() {
+            // Up to 2^53 a float is the number that was meant.
+            Some(x) if x.fract() == 0.0 && x.abs() <= 9_007_199_254_740_992.0 => Ok(Whole(x as i64)),
+            _ => Err(D::Error::invalid_value(Unexpected::Other(&number.to_string()), &"a whole number")),
+        }
+    }
+}
+
+/// A text or a list of texts.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Texts(pub Vec<String>);
+
+impl<'de> Deserialize<'de> for Texts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Texts, D::Error> {
+        let value = serde_json::Value::deserialize(deserializer)?;
+        let wrong = |value: &serde_json::Value| D::Error::invalid_type(Unexpected::Other(kind(value)), &"a text or a list of texts");
+        match value {
+            serde_json::Value::String(text) => Ok(Texts(vec![text])),
+            serde_json::Value::Array(items) => items
+                .into_iter()
+                .map(|item| match item {
+                    serde_json::Value::String(text) => Ok(text),
+                    other => Err(wrong(&other)),
+                })
+                .collect::<Result<_, _>>()
+                .map(Texts),
+            other => Err(wrong(&other)),
+        }
+    }
+}
+
+/// What a JSON value is, in a word.
+pub fn kind(value: &serde_json::Value) -> &'static str {
+    match value {
+        serde_json::Value::Null => "null",
+        serde_json::Value::Bool(_) => "a boolean",
+        serde_json::Value::Number(_) => "a number",
+        serde_json::Value::String(_) => "a text",
+        serde_json::Value::Array(_) => "a list",
+        serde_json::Value::Object(_) => "an object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(serde::Deserialize, Debug)]
+    struct Sample {
+        options: Inner,
+    }
+
+    #[derive(serde::Deserialize, Debug)]
+    struct Inner {
+        num_ctx: Whole,
+        stop: Option<Texts>,
+    }
+
+    #[test]
+    fn faults_name_the_field() {
+        let fault = |body: &str| parse::<Sample>(body.as_bytes()).unwrap_err();
+        let problem = fault("{\"options\": {\"num_ctx\": \"x\"}}");
+        assert_eq!(problem.param.as_deref(), Some("options.num_ctx"));
+        assert!(fault("{\"options\": {\"num_ctx\": 1.5}}").message.contains("a whole number"));
+        assert!(fault("{\"options\": {\"num_ctx\": 1, \"stop\": [1]}}").message.contains("a list of texts"));
+        assert!(fault("").message.contains("empty"));
+        assert!(fault("{").message.contains("JSON"));
+        assert!(fault("{\"options\": {\"num_ctx\": 1}} x").message.contains("not one JSON object"));
+        let deep = "[".repeat(100_000);
+        assert!(parse::<Sample>(deep.as_bytes()).is_err());
+        let good: Sample = parse(b"{\"options\": {\"num_ctx\": 4096.0, \"stop\": \"a\"}}").unwrap();
+        assert_eq!((good.options.num_ctx, good.options.stop.unwrap().0), (Whole(4096), vec!["a".to_string()]));
+    }
+}

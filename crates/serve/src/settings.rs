@@ -1,0 +1,103 @@
+//! What a server is started with. The command line fills it in; nothing here reads the environment.
+
+use crate::guard::Guard;
+use crate::keep_alive::KeepAlive;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What happened to one request, for a log.
+#[derive(Debug, Clone)]
+pub struct Logged {
+    /// The method.
+    pub method: String,
+    /// The path, without its query.
+    pub path: String,
+    /// The status of the answer.
+    pub status: u16,
+    /// From the first byte of the request to the last of the answer, or to where the client went away.
+    pub time: Duration,
+    /// Who asked.
+    pub peer: String,
+    /// The model that answered, if one did.
+    pub model: Option<String>,
+    /// Tokens of the prompt.
+    pub prompt_tokens: u64,
+    /// Tokens of the answer.
+    pub tokens: u64,
+    /// The client went away before the end.
+    pub cut: bool,
+}
+
+/// Takes a line of the log; called on the server's own threads, so it must be quick.
+pub type Log = Arc<dyn Fn(&Logged) + Send + Sync>;
+
+/// Everything that a server is started with.
+#[derive(Clone)]
+pub struct Settings {
+    /// The address to listen on.
+    pub host: IpAddr,
+    /// The port; 0 lets the system choose.
+    pub port: u16,
+    /// Other addresses than loopback are served without a key.
+    pub insecure: bool,
+    /// Key, hosts, origins.
+    pub guard: Guard,
+    /// The directory of the store; `None`: no store, only `models`.
+    pub store: Option<PathBuf>,
+    /// Models by path, served beside those of the store, each under the name of its file.
+    pub models: Vec<PathBuf>,
+    /// Where and as whom models are fetched.
+    pub hub: nibble_store::Hub,
+    /// Who quantizes what is fetched or created.
+    pub convert: Option<Arc<dyn nibble_store::Convert + Send + Sync>>,
+    /// How a model is run: threads, cores, cache. Its `context` is what a request gets that asks for none, its `memory` what all models together may take.
+    pub engine: nibble_engine::Options,
+    /// How long a model stays that no request says otherwise of.
+    pub keep_alive: KeepAlive,
+    /// Models in memory at once.
+    pub most_models: usize,
+    /// Requests that one model answers at a time.
+    pub parallel: usize,
+    /// Requests that may wait for one model.
+    pub queue: usize,
+    /// Connections at once.
+    pub connections: usize,
+    /// Bytes of a JSON body.
+    pub body: usize,
+    /// How long a client may take to send a request's head, and how long a connection may idle.
+    pub head_time: Duration,
+    /// How long a body may stand still, and how long a client may leave an answer unread.
+    pub idle_time: Duration,
+    /// How long answers may go on after the server was asked to stop.
+    pub grace: Duration,
+    /// One line a request.
+    pub log: Option<Log>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            host: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+            port: 11434,
+            insecure: false,
+            guard: Guard::default(),
+            store: None,
+            models: vec![],
+            hub: nibble_store::Hub::default(),
+            convert: None,
+            engine: nibble_engine::Options::default(),
+            keep_alive: KeepAlive::DEFAULT,
+            most_models: 3,
+            parallel: 8,
+            queue: 256,
+            connections: 512,
+            body: 32 << 20,
+            head_time: Duration::from_secs(30),
+            idle_time: Duration::from_secs(60),
+            grace: Duration::from_secs(10),
+            log: None,
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! One answer: from what a request asks for to pieces of text, whichever interface it came by.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `turn.rs` | conversations, functions and calls as templates see them |
+//! | `prompt.rs` | what was asked as tokens that the context holds |
+//! | `text.rs` | tokens as text, parted into what is said, thought and called |
+//! | `thinking.rs` | what stands between `<think>` and `</think>` |
+
+mod prompt;
+mod text;
+mod thinking;
+mod turn;
+
+use crate::app::App;
+use crate::error::Problem;
+use crate::format::Format;
+use crate::metrics::Ticket;
+use crate::models::Lease;
+use crate::options::Options;
+use crate::reply::Sender;
+use crate::worker::{self, Event};
+use axum::http::StatusCode;
+use serde::Serialize;
+use std::sync::Arc;
+use std::time::Duration;
+use text::Reader;
+
+pub use prompt::Prompt;
+pub use text::{Delta, Logprob};
+pub use turn::{Called, Choice, Think, Tools, Turn, messages};
+
+/// What a request asks for.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// What to answer or to continue.
+    pub prompt: Prompt,
+    /// Sampling and lengths.
+    pub options: Options,
+    /// The form of the answer.
+    pub format: Format,
+    /// Log probabilities of the tokens, with so many alternatives each.
+    pub logprobs: Option<usize>,
+    /// Whether to think first.
+    pub think: Think,
+    /// Functions that may be called.
+    pub tools: Tools,
+    /// Added to the logits of tokens.
+    pub bias: Vec<(u32, f32)>,
+    /// A prompt that is too long is shortened, and the answer says so.
+    pub truncate: bool,
+    /// The oldest tokens make room when the context is full.
+    pub shift: bool,
+    /// Which of several answers to one request this is: each has a seed of its own.
+    pub turn: u64,
+}
+
+/// What was left out of a prompt that was too long.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Truncated {
+    /// Tokens that the whole prompt had more than the one that was read.
+    pub tokens: usize,
+    /// Messages of the conversation that were left out.
+    pub messages: usize,
+}
+
+/// How an answer ended, and what it took.
+#[derive(Debug, Clone, Default)]
+pub struct Done {
+    /// It was cut by a limit or the end of the context: there would have been more.
+    pub cut: bool,
+    /// It calls functions.
+    pub called: bool,
+    /// Tokens of the prompt.
+    pub prompt: usize,
+    /// Those of them that a cache held.
+    pub reused: usize,
+    /// Tokens of the answer.
+    pub generated: usize,
+    /// Waiting for the model to be loaded.
+    pub load_time: Duration,
+    /// Reading the prompt.
+    pub prompt_time: Duration,
+    /// Generating.
+    pub time: Duration,
+    /// From the request to the end.
+    pub total_time: Duration,
+    /// The prompt was shortened.
+    pub truncated: Option<Truncated>,
+    /// Prompt and answer.
+    pub tokens: Vec<u32>,
+}
+
+/// What an answer gives next.
+#[derive(Debug, Clone)]
+pub enum Step {
+    /// A piece.
+    Delta(Delta),
+    /// The last piece, which may be empty, and the end.
+    Done(Delta, Done),
+}
+
+/// An answer in the making. Dropped, it is broken off.
+pub struct Talk {
+    events: worker::Events,
+    reader: Reader,
+    lease: Lease,
+    ticket: Arc<Ticket>,
+    truncated: Option<Truncated>,
+    tokens: Vec<u32>,
+    /// The model was going to end by itself.
+    ended: bool,
+}
+
+impl Talk {
+    /// Checks what is asked, makes its prompt and puts it into the model's queue.
+    pub async fn start(app: &App, lease: Lease, ask: Ask, ticket: Arc<Ticket>) -> Result<Talk, Problem> {
+        ticket.model(lease.name());
+        let options = ask.options.clone().or(&lease.origin().options);
+        let context = options.context()?.map_or(lease.context(), |wanted| wanted.min(lease.context()));
+        let mut sampling = options.sampling(lease.recommended(), context)?;
+        sampling.seed = sampling.seed.wrapping_add(ask.turn);
+        if ask.shift {
+            return Err(Problem::bad(
+                "shift is not supported: an answer ends where the context is full (done_reason \"length\"), and nothing is forgotten unsaid",
+            )
+            .param("shift"));
+        }
+        if matches!(ask.tools.choice, Choice::Required | Choice::Named(_)) {
+            return Err(Problem::bad("tool_choice can be auto or none; a model cannot be made to call here").param("tool_choice"));
+        }
+        lease.check_tokens(&ask.bias.iter().map(|(token, _)| *token).collect::<Vec<_>>())?;
+        // Rendering and tokenizing a long conversation takes long enough to keep others waiting.
+        let made = {
+            let (lease, ask) = (lease.clone(), ask.clone());
+            crate::models::blocking(move || prompt::make(&lease, &ask, context, options.most())).await?
+        };
+        let grammar = text::grammar(&lease, &ask).await?;
+        let reader = Reader::new(&lease, &ask, &made, options_stops(&ask, &lease));
+        let request = worker::Request {
+            prompt: made.tokens.clone(),
+            context,
+            most: ask.options.clone().or(&lease.origin().options).most(),
+            sampling,
+            ends: lease.tokenizer().ends().to_vec(),
+            constraint: grammar,
+            bias: ask.bias,
+            logprobs: ask.logprobs,
+        };
+        let events = lease.worker().submit(request).map_err(|full| {
+            app.metrics.refused.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            Problem::busy(full.waiting, full.retry_after)
+        })?;
+        Ok(Talk { events, reader, lease, ticket, truncated: made.truncated, tokens: made.tokens, ended: false })
+    }
+
+    /// The next piece; after the end, an error.
+    pub async fn next(&mut self) -> Result<Step, Problem> {
+        while !self.ended {
+            let Some(event) = self.events.recv().await else { break };
+            match event {
+                Event::Prompt { .. } => {}
+                Event::Token(token) => {
+                    self.tokens.push(token.id);
+                    let delta = self.reader.push(&token);
+                    if self.reader.is_over() {
+                        // A stop text: the rest is not waited for, but what it took is told.
+                        self.events.stop();
+                    }
+                    if !delta.is_empty() {
+                        return Ok(Step::Delta(delta));
+                    }
+                }
+                Event::Done(report) => {
+                    self.ended = true;
+                    let last = self.reader.finish();
+                    self.ticket.spent(report.prompt, report.reused, report.generated, report.prompt_time, report.time);
+                    let done = Done {
+                        cut: report.cut && !self.reader.is_over(),
+                        called: self.reader.called(),
+                        prompt: report.prompt,
+                        reused: report.reused,
+                        generated: report.generated,
+                        load_time: self.lease.waited(),
+                        prompt_time: report.prompt_time,
+                        time: report.time,
+                        total_time: self.ticket.elapsed(),
+                        truncated: self.truncated.take(),
+                        tokens: std::mem::take(&mut self.tokens),
+                    };
+                    return Ok(Step::Done(last, done));
+                }
+                Event::Failed(error) => {
+                    self.ended = true;
+                    return Err(Problem::internal(error));
+                }
+            }
+        }
+        Err(Problem::internal("the model's thread ended before the answer did; the server's stderr may say why"))
+    }
+
+    /// The whole answer.
+    pub async fn whole(&mut self) -> Result<(Delta, Done), Problem> {
+        let mut all = Delta::default();
+        loop {
+            match self.next().await? {
+                Step::Delta(delta) => all.extend(delta),
+                Step::Done(delta, done) => {
+                    all.extend(delta);
+                    return Ok((all, done));
+                }
+            }
+        }
+    }
+}
+
+/// The texts that end an answer.
+fn options_stops(ask: &Ask, lease: &Lease) -> Vec<String> {
+    ask.options.clone().or(&lease.origin().options).stops()
+}
+
+/// An answer that is streamed: it ends with its client and with the server.
+pub struct Live {
+    app: Arc<App>,
+    talk: Talk,
+    sender: Sender,
+    over: bool,
+}
+
+impl Live {
+    /// Ties an answer to the client that gets it.
+    pub fn new(app: &Arc<App>, talk: Talk, sender: Sender) -> Live {
+        Live { app: app.clone(), talk, sender, over: false }
+    }
+
+    /// The next piece; none when the client has gone away, or after an error.
+    pub async fn next(&mut self) -> Option<Result<Step, Problem>> {
+        if self.over {
+            return None;
+        }
+        let step = tokio::select! {
+            step = self.talk.next() => step,
+            () = self.sender.gone() => return None,
+            () = self.app.over() => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the server is stopping: the answer ends here")),
+        };
+        self.over = !matches!(step, Ok(Step::Delta(_)));
+        Some(step)
+    }
+}

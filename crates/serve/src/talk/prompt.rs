@@ -1,0 +1,155 @@
+//! What was asked as tokens that the context holds. A prompt that is too long is an error with the numbers, unless it may be shortened.
+
+use super::{Ask, Truncated, Turn};
+use crate::error::Problem;
+use crate::models::Lease;
+use nibble_engine::text::Prompt as Text;
+
+/// What to answer or to continue.
+#[derive(Debug, Clone)]
+pub enum Prompt {
+    /// A conversation.
+    Chat(Vec<Turn>),
+    /// Ollama's `generate`: turns after the tokens of an earlier answer, or for a model without a template the text alone.
+    Continued {
+        /// The tokens of the conversation so far.
+        past: Vec<u32>,
+        /// What comes now.
+        turns: Vec<Turn>,
+        /// The text of the last turn.
+        text: String,
+        /// Another template than the model's.
+        template: Option<String>,
+    },
+    /// A text as it is. `special`: special tokens in it count.
+    Text {
+        /// The text.
+        text: String,
+        /// Special tokens in it count.
+        special: bool,
+    },
+    /// Tokens as they are.
+    Tokens(Vec<u32>),
+}
+
+/// A prompt ready to be read.
+#[derive(Debug, Clone, Default)]
+pub struct Made {
+    /// Its tokens.
+    pub tokens: Vec<u32>,
+    /// What was left out.
+    pub truncated: Option<Truncated>,
+    /// It ends inside a thought that the template has opened.
+    pub thinking: bool,
+    /// It is a conversation: blanks at the beginning of the answer are no part of it.
+    pub chat: bool,
+}
+
+/// Makes the prompt. `context` is what prompt and answer may take together, `most` the answer's part if it is limited.
+pub fn make(lease: &Lease, ask: &Ask, context: usize, most: Option<usize>) -> Result<Made, Problem> {
+    let made = match &ask.prompt {
+        Prompt::Chat(turns) => return chat(lease, ask, turns, context, most),
+        Prompt::Continued { past, turns, text, template } => {
+            lease.check_tokens(past)?;
+            if template.is_none() && !lease.has_template() {
+                if turns.iter().any(|turn| turn.role == "system") {
+                    return Err(
+                        Problem::bad(format!("{} has no template, so it has no place for a system message", lease.name())).param("system")
+                    );
+                }
+                let ends = past.is_empty();
+                Made { tokens: [&past[..], &lease.encode(text, false, ends)].concat(), ..Made::default() }
+            } else {
+                let mut made = rendered(lease, ask, turns, template.as_deref())?;
+                if !past.is_empty() {
+                    // The text that begins every conversation stands at the beginning of the past already.
+                    let bos = lease.tokenizer().vocab().ids.bos;
+                    let begun = usize::from(made.tokens.first().copied() == bos && bos.is_some());
+                    made.tokens = [&past[..], &made.tokens[begun..]].concat();
+                }
+                made
+            }
+        }
+        Prompt::Text { text, special } => Made { tokens: lease.encode(text, *special, true), ..Made::default() },
+        Prompt::Tokens(tokens) => {
+            lease.check_tokens(tokens)?;
+            Made { tokens: tokens.clone(), ..Made::default() }
+        }
+    };
+    if made.tokens.is_empty() {
+        return Err(Problem::bad("the prompt is empty").param("prompt"));
+    }
+    if made.tokens.len() <= context {
+        return Ok(made);
+    }
+    if !ask.truncate {
+        return Err(Problem::too_long(made.tokens.len(), context).param("prompt"));
+    }
+    // Ollama's way: the beginning that is to stay, and then as much of the end as there is room for.
+    let room = room(context, most);
+    let keep = ask.options.num_keep.map_or(0, |n| usize::try_from(n.0).unwrap_or(0)).min(room / 2);
+    let whole = made.tokens.len();
+    let end = whole - (room - keep);
+    let tokens = [&made.tokens[..keep], &made.tokens[end..]].concat();
+    let truncated = Some(Truncated { tokens: whole - tokens.len(), messages: 0 });
+    Ok(Made { tokens, truncated, ..made })
+}
+
+/// Tokens for a prompt that had to be shortened: a quarter of the context, or less where the answer is shorter, is left for the answer.
+fn room(context: usize, most: Option<usize>) -> usize {
+    let answer = most.unwrap_or(usize::MAX).min(context / 4).max(1);
+    context.saturating_sub(answer).max(1)
+}
+
+/// A conversation; of one that is too long the oldest messages are left out, those of the system excepted.
+fn chat(lease: &Lease, ask: &Ask, turns: &[Turn], context: usize, most: Option<usize>) -> Result<Made, Problem> {
+    let made = rendered(lease, ask, turns, None)?;
+    let whole = made.tokens.len();
+    if whole <= context {
+        return Ok(made);
+    }
+    if !ask.truncate {
+        return Err(Problem::too_long(whole, context));
+    }
+    let room = room(context, most);
+    // Where the conversation may begin: with what a person says. An answer at its beginning would answer nothing, and a call's result is nothing without it.
+    let begins: Vec<usize> = (1..turns.len()).filter(|&i| turns[i].role == "user").collect();
+    let from = |begin: usize| {
+        let kept: Vec<Turn> =
+            turns.iter().enumerate().filter(|(i, turn)| *i >= begin || turn.role == "system").map(|(_, t)| t.clone()).collect();
+        let left_out = turns.len() - kept.len();
+        rendered(lease, ask, &kept, None).map(|made| (made, left_out))
+    };
+    // The first of them from which the rest fits: the later the beginning, the fewer the tokens.
+    let (mut low, mut high) = (0, begins.len());
+    let mut best = None;
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let (made, left_out) = from(begins[middle])?;
+        if made.tokens.len() <= room {
+            high = middle;
+            best = Some((made, left_out));
+        } else {
+            low = middle + 1;
+        }
+    }
+    let (made, messages) = match best {
+        Some(best) => best,
+        // Perhaps with less room for the answer.
+        None => from(begins.last().copied().unwrap_or(0))?,
+    };
+    if made.tokens.len() > context {
+        let mut problem = Problem::too_long(made.tokens.len(), context);
+        problem.message = format!("what cannot be left out is too long by itself: {}", problem.message);
+        return Err(problem);
+    }
+    let truncated = Some(Truncated { tokens: whole.saturating_sub(made.tokens.len()), messages });
+    Ok(Made { truncated, ..made })
+}
+
+fn rendered(lease: &Lease, ask: &Ask, turns: &[Turn], template: Option<&str>) -> Result<Made, Problem> {
+    let text: Text = lease.render(turns, &ask.tools, &ask.think, template)?;
+    let end = text.text.trim_end();
+    let thinking = end.ends_with("<think>");
+    Ok(Made { tokens: lease.tokenizer().encode_prompt(&text, false), truncated: None, thinking, chat: true })
+}

@@ -1,0 +1,150 @@
+//! Models that come and go through the interface: uploads, create, copy, delete, pull.
+
+use crate::client::{Running, settings, start, tiny};
+use nibble_compress::recipe::Recipe;
+use nibble_engine::source::Source;
+use nibble_serve::Settings;
+use nibble_store::{Digest, Hub};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+/// models/tiny as a GGUF file.
+fn gguf(dir: &Path) -> Vec<u8> {
+    let source = Source::open(&tiny()).unwrap();
+    let plan = nibble_compress::plan(&source, Recipe::by_name("q4_0").unwrap(), nibble_compress::Options::default()).unwrap();
+    let out = dir.join("tiny.gguf");
+    let cancel = AtomicBool::new(false);
+    nibble_compress::run(&source, &plan, &out, nibble_compress::Control { threads: 1, progress: &mut |_| {}, cancel: &cancel }).unwrap();
+    std::fs::read(out).unwrap()
+}
+
+/// A server with an empty store and nothing else, which fetches nothing.
+fn empty(dir: &Path) -> Running {
+    let hub = Hub { offline: true, ..Hub::default() };
+    start(Settings { store: Some(dir.join("store")), models: vec![], hub, ..settings() })
+}
+
+fn upload(server: &Running, bytes: &[u8]) -> String {
+    let digest = Digest::of(bytes).to_string();
+    let path = format!("/api/blobs/{digest}");
+    server.open("HEAD", &path, &[], b"").is(404);
+    server.open("POST", &path, &[], bytes).is(201);
+    server.open("HEAD", &path, &[], b"").is(200);
+    digest
+}
+
+#[test]
+fn a_model_is_made_used_copied_and_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = empty(dir.path());
+    assert_eq!(server.get("/api/tags").is(200).json(), json!({"models": []}));
+    let digest = upload(&server, &gguf(dir.path()));
+    let body = json!({"model": "story:q4", "files": {"tiny.gguf": digest}, "system": "Be short.", "parameters": {"temperature": 0, "num_predict": 5},
+                      "messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}], "license": "MIT"});
+    let lines = server.post("/api/create", body).is(200).lines();
+    assert_eq!(lines.last().unwrap(), &json!({"status": "success"}));
+    let tags = server.get("/api/tags").is(200).json();
+    let model = &tags["models"][0];
+    assert_eq!(
+        (&model["name"], &model["details"]["quantization_level"], &model["details"]["format"]),
+        (&json!("story:q4"), &json!("Q4_0"), &json!("gguf"))
+    );
+
+    let shown = server.post("/api/show", json!({"model": "story:q4"})).is(200).json();
+    assert_eq!((&shown["system"], &shown["license"]), (&json!("Be short."), &json!("MIT")));
+    assert!(shown["parameters"].as_str().unwrap().contains("num_predict"));
+    assert!(shown["modelfile"].as_str().unwrap().contains("SYSTEM"));
+    assert_eq!(shown["model_info"]["general.architecture"], "llama");
+    assert_eq!(shown["model_info"]["tokenizer.ggml.tokens"], Value::Null);
+    let verbose = server.post("/api/show", json!({"model": "story:q4", "verbose": true})).is(200).json();
+    assert!(verbose["model_info"]["tokenizer.ggml.tokens"].as_array().unwrap().len() > 1000);
+
+    // The Modelfile's parameters, system message and first turns count.
+    let chat = |name: &str, messages: Value| {
+        let body = json!({"model": name, "messages": messages, "stream": false});
+        server.post("/api/chat", body).is(200).json()
+    };
+    let answer = chat("story:q4", json!([{"role": "user", "content": "x"}]));
+    assert_eq!(answer["eval_count"], 5);
+    let with_own = chat("story:q4", json!([{"role": "system", "content": "y"}, {"role": "user", "content": "x"}]));
+    assert!(with_own["prompt_eval_count"].as_u64() < answer["prompt_eval_count"].as_u64());
+    assert_eq!(chat("STORY:Q4", json!([{"role": "user", "content": "x"}]))["message"], answer["message"]);
+
+    server.post("/api/copy", json!({"source": "story:q4", "destination": "copy"})).is(200);
+    assert_eq!(server.get("/v1/models").json()["data"].as_array().unwrap().len(), 2);
+    // A model made of another.
+    let lines = server.post("/api/create", json!({"model": "loud", "from": "copy", "system": "SHOUT."})).is(200).lines();
+    assert_eq!(lines.last().unwrap()["status"], "success");
+    let body = json!({"model": "wrong", "from": "copy", "template": "{% if %}", "stream": false});
+    let refused = server.post("/api/create", body);
+    let status = refused.status;
+    assert_eq!(status, 400, "{}", refused.text());
+
+    server.open("DELETE", "/api/delete", &[], json!({"model": "copy"}).to_string().as_bytes()).is(200);
+    server.open("DELETE", "/api/delete", &[], json!({"model": "copy"}).to_string().as_bytes()).is(404);
+    // A part of a name finds a model to use, not one to remove.
+    server.post("/api/show", json!({"model": "story"})).is(200);
+    server.open("DELETE", "/api/delete", &[], json!({"model": "story"}).to_string().as_bytes()).is(404);
+    server.open("DELETE", "/api/delete", &[], json!({"name": "story:q4"}).to_string().as_bytes()).is(200);
+    assert_eq!(chat("loud", json!([{"role": "user", "content": "x"}]))["done"], true);
+}
+
+#[test]
+fn half_an_upload_and_a_wrong_one_leave_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = empty(dir.path());
+    let path = format!("/api/blobs/{}", Digest::of(b"right"));
+    let refused = server.open("POST", &path, &[], b"wrong").is(400).json();
+    assert!(refused["error"].as_str().unwrap().contains("SHA-256"), "{refused}");
+    let mut stream = server.connect();
+    let head = format!("POST {path} HTTP/1.1\r\nhost: {}\r\ncontent-length: 5\r\n\r\nrig", server.address);
+    std::io::Write::write_all(&mut stream, head.as_bytes()).unwrap();
+    drop(stream);
+    server.wait_for("nibble_requests_in_flight", |n| n == 1.0);
+    server.open("HEAD", &path, &[], b"").is(404);
+    server.open("HEAD", "/api/blobs/sha256:../../etc/passwd", &[], b"").is(400);
+    let left = std::fs::read_dir(dir.path().join("store/blobs")).map_or(0, |entries| entries.count());
+    assert_eq!(left, 0);
+}
+
+#[test]
+fn a_client_cannot_read_this_machines_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = empty(dir.path());
+    gguf(dir.path());
+    let path = dir.path().join("tiny.gguf").display().to_string();
+    for body in [
+        json!({"model": "x", "from": path, "stream": false}),
+        json!({"model": "x", "modelfile": format!("FROM {path}"), "stream": false}),
+        json!({"model": "x", "files": {"a": path}, "stream": false}),
+    ] {
+        let refused = server.post("/api/create", body.clone());
+        let status = refused.status;
+        assert_eq!(status, 400, "{body}: {}", refused.text());
+    }
+    let refused = server.post("/api/pull", json!({"model": path, "stream": false}));
+    let status = refused.status;
+    assert!(status >= 400, "{}", refused.text());
+    assert_eq!(server.get("/api/tags").json(), json!({"models": []}));
+}
+
+#[test]
+fn a_pull_that_fails_says_so_in_either_form() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = empty(dir.path());
+    let whole = server.post("/api/pull", json!({"model": "org/repo", "stream": false}));
+    let status = whole.status;
+    assert!(status >= 400, "{}", whole.text());
+    let lines = server.post("/api/pull", json!({"name": "org/repo"})).is(200).lines();
+    assert!(lines.last().unwrap()["error"].as_str().unwrap().contains("offline"), "{lines:?}");
+    server.post("/api/pull", json!({"model": "a b"})).is(400);
+    server.post("/api/copy", json!({"source": "nope", "destination": "x"})).is(404);
+}
+
+#[test]
+fn without_a_store_there_is_nothing_to_manage() {
+    let server = crate::client::usual();
+    let said = server.post("/api/copy", json!({"source": "tiny", "destination": "x"})).is(501).json();
+    assert!(said["error"].as_str().unwrap().contains("no store"), "{said}");
+}
