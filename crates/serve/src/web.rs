@@ -8,7 +8,7 @@
 //! | `/manifest.webmanifest` | what an installed page is called and looks like |
 //!
 //! These answers hold nothing of anybody's, so they need no API key: the page must be there for the key to be typed in. It sends the key to `/api` as any
-//! client does. `/api/show` may say `"compare": "/compare/NAME"`; the page then links there.
+//! client does. Where `/api/show` says `"compare": "/compare/NAME"` (`--compare`), the page links there, unless a key is in use: links carry none.
 
 use std::sync::LazyLock;
 

@@ -123,9 +123,9 @@ function more(name) {
       const able = (shown.capabilities ?? []).filter((word) => word !== "completion");
       const line = [context && `context up to ${context.toLocaleString()} tokens`, able.length && `can: ${able.join(", ")}`].filter(Boolean).join(" · ");
       if (line) box.append(make("p.hint", {}, line));
-      // Made by `nibble compare`, and only there if the server was given one.
-      if (typeof shown.compare === "string" && shown.compare.startsWith("/compare/")) {
-        box.append(make("a.button", { href: `.${shown.compare}`, target: "_blank", rel: "noopener" }, "Compare with the original", icon("link")));
+      // Made by `nibble compare`, and only there if the server was given one. A link cannot carry the key.
+      if (!small.get("key") && typeof shown.compare === "string" && shown.compare.startsWith("/compare/")) {
+        box.append(make("a.button", { href: `.${shown.compare}`, target: "_blank", rel: "noopener" }, "How it compares", icon("link")));
       }
     })
     .catch(() => {});
