@@ -1,6 +1,5 @@
 //! From a prompt to an answer on stdout: opens the model, encodes what the person wrote, runs the engine's loop and prints whole characters.
 
-use std::hash::{BuildHasher, Hasher};
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -394,9 +393,4 @@ impl Reading {
             let _ = write!(std::io::stderr(), "\r\x1b[K");
         }
     }
-}
-
-/// A seed from the system's randomness; of 32 bits, so that every reader of JSON keeps it exactly.
-pub fn random_seed() -> u64 {
-    std::collections::hash_map::RandomState::new().build_hasher().finish() & 0xffff_ffff
 }

@@ -12,6 +12,7 @@ use nibble_store::{Convert, Entry, Error, Hub, Listener, Name, Progress, ServerF
 
 use crate::commands::quantize::job;
 use crate::exit::Problem;
+use crate::terminal::Console;
 use crate::units;
 
 /// The directory of the store. It need not exist.
@@ -29,6 +30,12 @@ fn home() -> Option<PathBuf> {
 /// The store.
 pub fn store() -> Result<Store> {
     Ok(Store::open(root()?)?)
+}
+
+/// Says what has come into the store, and how to use it.
+pub fn announce(entry: &Entry, console: &Console) {
+    let Entry { name, size, details, .. } = entry;
+    console.note(format!("{name}, {} ({}); nibble run {name} starts it", units::bytes(*size), details.quantization_level));
 }
 
 /// The hub as huggingface_hub's variables describe it.

@@ -15,7 +15,7 @@ impl Scratch {
     /// Makes it. The name has the process's number, and `create_dir` refuses one that is there already.
     pub fn new(name: &str) -> Result<Scratch> {
         let base = std::env::temp_dir();
-        let path = base.join(format!("{name}-{}-{:08x}", std::process::id(), crate::answer::random_seed()));
+        let path = base.join(format!("{name}-{}-{:08x}", std::process::id(), nibble_engine::sampler::random_seed()));
         std::fs::create_dir(&path).with_context(|| path.display().to_string())?;
         LIVE.lock().unwrap_or_else(|p| p.into_inner()).push(path.clone());
         Ok(Scratch(path))

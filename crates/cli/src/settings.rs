@@ -1,10 +1,9 @@
 //! From flags and from what the model's makers recommend to the engine's settings.
 
 use nibble_engine::KvType;
-use nibble_engine::sampler::Sampling;
+use nibble_engine::sampler::{Sampling, random_seed};
 use nibble_engine::source::Source;
 
-use crate::answer::random_seed;
 use crate::commands::run::{Options, SamplingOptions};
 
 /// How the engine is to run the model.

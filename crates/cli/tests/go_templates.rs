@@ -1,8 +1,10 @@
 //! Go templates of Ollama's models, translated by the store and rendered by the engine. The expected texts follow from Ollama's rules, by hand.
 
-use nibble_engine::text::{Render, Template};
+use nibble_engine::source::Source;
+use nibble_engine::text::{Render, Template, Vocab};
 use nibble_store::template::jinja;
 use serde_json::{Value, json};
+use std::path::Path;
 
 /// A value of the engine's template language.
 fn render_with(template: &str, messages: Value, tools: Value, extra: &[(&str, bool)]) -> String {
@@ -109,6 +111,20 @@ fn the_token_that_begins_a_text_is_left_out_where_the_model_wants_none() {
     let messages = json!([{"role": "user", "content": "U"}]);
     assert_eq!(render_with("{{ .Prompt }}", messages.clone(), Value::Null, &[("add_bos_token", false)]), "U");
     assert_eq!(render_with("{{ .Prompt }}", messages, Value::Null, &[("add_bos_token", true)]), "<s>U");
+}
+
+/// The variable comes from the vocabulary by itself: as a model is run, nobody has to think of it.
+#[test]
+fn a_vocabulary_tells_whether_its_texts_have_a_beginning() {
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/tiny");
+    let mut vocab = Vocab::of(&Source::open(&model).unwrap()).unwrap();
+    let source = jinja("{{ .Prompt }}").unwrap();
+    for (adds, expected) in [(true, "<|begin_of_text|>U"), (false, "U")] {
+        vocab.add_bos = Some(adds);
+        let template = Template::with(&source, &vocab).unwrap();
+        let render = Render { add_generation_prompt: true, ..Render::turns([("user", "U")]) };
+        assert_eq!(template.render(&render, None).unwrap().text, expected);
+    }
 }
 
 #[test]

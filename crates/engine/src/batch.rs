@@ -58,7 +58,7 @@ impl<'m> Batch<'m> {
         if feeds.is_empty() {
             return Ok(());
         }
-        // The tokens whose logits are wanted: where all of a run of feeds are, they are taken as they lie.
+        // The tokens whose logits are wanted, by their places in the batch.
         let (mut wanted, mut first) = (Vec::new(), 0);
         for feed in feeds.iter() {
             let end = first + feed.ids.len();

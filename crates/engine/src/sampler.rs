@@ -9,6 +9,7 @@
 use crate::rng::Rng;
 use std::cmp::Ordering;
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, Hasher, RandomState};
 
 /// The settings.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,6 +51,11 @@ impl Default for Sampling {
             seed: 0,
         }
     }
+}
+
+/// A seed from the system's randomness; of 32 bits, so that every reader of JSON keeps it exactly.
+pub fn random_seed() -> u64 {
+    RandomState::new().build_hasher().finish() & 0xffff_ffff
 }
 
 /// Why nothing could be sampled.

@@ -119,8 +119,9 @@ pub async fn props(app: Arc<App>, call: Call) -> Result<Response, Problem> {
         value["model"] = json!(lease.name());
         value["model_path"] = json!(lease.path().display().to_string());
         value["chat_template"] = json!(lease.template_source());
-        value["bos_token"] = json!(lease.special_text(|ids| ids.bos));
-        value["eos_token"] = json!(lease.special_text(|ids| ids.eos));
+        let vocab = lease.tokenizer().vocab();
+        value["bos_token"] = json!(vocab.special_text(vocab.ids.bos));
+        value["eos_token"] = json!(vocab.special_text(vocab.ids.eos));
     }
     Ok(reply::json(&value))
 }

@@ -4,7 +4,7 @@
 
 use crate::body::{Texts, Whole};
 use crate::error::Problem;
-use nibble_engine::sampler::Sampling;
+use nibble_engine::sampler::{Sampling, random_seed};
 use serde::Deserialize;
 
 /// The settings of a request or a Modelfile; what is not there says nothing.
@@ -130,12 +130,6 @@ impl Options {
 
 fn refuse(name: &str, what: &str) -> Problem {
     Problem::bad(format!("{name} {what}")).param(name)
-}
-
-/// A seed from the system's randomness; of 32 bits, so that every reader of JSON keeps it exactly.
-pub fn random_seed() -> u64 {
-    use std::hash::{BuildHasher, Hasher};
-    std::collections::hash_map::RandomState::new().build_hasher().finish() & 0xffff_ffff
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Chats on disk: `/save` and `/load`.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use nibble_container::whole::AtomicFile;
 use serde::{Deserialize, Serialize};
 
 use crate::answer::Message;
@@ -35,19 +35,12 @@ impl Saved {
     /// Writes the whole file or nothing.
     pub fn write(&self, path: &Path) -> Result<()> {
         let what = || path.display().to_string();
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        std::fs::create_dir_all(folder).with_context(what)?;
-        let beside = folder.join(format!(".{}.{}.part", path.file_name().unwrap_or_default().to_string_lossy(), std::process::id()));
-        let written = (|| {
-            let mut file = std::fs::File::create(&beside)?;
-            file.write_all(&serde_json::to_vec_pretty(self)?)?;
-            file.sync_all()?;
-            std::fs::rename(&beside, path)
-        })();
-        if written.is_err() {
-            let _ = std::fs::remove_file(&beside);
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).with_context(what)?;
         }
-        written.with_context(what)
+        let mut file = AtomicFile::create(path)?;
+        serde_json::to_writer_pretty(&mut file, self).with_context(what)?;
+        Ok(file.commit()?)
     }
 
     /// Reads a file that [`Saved::write`] wrote.

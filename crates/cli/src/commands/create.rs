@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{ArgMatches, Args, FromArgMatches};
+use nibble_engine::text::Template;
 use nibble_store::{Create, Modelfile};
 
 use super::Row;
@@ -62,6 +63,10 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
         Some(from) => (Modelfile { from: from.clone(), ..Modelfile::default() }, PathBuf::new()),
         None => read(options.file.as_deref().unwrap_or(Path::new("Modelfile")))?,
     };
+    if let Some(template) = &modelfile.template {
+        // Told now rather than by the first answer.
+        Template::new(&nibble_store::template::jinja(template)?, "", "").context("TEMPLATE")?;
+    }
     if !modelfile.adapters.is_empty() {
         console.warn("the adapter is kept with the model, but nibble cannot run adapters yet");
     }

@@ -10,7 +10,6 @@ use super::Row;
 use crate::models::{self, Quantizer};
 use crate::terminal::{self, Console};
 use crate::transfer::{CANCEL, Transfer};
-use crate::units;
 
 /// The row of COMMANDS.
 pub const ROW: Row = Row {
@@ -85,13 +84,7 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
             "name": entry.name, "digest": entry.digest.hex(), "size": entry.size, "details": entry.details, "path": entry.model.display().to_string(),
         }));
     }
-    console.note(format!(
-        "{}, {} ({}); nibble run {} starts it",
-        entry.name,
-        units::bytes(entry.size),
-        entry.details.quantization_level,
-        entry.name
-    ));
+    models::announce(&entry, console);
     Ok(())
 }
 

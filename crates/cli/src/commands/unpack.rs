@@ -7,9 +7,9 @@ use clap::{ArgMatches, Args, FromArgMatches};
 
 use super::Row;
 use crate::exit::Problem;
+use crate::models;
 use crate::terminal::Console;
 use crate::transfer::{CANCEL, Transfer};
-use crate::{models, units};
 
 /// The row of COMMANDS.
 pub const ROW: Row = Row {
@@ -45,12 +45,6 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
     let mut transfer = Transfer::new(console);
     let entry = models::store()?.unpack(&options.file, &name, &mut |told| transfer.tell(told), &CANCEL)?;
     drop(transfer);
-    console.note(format!(
-        "{}, {} ({}); nibble run {} starts it",
-        entry.name,
-        units::bytes(entry.size),
-        entry.details.quantization_level,
-        entry.name
-    ));
+    models::announce(&entry, console);
     Ok(())
 }

@@ -49,14 +49,21 @@ pub struct Template {
     environment: Arc<Environment<'static>>,
     bos: String,
     eos: String,
+    /// Whether a text of the vocabulary begins with the first of them, where that is known.
+    adds_bos: Option<bool>,
 }
 
 impl Template {
     /// The template of a vocabulary.
     pub fn of(vocab: &Vocab) -> Result<Template, TextError> {
-        let source = vocab.chat_template.as_deref().ok_or(TextError::NoTemplate)?;
-        let text = |id: Option<u32>| id.and_then(|id| vocab.tokens.get(id as usize)).cloned().unwrap_or_default();
-        Template::new(source, &text(vocab.ids.bos), &text(vocab.ids.eos))
+        Template::with(vocab.chat_template.as_deref().ok_or(TextError::NoTemplate)?, vocab)
+    }
+
+    /// Another template for the model of a vocabulary. Beside the texts of its special tokens it sees as `add_bos_token` whether texts of that vocabulary
+    /// begin with `bos_token`: templates that were Go's ask for it, since there the program puts that token before them.
+    pub fn with(source: &str, vocab: &Vocab) -> Result<Template, TextError> {
+        let template = Template::new(source, vocab.special_text(vocab.ids.bos), vocab.special_text(vocab.ids.eos))?;
+        Ok(Template { adds_bos: Some(vocab.adds_bos()), ..template })
     }
 
     /// Compiles a template. `bos` and `eos` are the texts that it sees as `bos_token` and `eos_token`.
@@ -77,7 +84,7 @@ impl Template {
             Err(minijinja::Error::new(ErrorKind::InvalidOperation, message).with_source(Raised))
         });
         env.add_template_owned("chat", without_generation(source)).map_err(|e| fault(&e))?;
-        Ok(Template { environment: Arc::new(env), bos: bos.to_string(), eos: eos.to_string() })
+        Ok(Template { environment: Arc::new(env), bos: bos.to_string(), eos: eos.to_string(), adds_bos: None })
     }
 
     /// Renders a conversation. With a tokenizer, its control tokens within the messages stay what they are: text.
@@ -95,6 +102,7 @@ impl Template {
             ("eos_token".to_string(), Value::from(self.eos.as_str())),
             ("strftime_now".to_string(), Value::from_function(move |format: String| now.format(&format))),
         ];
+        variables.extend(self.adds_bos.map(|adds| ("add_bos_token".to_string(), Value::from(adds))));
         variables.extend(render.extra.iter().cloned());
         let template = self.environment.get_template("chat").map_err(|e| fault(&e))?;
         let context = Value::from_pairs(variables);

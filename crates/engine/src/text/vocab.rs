@@ -198,6 +198,11 @@ impl Vocab {
         self.tokens.is_empty()
     }
 
+    /// The text of a special token; empty where there is none.
+    pub fn special_text(&self, id: Option<u32>) -> &str {
+        id.and_then(|id| self.tokens.get(id as usize)).map_or("", String::as_str)
+    }
+
     /// Whether a sequence begins with BOS: as the file says, else as the family does.
     pub fn adds_bos(&self) -> bool {
         self.ids.bos.is_some()

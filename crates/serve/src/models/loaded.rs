@@ -9,7 +9,7 @@ use crate::worker::{Pooling, Worker};
 use nibble_constrain::{Constraint, Error as GrammarError, Grammar, Vocabulary};
 use nibble_engine::sampler::Sampling;
 use nibble_engine::source::Source;
-use nibble_engine::text::{Clock, Prompt, Render, SpecialIds, Template, TextError, Tokenizer, Vocab};
+use nibble_engine::text::{Clock, Prompt, Render, Template, TextError, Tokenizer, Vocab};
 use nibble_engine::{DEFAULT_CONTEXT, Model};
 use std::ops::Deref;
 use std::path::Path;
@@ -51,7 +51,6 @@ pub struct Loaded {
     tokenizer: Arc<Tokenizer>,
     /// The template, or what is wrong with it, for requests that need one.
     template: Option<Result<Template, String>>,
-    template_source: String,
     recommended: Sampling,
     worker: Worker,
     context: usize,
@@ -93,12 +92,9 @@ impl Loaded {
         // More than the model was made for is no use; a prompt that then does not fit is an error that says so.
         let context = context.or(options.context).unwrap_or(DEFAULT_CONTEXT).min(most_context);
         options.context = Some(context);
-        let vocab = Vocab::of(&source)?;
-        let template_source = origin.template.clone().or_else(|| vocab.chat_template.clone()).unwrap_or_default();
-        let text = |id: Option<u32>| id.and_then(|id| vocab.tokens.get(id as usize)).cloned().unwrap_or_default();
-        let (bos, eos) = (text(vocab.ids.bos), text(vocab.ids.eos));
-        let template =
-            (!template_source.is_empty()).then(|| Template::new(&template_source, &bos, &eos).map_err(|error| error.to_string()));
+        let mut vocab = Vocab::of(&source)?;
+        vocab.chat_template = origin.template.clone().or(vocab.chat_template).filter(|source| !source.is_empty());
+        let template = vocab.chat_template.is_some().then(|| Template::of(&vocab).map_err(|error| error.to_string()));
         let tokenizer = Arc::new(Tokenizer::new(vocab));
         let recommended = nibble_engine::recommended(&source);
         let model = Model::load(source.clone(), options)?;
@@ -108,7 +104,6 @@ impl Loaded {
         Ok(Loaded {
             tokenizer,
             template,
-            template_source,
             recommended,
             context,
             most_context,
@@ -232,7 +227,7 @@ impl Loaded {
 
     /// Its template as text; empty without one.
     pub fn template_source(&self) -> &str {
-        &self.template_source
+        self.tokenizer.vocab().chat_template.as_deref().unwrap_or_default()
     }
 
     /// The system message of its Modelfile.
@@ -252,7 +247,7 @@ impl Loaded {
 
     /// Whether it can think before it answers.
     pub fn thinks(&self) -> bool {
-        thinks(&self.template_source)
+        thinks(self.template_source())
     }
 
     /// Whether it has a template.
@@ -320,7 +315,7 @@ impl Loaded {
                 )));
             }
         };
-        if !tools.is_empty() && other.is_none() && !capabilities(&self.template_source).contains(&"tools") {
+        if !tools.is_empty() && other.is_none() && !capabilities(self.template_source()).contains(&"tools") {
             return Err(Problem::bad(format!("{} does not support tools", self.name())).param("tools"));
         }
         if matches!(think, Think::Yes(_)) && !self.thinks() {
@@ -342,14 +337,7 @@ impl Loaded {
     fn other_template(&self, source: &str) -> Result<Template, Problem> {
         let refuse = |error: String| Problem::bad(format!("template: {error}")).param("template");
         let source = nibble_store::template::jinja(source).map_err(|error| refuse(error.to_string()))?;
-        Template::new(&source, &self.special_text(|ids| ids.bos), &self.special_text(|ids| ids.eos))
-            .map_err(|error| refuse(error.to_string()))
-    }
-
-    /// The text of a special token; empty without one.
-    pub fn special_text(&self, which: impl Fn(&SpecialIds) -> Option<u32>) -> String {
-        let vocab = self.tokenizer.vocab();
-        which(&vocab.ids).and_then(|id| vocab.tokens.get(id as usize)).cloned().unwrap_or_default()
+        Template::with(&source, self.tokenizer.vocab()).map_err(|error| refuse(error.to_string()))
     }
 
     /// Tokens of a text. `special`: special tokens in it are read as such; `ends`: the token that begins every text is put before it, where the model has one.

@@ -61,13 +61,12 @@ pub async fn create(app: Arc<App>, mut call: Call) -> Result<Response, Problem> 
     let streamed = body.stream.unwrap_or(true);
     let quantize = body.quantize.clone().filter(|q| !q.is_empty());
     let convert = app.settings.convert.clone();
-    if let Some(template) = body.template.as_deref().filter(|t| !t.is_empty()) {
+    // What is wrong with the request itself is told before anything is done.
+    let modelfile = app.models.with_store(move |store| modelfile(store, &body)).await?;
+    if let Some(template) = &modelfile.template {
         let source = nibble_store::template::jinja(template).map_err(|error| of_store(&error))?;
         Template::new(&source, "", "").map_err(|error| Problem::bad(format!("template: {error}")).param("template"))?;
     }
-    // What is wrong with the request itself is told before anything is done.
-    let file = body.clone();
-    let modelfile = app.models.with_store(move |store| modelfile(store, &file)).await?;
     let work: Work = Box::new(move |store, listener, cancel| {
         let create = Create {
             modelfile: &modelfile,

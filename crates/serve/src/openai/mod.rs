@@ -29,7 +29,7 @@ const MOST_ANSWERS: i64 = 16;
 
 /// Random letters for an id.
 fn token() -> String {
-    format!("{:08x}{:08x}", crate::options::random_seed(), crate::options::random_seed())
+    format!("{:08x}{:08x}", nibble_engine::sampler::random_seed(), nibble_engine::sampler::random_seed())
 }
 
 /// Ollama's options of the same meaning.

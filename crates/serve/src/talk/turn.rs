@@ -106,7 +106,7 @@ impl Called {
 
 /// A new id of a call.
 pub fn new_id() -> String {
-    format!("call_{:08x}{:08x}", crate::options::random_seed(), crate::options::random_seed())
+    format!("call_{:08x}{:08x}", nibble_engine::sampler::random_seed(), nibble_engine::sampler::random_seed())
 }
 
 /// Whether functions are to be called.

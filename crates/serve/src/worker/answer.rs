@@ -1,6 +1,6 @@
 //! One answer in the making.
 
-use super::{Event, Job, Report, Token};
+use super::{Event, Job, Report, Request, Token};
 use nibble_engine::sampler::Sampler;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
@@ -18,27 +18,19 @@ pub struct Answer {
     read: Instant,
     /// How it ended, once it has.
     over: Option<Result<(), String>>,
-    logits: Vec<f32>,
+    /// Scratch: the logits with the request's bias.
+    biased: Vec<f32>,
 }
 
 impl Answer {
     /// Takes a slot that holds `reused` tokens of the prompt.
-    pub fn new(job: Job, reused: usize) -> Answer {
-        let sampler = Sampler::new(job.request.sampling.clone());
-        let (sampler, over) = match sampler {
-            Ok(sampler) => (sampler, None),
-            // The settings have been checked where the request was read; a sampler is needed to hold the place.
-            Err(error) => (Sampler::reciting(&[]), Some(Err(error.to_string()))),
-        };
-        let report = Report { prompt: job.request.prompt.len(), reused, ..Report::default() };
-        let now = Instant::now();
-        let mut answer = Answer { job, sampler, next: [0], reading: true, report, begun: now, read: now, over, logits: Vec::new() };
-        answer.job.request.prompt.iter().for_each(|&token| answer.sampler.accept(token));
-        if answer.job.request.most == Some(0) {
-            answer.report.cut = true;
-            answer.over = Some(Ok(()));
-        }
-        answer
+    pub fn new(job: Job, mut sampler: Sampler, reused: usize) -> Answer {
+        let Request { prompt, most, .. } = &job.request;
+        prompt.iter().for_each(|&token| sampler.accept(token));
+        let none = *most == Some(0);
+        let report = Report { prompt: prompt.len(), reused, cut: none, ..Report::default() };
+        let (now, over) = (Instant::now(), none.then_some(Ok(())));
+        Answer { job, sampler, next: [0], reading: true, report, begun: now, read: now, over, biased: Vec::new() }
     }
 
     /// When it took its slot.
@@ -116,17 +108,18 @@ impl Answer {
     }
 
     /// The next token; none when it is an end.
-    fn draw(&mut self, given: &[f32]) -> Result<Option<Token>, String> {
+    fn draw<'a>(&'a mut self, mut logits: &'a [f32]) -> Result<Option<Token>, String> {
         let request = &mut self.job.request;
-        let logits = &mut self.logits;
-        logits.clear();
-        logits.extend_from_slice(given);
-        for &(token, bias) in &request.bias {
-            if let Some(logit) = logits.get_mut(token as usize) {
-                *logit += bias;
+        if !request.bias.is_empty() {
+            self.biased.clear();
+            self.biased.extend_from_slice(logits);
+            for &(token, bias) in &request.bias {
+                if let Some(logit) = self.biased.get_mut(token as usize) {
+                    *logit += bias;
+                }
             }
+            logits = &self.biased;
         }
-        let plain = request.logprobs.map(|_| logits.clone());
         let allowed = request.constraint.as_mut().map(|guide| guide.allowed()).transpose()?;
         let id = self.sampler.sample_among(logits, allowed).map_err(|error| error.to_string())?;
         if let Some(guide) = &mut request.constraint {
@@ -135,10 +128,7 @@ impl Answer {
         if request.ends.contains(&id) {
             return Ok(None);
         }
-        let (logprob, top) = match (plain, request.logprobs) {
-            (Some(plain), Some(count)) => likeliest(&plain, id, count),
-            _ => (None, Vec::new()),
-        };
+        let (logprob, top) = request.logprobs.map(|count| likeliest(logits, id, count)).unwrap_or_default();
         Ok(Some(Token { id, logprob, top }))
     }
 

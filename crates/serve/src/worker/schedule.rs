@@ -3,6 +3,7 @@
 use super::answer::Answer;
 use super::slots::Slots;
 use super::{Embedding, Event, Gauges, Job, Pooling, Work};
+use nibble_engine::sampler::Sampler;
 use nibble_engine::{Batch, Feed, Model, Rows, Session};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -78,17 +79,20 @@ impl<'m> Thread<'m, '_> {
         while let Some(job) = self.waiting.front() {
             let request = &job.request;
             let reserved = request.most.map_or(request.context, |most| request.context.min(request.prompt.len().saturating_add(most)));
-            let taken = self.slots.take(&request.prompt, reserved);
-            if matches!(taken, Ok(None)) {
-                break;
-            }
+            let place = match self.slots.take(&request.prompt, reserved) {
+                Ok(Some((slot, reused))) => {
+                    Sampler::new(request.sampling.clone()).map(|sampler| (slot, sampler, reused)).map_err(|error| error.to_string())
+                }
+                // Who comes later waits too, or a long prompt would never get a place.
+                Ok(None) => break,
+                Err(error) => Err(error.to_string()),
+            };
             let Some(job) = self.waiting.pop_front() else { break };
-            match taken {
-                Ok(Some((slot, reused))) => self.slots.slots[slot].answer = Some(Answer::new(job, reused)),
-                Ok(None) => {}
+            match place {
+                Ok((slot, sampler, reused)) => self.slots.slots[slot].answer = Some(Answer::new(job, sampler, reused)),
                 Err(error) => {
                     self.leave();
-                    let _ = job.to.send(Event::Failed(error.to_string()));
+                    let _ = job.to.send(Event::Failed(error));
                 }
             }
         }
@@ -101,22 +105,21 @@ impl<'m> Thread<'m, '_> {
         let generating = self.slots.slots.iter().any(|slot| slot.answer.as_ref().is_some_and(|answer| !answer.is_reading()));
         let mut share = if generating { SHARE } else { self.model.options().batch.max(1) };
         // Who came first reads first; those who generate always go on.
-        let mut order: Vec<_> = self.slots.slots.iter_mut().filter(|slot| slot.answer.is_some()).collect();
-        order.sort_by_key(|slot| slot.answer.as_ref().map(Answer::begun));
+        let mut order: Vec<_> = self.slots.slots.iter_mut().filter_map(|slot| Some((&mut slot.session, slot.answer.as_mut()?))).collect();
+        order.sort_by_key(|(_, answer)| answer.begun());
         let mut feeds = Vec::new();
         let mut fed = Vec::new();
-        for slot in order {
-            let Some(answer) = slot.answer.as_mut() else { continue };
+        for (session, answer) in order {
             let most = if answer.is_reading() { std::mem::take(&mut share) } else { 1 };
             if most == 0 {
                 continue;
             }
-            let (ids, wanted) = answer.feed(slot.session.tokens().len(), most);
+            let (ids, wanted) = answer.feed(session.tokens().len(), most);
             if answer.is_reading() {
                 share = most - ids.len();
             }
             let ids = ids.to_vec();
-            feeds.push((&mut slot.session, ids, if wanted { Rows::Last } else { Rows::None }));
+            feeds.push((session, ids, if wanted { Rows::Last } else { Rows::None }));
             fed.push(answer);
         }
         let held: Vec<usize> = feeds.iter().map(|(session, ids, _)| session.tokens().len() + ids.len()).collect();

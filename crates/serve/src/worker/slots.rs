@@ -69,10 +69,9 @@ impl<'m> Slots<'m> {
         self.slots[slot].reserved = reserved;
         let mut kept = self.slots[slot].session.reuse(prompt);
         if let Some(from) = best.filter(|&from| from != slot && common[from] >= kept + WORTH_COPYING) {
+            kept = common[from];
             let [to, from] = self.slots.get_disjoint_mut([slot, from]).expect("two slots");
-            let len = common_of(&from.session, prompt);
-            to.session.copy_from(&from.session, len)?;
-            kept = len;
+            to.session.copy_from(&from.session, kept)?;
         }
         Ok(Some((slot, kept)))
     }
@@ -105,8 +104,4 @@ impl<'m> Slots<'m> {
 fn in_common(held: &[u32], prompt: &[u32]) -> usize {
     let common = held.iter().zip(prompt).take_while(|(a, b)| a == b).count();
     common.min(prompt.len().saturating_sub(1))
-}
-
-fn common_of(session: &Session, prompt: &[u32]) -> usize {
-    in_common(session.tokens(), prompt)
 }

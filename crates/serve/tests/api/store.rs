@@ -80,6 +80,11 @@ fn a_model_is_made_used_copied_and_removed() {
     let refused = server.post("/api/create", body);
     let status = refused.status;
     assert_eq!(status, 400, "{}", refused.text());
+    // In a Modelfile too.
+    let body = json!({"model": "wrong", "modelfile": "FROM copy\nTEMPLATE \"{% if %}\"\n", "stream": false});
+    let refused = server.post("/api/create", body);
+    let status = refused.status;
+    assert_eq!(status, 400, "{}", refused.text());
 
     server.open("DELETE", "/api/delete", &[], json!({"model": "copy"}).to_string().as_bytes()).is(200);
     server.open("DELETE", "/api/delete", &[], json!({"model": "copy"}).to_string().as_bytes()).is(404);
