@@ -15,6 +15,7 @@ use serde_json::json;
 
 use super::Row;
 use super::run::{Cpus, core_list, kv_types};
+use crate::exit::Problem;
 use crate::terminal::{self, Console};
 use crate::{address, hints, interrupt, models, units};
 
