@@ -1,5 +1,5 @@
-//! `cargo xtask test`: fmt, tidy, clippy, every test, the README's commands, the licences, and the kernels under emulation: older
-//! x86 CPUs, and ARM.
+//! `cargo xtask test`: fmt, tidy, clippy, every test, the README's commands, the licences, the page in a browser, the official
+//! clients, and the kernels under emulation: older x86 CPUs, and ARM.
 //!
 //! `cargo xtask test STEP...` runs only the named steps. A step that cannot run on this machine (no cargo-deny, no emulator, no ARM
 //! toolchain) is said so and skipped; with NIBBLE_REQUIRE_ALL=1, as `.ci/run` sets it, that is a failure.
@@ -23,6 +23,7 @@ const STEPS: &[Step] = &[
     Step { name: "doc", run: |_| shown(cargo().args(["doc", "--quiet", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings")) },
     Step { name: "readme", run: |_| readme::run(&[]) },
     Step { name: "deny", run: deny },
+    Step { name: "web", run: web },
     Step { name: "clients", run: clients::run },
     Step { name: "x86", run: x86::run },
     Step { name: "arm", run: arm },
@@ -112,6 +113,17 @@ fn deny(_: &mut Count) -> Result<()> {
         return skip("cargo-deny is not installed (`cargo install cargo-deny --locked`)");
     }
     shown(cargo().args(["deny", "--log-level", "error", "check", "licenses", "bans", "sources"]))
+}
+
+/// The page: its parts by node alone, and every way through it in Chromium, against a stand-in for the server.
+fn web(count: &mut Count) -> Result<()> {
+    let node = Command::new("node").arg("--version").output().ok().filter(|output| output.status.success());
+    let major =
+        node.and_then(|output| String::from_utf8_lossy(&output.stdout).trim_start_matches('v').split('.').next()?.parse::<u32>().ok());
+    if major.is_none_or(|major| major < 18) {
+        return skip("node 18 or later is not installed, so the page is not tested (`bash .ci/clients.sh FOLDER` installs it)");
+    }
+    counted(Command::new("node").arg("crates/serve/tests/web/run.mjs"), count)
 }
 
 /// A CPU that is emulated.

@@ -50,6 +50,18 @@ pub fn file(path: &str, headers: &HeaderMap) -> Option<Response> {
     Some(response)
 }
 
+/// `GET /compare/MODEL`: the page that `nibble compare` wrote of it. It is a page of its own, with its styles in it, and may do nothing else.
+pub async fn compare(app: Arc<App>, call: Call) -> Result<Response, Problem> {
+    let Some(page) = app.settings.comparison(&call.rest) else {
+        return Err(Problem::not_found(format!("no comparison of '{}' was given to this server (nibble serve --compare)", call.rest)));
+    };
+    let mut response = reply::typed(StatusCode::OK, "text/html; charset=utf-8", page.to_vec());
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; sandbox"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    Ok(response)
+}
+
 /// `GET /api`: the table of addresses.
 pub async fn list(_app: Arc<App>, _call: Call) -> Result<Response, Problem> {
     let row = |row: &routes::Route| json!({"method": row.method.as_str(), "path": row.path.replace("{*rest}", "…"), "about": row.about});

@@ -73,6 +73,7 @@ macro_rules! row {
 /// Every address, by interface.
 pub static ROUTES: &[Route] = &[
     row!(open GET, "/", extras::root, "the page for browsers, a line of text for programs"),
+    row!(GET, "/compare/{*rest}", extras::compare, "the comparison of a model that the server was given"),
     // Ollama
     row!(GET, "/api", extras::list, "this list"),
     row!(GET, "/api/version", ollama::version, "the version"),

@@ -48,6 +48,8 @@ pub struct Settings {
     pub store: Option<PathBuf>,
     /// Models by path, served beside those of the store, each under the name of its file.
     pub models: Vec<PathBuf>,
+    /// Pages that `nibble compare` wrote, with the name of the model that each is about. `/api/show` tells of them.
+    pub compare: Vec<(String, Arc<[u8]>)>,
     /// Where and as whom models are fetched.
     pub hub: nibble_store::Hub,
     /// Who quantizes what is fetched or created.
@@ -76,6 +78,14 @@ pub struct Settings {
     pub log: Option<Log>,
 }
 
+impl Settings {
+    /// The page about a model; a name without a tag means `latest`, here as everywhere.
+    pub fn comparison(&self, model: &str) -> Option<&Arc<[u8]>> {
+        let plain = |name: &str| name.strip_suffix(":latest").unwrap_or(name).to_ascii_lowercase();
+        self.compare.iter().find(|(name, _)| plain(name) == plain(model)).map(|(_, page)| page)
+    }
+}
+
 impl Default for Settings {
     fn default() -> Settings {
         Settings {
@@ -85,6 +95,7 @@ impl Default for Settings {
             guard: Guard::default(),
             store: None,
             models: vec![],
+            compare: vec![],
             hub: nibble_store::Hub::default(),
             convert: None,
             engine: nibble_engine::Options::default(),

@@ -3,6 +3,8 @@
 import { values } from "./ndjson.js";
 import { small } from "./store.js";
 
+const CUT = "the connection ended in the middle of the answer";
+
 export class Failure extends Error {
   /**
    * @param {"network" | "http" | "stream" | "timeout"} kind
@@ -69,7 +71,7 @@ export async function* chat(body, signal) {
   } catch (error) {
     if (signal.aborted || error instanceof Failure) throw error;
     if (error instanceof SyntaxError) throw new Failure("stream", `the answer is not what Ollama's interface sends: ${error.message}`);
-    throw new Failure("network", error.message);
+    throw new Failure("network", CUT);
   }
-  if (!done) throw new Failure("network", "the connection ended in the middle of the answer");
+  if (!done) throw new Failure("network", CUT);
 }

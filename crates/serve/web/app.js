@@ -44,8 +44,8 @@ function drawHead() {
   byId("model-button").setAttribute("aria-label", `Model: ${chat.model ?? "none"}. Choose another`);
   byId("model-button").classList.toggle("missing", Boolean(missing(chat)));
 }
+on("chat", settle); // before the head is drawn, which shows what was settled on
 for (const name of ["chat", "chats", "models"]) on(name, drawHead);
-on("chat", settle);
 
 byId("model-button").addEventListener("click", openModels);
 byId("settings-button").addEventListener("click", () => openSettings());

@@ -72,16 +72,24 @@ function describe(model) {
 
 export async function openModels() {
   const dialog = byId("models");
+  if (dialog.open) return;
+  // Most often the server says all this at once, and then nothing moves below a finger that is on its way down.
+  const known = Promise.all([refresh(), detailsOf(state.open.model).catch(() => {})]);
+  await Promise.race([known, new Promise((resolve) => setTimeout(resolve, 250))]);
+  drawn = "";
   show(dialog);
   dialog.showModal();
-  await refresh();
-  show(dialog);
 }
 
 on("models", () => byId("models").open && show(byId("models")));
 
+let drawn = ""; // what the sheet shows: the same is not drawn again
+
 function show(dialog) {
   const chat = state.open;
+  const now = JSON.stringify([models.list, models.running.map(({ name }) => name), models.trouble?.message, chat.model]);
+  if (now === drawn) return;
+  drawn = now;
   const list = make("ul.model-list");
   for (const model of models.list ?? []) {
     const chosen = plain(model.name) === plain(chat.model);
@@ -115,9 +123,9 @@ function more(name) {
       const able = (shown.capabilities ?? []).filter((word) => word !== "completion");
       const line = [context && `context up to ${context.toLocaleString()} tokens`, able.length && `can: ${able.join(", ")}`].filter(Boolean).join(" · ");
       if (line) box.append(make("p.hint", {}, line));
-      // Made by `nibble compare`, and only there if the server was given one.
-      if (typeof shown.compare === "string" && shown.compare.startsWith("/compare/")) {
-        box.append(make("a.button", { href: `.${shown.compare}`, target: "_blank", rel: "noopener" }, "Compare with the original", icon("link")));
+      // Made by `nibble compare`, and only there if the server was given one. A link cannot carry the key.
+      if (!small.get("key") && typeof shown.compare === "string" && shown.compare.startsWith("/compare/")) {
+        box.append(make("a.button", { href: `.${shown.compare}`, target: "_blank", rel: "noopener" }, "How it compares", icon("link")));
       }
     })
     .catch(() => {});

@@ -15,6 +15,7 @@ use serde_json::json;
 
 use super::Row;
 use super::run::{Cpus, core_list, kv_types};
+use crate::exit::Problem;
 use crate::terminal::{self, Console};
 use crate::{address, hints, interrupt, models, units};
 
@@ -36,6 +37,7 @@ pub const ROW: Row = Row {
         ("the models of the store", "nibble serve"),
         ("one file, and what happens to each request", "nibble serve model.gguf --log"),
         ("for the devices of a home network", "nibble serve --host 0.0.0.0 --api-key \"$(cat key.txt)\" --allow-host nas.local"),
+        ("with the figures of a model", "nibble serve --compare small.html"),
         ("for a script: any free port, told as JSON", "nibble serve model.gguf --port 0 --json"),
     ],
     args: |command| {
@@ -64,6 +66,9 @@ struct Options {
     /// Print a JSON object with address and models to stdout once it listens
     #[arg(long)]
     json: bool,
+    /// A page of `nibble compare -o` that the web page links to from its model; without MODEL=, the model of the file's name
+    #[arg(long, value_name = "[MODEL=]FILE")]
+    compare: Vec<String>,
     /// The key that clients must send
     #[arg(long, value_name = "KEY", env = "NIBBLE_API_KEY", hide_env_values = true)]
     api_key: Option<String>,
@@ -136,6 +141,25 @@ fn url(address: SocketAddr) -> String {
     }
 }
 
+/// The model's name and the page of `[MODEL=]FILE`. Only what `nibble compare` writes is taken: another file given by mistake would be shown to all.
+fn comparison(text: &str) -> Result<(String, Arc<[u8]>)> {
+    let (name, path) = match text.split_once('=') {
+        Some((name, path)) if !name.is_empty() => (name.to_string(), PathBuf::from(path)),
+        _ => {
+            let path = PathBuf::from(text);
+            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            (name, path)
+        }
+    };
+    let page = std::fs::read(&path).with_context(|| path.display().to_string())?;
+    if !page.get(..15).is_some_and(|head| head.eq_ignore_ascii_case(b"<!doctype html>")) {
+        return Err(Problem::failure(format!("{} is not a page", path.display()))
+            .hint("nibble compare MODEL... -o FILE.html writes one")
+            .into());
+    }
+    Ok((name, page.into()))
+}
+
 fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
     let options = Options::from_arg_matches(matches)?;
     for model in &options.models {
@@ -152,6 +176,7 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
         guard: Guard { api_key: options.api_key.clone(), hosts, origins: options.allow_origin.clone() },
         store: Some(root.clone()),
         models: options.models.clone(),
+        compare: options.compare.iter().map(|text| comparison(text)).collect::<Result<_>>()?,
         hub: models::hub(),
         convert: Some(Arc::new(models::Quantizer::new())),
         engine: nibble_engine::Options {

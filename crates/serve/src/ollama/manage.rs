@@ -88,6 +88,9 @@ pub async fn show(app: Arc<App>, mut call: Call) -> Result<Response, Problem> {
     fields.insert("model_info".into(), Value::Object(about.info));
     fields.insert("capabilities".into(), json!(model.capabilities));
     fields.insert("modified_at".into(), json!(clock::rfc3339(model.modified)));
+    if app.settings.comparison(name).is_some() {
+        fields.insert("compare".into(), json!(format!("/compare/{name}")));
+    }
     Ok(reply::json(&fields))
 }
 

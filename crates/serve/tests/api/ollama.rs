@@ -1,6 +1,7 @@
 //! Ollama's interface, as its clients rely on it.
 
-use crate::client::usual;
+use crate::client::{settings, start, usual};
+use nibble_serve::Settings;
 use serde_json::{Value, json};
 
 const STORY: &str = "Tell me a story about a rabbit.";
@@ -40,6 +41,22 @@ fn the_page_is_for_browsers() {
     assert_eq!(again.text(), "");
     assert_eq!(server.get("/sw.js").is(200).header("content-type"), Some("text/javascript; charset=utf-8"));
     server.get("/ui/nothing.js").is(404);
+}
+
+#[test]
+fn a_comparison_is_told_of_and_served_as_a_page_that_can_do_nothing() {
+    let page: &[u8] = b"<!doctype html><title>x</title>";
+    let server = start(Settings { compare: vec![("tiny:latest".into(), page.into())], ..settings() });
+    for name in ["tiny", "tiny:latest"] {
+        let shown = server.post("/api/show", json!({ "model": name })).is(200).json();
+        assert_eq!(shown["compare"], json!(format!("/compare/{name}")));
+        let answer = server.get(shown["compare"].as_str().unwrap()).is(200);
+        assert_eq!(answer.header("content-type"), Some("text/html; charset=utf-8"));
+        assert!(answer.header("content-security-policy").unwrap().contains("sandbox"));
+        assert_eq!(answer.text().as_bytes(), page);
+    }
+    server.get("/compare/other").is(404);
+    assert!(usual().post("/api/show", json!({"model": "tiny"})).is(200).json().get("compare").is_none());
 }
 
 #[test]

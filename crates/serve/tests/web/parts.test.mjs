@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { inflateSync } from "node:zlib";
+import { webcrypto } from "node:crypto";
 import { test } from "node:test";
 import { Lines, values } from "../../web/ndjson.js";
 import { part } from "../../web/think.js";
@@ -11,6 +12,8 @@ import { checked, effective, FIELDS } from "../../web/options.js";
 import { explain } from "../../web/errors.js";
 import { imported } from "../../web/store.js";
 import { PICTURES, png } from "./icons.mjs";
+
+globalThis.crypto ??= webcrypto; // node 18 has it, but not there
 
 test("lines: cut anywhere, even inside a character", () => {
   const whole = [{ a: "é重😀" }, { b: "x\ny" }, { c: 1 }];
