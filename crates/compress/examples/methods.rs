@@ -104,7 +104,13 @@ fn quantize(model: &str, kind: &str, name: &str, out: &str, rest: &[&str]) -> Re
         options.texts = Some(Arc::new(load(&source, text)?));
     }
     if known.knobs.is_some() {
-        options.method = Box::leak(Box::new(Method { name: known.name, about: known.about, needs: known.needs, knobs: Some(knobs), allocates: known.allocates }));
+        options.method = Box::leak(Box::new(Method {
+            name: known.name,
+            about: known.about,
+            needs: known.needs,
+            knobs: Some(knobs),
+            allocates: known.allocates,
+        }));
     } else {
         options.method = known;
     }
@@ -114,7 +120,12 @@ fn quantize(model: &str, kind: &str, name: &str, out: &str, rest: &[&str]) -> Re
     if let Some(budget) = budget {
         let how = allocate::How { threads: 2, keep, progress: &mut |_, _, _| {}, cancel: &CANCEL };
         let found = allocate::allocate(&source, recipe, &options, budget, how)?;
-        println!("expected {:.6}, of the recipe {:.6}, {:.1} s", found.expected, found.of_recipe.unwrap_or(0.0), start.elapsed().as_secs_f64());
+        println!(
+            "expected {:.6}, of the recipe {:.6}, {:.1} s",
+            found.expected,
+            found.of_recipe.unwrap_or(0.0),
+            start.elapsed().as_secs_f64()
+        );
         if let Some(file) = list {
             std::fs::write(file, found.types.text())?;
         }

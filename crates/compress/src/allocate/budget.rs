@@ -54,7 +54,9 @@ mod tests {
             Some(Budget::Bytes(n)) => Some(n),
             _ => None,
         };
-        for (text, wanted) in [("1.5KiB", 1536), ("2MB", 2_000_000), ("1 GiB", 1 << 30), ("0.5g", 1 << 29), ("800mb", 800_000_000), ("1234", 1234), ("7b", 7)] {
+        for (text, wanted) in
+            [("1.5KiB", 1536), ("2MB", 2_000_000), ("1 GiB", 1 << 30), ("0.5g", 1 << 29), ("800mb", 800_000_000), ("1234", 1234), ("7b", 7)]
+        {
             assert_eq!(bytes(text), Some(wanted), "{text}");
         }
         for text in ["", "GiB", "-3GB", "nan", "inf", "1e30", "4.5bpw", "5 apples"] {

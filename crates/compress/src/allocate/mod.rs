@@ -11,12 +11,13 @@ pub use budget::Budget;
 pub use solve::{Choice, solve};
 pub use types::Types;
 
+use crate::Error;
+use crate::calibrate::fingerprint;
 use crate::gptq::{Knobs, Measured, Measuring, Start, measure};
 use crate::method::GPTQ;
 use crate::plan::{Options, Plan, bytes, plan};
 use crate::recipe::{Recipe, is_quantizable};
 use crate::run::{dimensions, file_bytes};
-use crate::Error;
 use nibble_container::whole::AtomicFile;
 use nibble_engine::source::Source;
 use nibble_kernels::{Format, format};
@@ -28,8 +29,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 /// Types of rows of whole super-blocks, smallest first: llama.cpp reads each of them, and none is larger than another that is better.
-static WHOLE: &[&Format] =
-    &[&format::Q2_K, &format::Q3_K, &format::IQ4_XS, &format::Q4_K, &format::Q5_K, &format::Q6_K, &format::Q8_0];
+static WHOLE: &[&Format] = &[&format::Q2_K, &format::Q3_K, &format::IQ4_XS, &format::Q4_K, &format::Q5_K, &format::Q6_K, &format::Q8_0];
 
 /// Types of other rows.
 static NARROW: &[&Format] = &[&format::IQ4_NL, &format::Q4_1, &format::Q5_0, &format::Q5_1, &format::Q8_0];
@@ -91,14 +91,8 @@ pub fn allocate(source: &Source, recipe: &'static Recipe, options: &Options, bud
     let texts = options.texts.as_ref().ok_or(Error::NoTexts { method: "--budget" })?;
     let base = plan(source, recipe, Options { types: None, ..options.clone() })?;
     let (limit, weights) = (limit(source, &base, options, budget)?, base.weights());
-    let of = format!(
-        "{} {weights} weights, {} {} chunks of {}, {}",
-        source.config().arch.name,
-        texts.name,
-        texts.chunks.len(),
-        texts.context(),
-        if options.method.knobs.is_some() { "feedback" } else { "search" }
-    );
+    let how_made = if options.method.knobs.is_some() { "feedback" } else { "search" };
+    let of = format!("{weights} weights, {} ({}), {how_made}", texts.name, fingerprint(source, texts));
     let mut measured = how.keep.map_or_else(|| Ok(HashMap::new()), |path| read(path, &of))?;
     let known = measured.clone();
     let mut each = |new: Measured| {

@@ -126,7 +126,7 @@ mod tests {
         let prime = 1_000_003;
         let mut items = case(&mut state, 60, prime);
         items.iter_mut().flatten().for_each(|c| c.bytes += random(&mut state) % 1000);
-        let capacity = 60 * 12 * prime;
+        let capacity = 60 * 40 * prime;
         assert!(capacity / 2 > CELLS * 100);
         let value = |capacity: u64| {
             let found = solve(&items, capacity).unwrap();

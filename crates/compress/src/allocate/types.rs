@@ -78,8 +78,13 @@ mod tests {
         assert_eq!(types.text(), text);
         let shape = [512u64, 256];
         let narrow = [512u64, 96];
-        let tensors = [("token_embd.weight", &shape), ("blk.0.attn_v.weight", &shape), ("blk.1.attn_v.weight", &narrow), ("blk.1.ffn_up.weight", &shape)]
-            .map(|(name, shape)| Candidate { name, shape, format: &format::BF16 });
+        let tensors = [
+            ("token_embd.weight", &shape),
+            ("blk.0.attn_v.weight", &shape),
+            ("blk.1.attn_v.weight", &narrow),
+            ("blk.1.ffn_up.weight", &shape),
+        ]
+        .map(|(name, shape)| Candidate { name, shape, format: &format::BF16 });
         let mut choices = tensors.map(|t| Choice { format: t.format, wanted: None });
         types.apply(&tensors, &mut choices).unwrap();
         assert_eq!(choices.map(|c| c.format.name), ["Q6_K", "Q5_K", "IQ4_NL", "BF16"]);
