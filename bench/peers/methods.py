@@ -13,6 +13,7 @@ llama.cpp's files are evaluated by nibble, as nibble's are.
 import argparse
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -62,12 +63,15 @@ def main():
             name, _, options = more.partition(":")
             add(f"m-{name}.gguf", f"nibble gptq, {options.replace(',', ', ')}", [kind, "gptq", *(o.replace("+", ",") for o in options.split(","))])
         add("gptq.gguf", "nibble gptq", [kind, "gptq"])
+        add("best.gguf", "nibble best", [kind, "best"])
         nf4 = []
         if not args.no_nf4:
             for method, what in (("rtn", "NF4, bitsandbytes' own codes"), ("gptq", "NF4, nibble gptq")):
                 nf4.append((at(f"nf4-{method}"), what, ours("quantize", args.model, "nf4", method, at(f"nf4-{method}"))))
-        print(f"{args.model}, {args.type}: " + ", ".join(f"{w} {os.path.getsize(f):,} bytes" for f, w, _ in made[:1] + made[-1:]))
+        print(f"{args.model}, {args.type}: " + ", ".join(f"{w} {os.path.getsize(f):,} bytes" for f, w, _ in made[:1] + made[-2:]))
         for text in args.texts:
+            ppl = [perplexity(llama, f, text, args.chunks) for f in (at("bf16.gguf"), made[0][0], made[-1][0])]
+            print(f"\nllama-perplexity: BF16 {ppl[0]}, {made[0][1]} {ppl[1]}, {made[-1][1]} {ppl[2]}")
             print(f"\n{pathlib.Path(text).name}, {args.chunks} chunks at most\n\n| what | mean KL | same top | ratio | 95 % | time to make |\n|---|---|---|---|---|---|")
             for group in (made, nf4):
                 if not group:
@@ -77,6 +81,16 @@ def main():
                     parts = line.split("\t") + ["ratio 1 [1, 1]"]
                     ratio, _, interval = parts[3].removeprefix("ratio ").partition(" ")
                     print(f"| {what} | {parts[1]} | {parts[2].removeprefix('same top ')} | {ratio} | {interval.strip('[]')} | {seconds} |", flush=True)
+
+
+def perplexity(llama, file, text, chunks):
+    """llama.cpp must read the file and compute with it: its own perplexity of the text."""
+    words = [llama / "llama-perplexity", "-m", file, "-f", text, "-c", "512", "--chunks", chunks, "-t", "2"]
+    done = subprocess.run([str(w) for w in words], capture_output=True, text=True)
+    found = re.search(r"Final estimate: PPL = ([0-9.]+)", done.stdout + done.stderr)
+    if done.returncode or not found:
+        sys.exit(f"llama.cpp does not read {file}:\n{done.stderr[-2000:]}")
+    return found[1]
 
 
 if __name__ == "__main__":

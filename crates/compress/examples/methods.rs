@@ -2,12 +2,14 @@
 //!
 //!     methods calibrate MODEL OUT.{gguf,dat} [TEXT]
 //!     methods quantize MODEL TYPE METHOD OUT [imatrix=FILE] [text=FILE] [damping=0.01] [shrinking=0] [starts=nearest,before,turn] [sorted=1] [sweeps=4] [refits=1]
-//!         [importance=diagonal|left] [inputs=original|layer|site] [relative=1] [head=0.1|no] [double=0]
+//!         [importance=diagonal|left] [inputs=original|layer|site] [relative=1] [head=0.1|no] [double=0] [budget=SIZE] [keep=MEASUREMENTS]
+//!         [list=TYPES, written] [types=TYPES, read]
 //!     methods kl BASE TEXT CHUNKS FILE...
 //!
 //! `kl` prints each file's mean divergence from BASE over the second halves of chunks of 512 tokens, and its ratio to the first file's with a bootstrap
 //! interval of 95 % over chunks.
 
+use nibble_compress::allocate::{self, Budget, Types};
 use nibble_compress::calibrate::{Collect, Imatrix, Texts, collect, texts};
 use nibble_compress::gptq::{Importance, Inputs, Knobs, Start};
 use nibble_compress::recipe::Recipe;
@@ -61,12 +63,16 @@ fn quantize(model: &str, kind: &str, name: &str, out: &str, rest: &[&str]) -> Re
     let known = METHODS.iter().find(|m| m.name == name).ok_or("no such method")?;
     let mut knobs: Knobs = known.knobs.unwrap_or(method::GPTQ);
     let mut options = Options::default();
-    let mut text = None;
+    let (mut text, mut budget, mut keep, mut list) = (None, None, None, None);
     for word in rest {
         let (key, value) = word.split_once('=').ok_or("key=value")?;
         match key {
             "imatrix" => (options.imatrix, options.imatrix_name) = (Some(Arc::new(Imatrix::open(Path::new(value))?)), value.to_owned()),
             "text" => text = Some(value),
+            "types" => options.types = Some(Arc::new(Types::parse(value, &std::fs::read_to_string(value)?)?)),
+            "budget" => budget = Some(Budget::parse(value).ok_or("no budget")?),
+            "keep" => keep = Some(Path::new(value)),
+            "list" => list = Some(value),
             "double" => options.double_quant = value == "1",
             "damping" => knobs.damping = value.parse()?,
             "shrinking" => knobs.shrinking = value.parse()?,
@@ -94,15 +100,38 @@ fn quantize(model: &str, kind: &str, name: &str, out: &str, rest: &[&str]) -> Re
             _ => return Err(format!("no {key}").into()),
         }
     }
-    if known.knobs.is_some() {
+    if known.knobs.is_some() || budget.is_some() {
         options.texts = Some(Arc::new(load(&source, text)?));
-        options.method = Box::leak(Box::new(Method { name: known.name, about: known.about, needs: known.needs, knobs: Some(knobs) }));
+    }
+    if known.knobs.is_some() {
+        options.method = Box::leak(Box::new(Method {
+            name: known.name,
+            about: known.about,
+            needs: known.needs,
+            knobs: Some(knobs),
+            allocates: known.allocates,
+        }));
     } else {
         options.method = known;
     }
     let recipe = Recipe::by_name(kind).ok_or("no such type")?;
-    let plan = plan(&source, recipe, options)?;
     let start = Instant::now();
+    let budget = budget.or_else(|| (known.allocates && options.types.is_none()).then_some(Budget::SameAs(recipe)));
+    if let Some(budget) = budget {
+        let how = allocate::How { threads: 2, keep, progress: &mut |_, _, _| {}, cancel: &CANCEL };
+        let found = allocate::allocate(&source, recipe, &options, budget, how)?;
+        println!(
+            "expected {:.6}, of the recipe {:.6}, {:.1} s",
+            found.expected,
+            found.of_recipe.unwrap_or(0.0),
+            start.elapsed().as_secs_f64()
+        );
+        if let Some(file) = list {
+            std::fs::write(file, found.types.text())?;
+        }
+        options.types = Some(found.types);
+    }
+    let plan = plan(&source, recipe, options)?;
     let _ = std::fs::remove_dir_all(out);
     run(&source, &plan, Path::new(out), Control { threads: 2, progress: &mut |_| {}, cancel: &CANCEL })?;
     println!("{:.1} s", start.elapsed().as_secs_f64());

@@ -117,6 +117,32 @@ pub enum Error {
         /// The method.
         method: &'static str,
     },
+    /// A list of tensors' types cannot be used.
+    #[error("{name}: line {line}: {what}")]
+    Types {
+        /// The list.
+        name: String,
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong.
+        what: String,
+    },
+    /// A budget that nothing fits in.
+    #[error("a budget of {budget} bytes is too small: with the smallest types of all the file has {least}")]
+    Budget {
+        /// Bytes of the file that may be.
+        budget: u64,
+        /// Bytes of the smallest file.
+        least: u64,
+    },
+    /// Measurements of something else.
+    #[error("{}: {what}; another file for the measurements, or remove this one", .path.display())]
+    Measurements {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
     /// A calibration text is too short.
     #[error("{name}: {tokens} tokens, which is not one chunk of {context}")]
     ShortText {

@@ -32,6 +32,8 @@ pub struct Method {
     pub needs: Needs,
     /// For methods that work layer by layer.
     pub knobs: Option<Knobs>,
+    /// Whether types are chosen by measurement too, within the bytes that the recipe's would take where no other budget is given.
+    pub allocates: bool,
 }
 
 /// A matrix as a method made it.
@@ -70,18 +72,27 @@ pub const GPTQ: Knobs = Knobs {
 
 /// Every method, the cheapest first.
 pub static METHODS: &[Method] = &[
-    Method { name: "rtn", about: "each weight by itself; needs nothing", needs: Needs::Nothing, knobs: None },
+    Method { name: "rtn", about: "each weight by itself; needs nothing", needs: Needs::Nothing, knobs: None, allocates: false },
     Method {
         name: "imatrix",
         about: "each weight by itself, weighted by how much its input counts; needs an importance matrix",
         needs: Needs::Importance,
         knobs: None,
+        allocates: false,
     },
     Method {
         name: "gptq",
         about: "weights make up for each other's errors, layer by layer; runs a text through the model",
         needs: Needs::Texts,
         knobs: Some(GPTQ),
+        allocates: false,
+    },
+    Method {
+        name: "best",
+        about: "gptq, and each tensor's type by what it does to the output, in as many bytes; about three times gptq's time",
+        needs: Needs::Texts,
+        knobs: Some(GPTQ),
+        allocates: true,
     },
 ];
 

@@ -1,6 +1,7 @@
 //! From a checkpoint and a recipe to a plan: what is read, what is written, in which format, with how many bytes. Plain data; nothing is run.
 
 use crate::Error;
+use crate::allocate::Types;
 use crate::calibrate::{Imatrix, ImatrixFault, Texts};
 use crate::method::{METHODS, Method, Needs};
 use crate::nf4;
@@ -27,6 +28,8 @@ pub struct Options {
     pub imatrix_name: String,
     /// Texts, for methods that run them through the model.
     pub texts: Option<Arc<Texts>>,
+    /// Types of single tensors in place of the recipe's.
+    pub types: Option<Arc<Types>>,
 }
 
 impl Default for Options {
@@ -38,6 +41,7 @@ impl Default for Options {
             imatrix: None,
             imatrix_name: String::new(),
             texts: None,
+            types: None,
         }
     }
 }
@@ -195,7 +199,10 @@ fn gguf_steps(source: &Source, recipe: &Recipe, options: &Options) -> Result<Ste
     let candidates: Vec<Candidate<'_>> =
         tensors.iter().zip(&shapes).map(|(t, shape)| Candidate { name: &t.spec.gguf, shape, format: own(t) }).collect();
     let facts = Facts { layers: config.layers, heads: config.heads, kv_heads: config.kv_heads, weighted: options.imatrix.is_some() };
-    let choices = choose(recipe, &facts, &candidates);
+    let mut choices = choose(recipe, &facts, &candidates);
+    if let Some(types) = &options.types {
+        types.apply(&candidates, &mut choices)?;
+    }
 
     let mut steps = Vec::new();
     for ((tensor, shape), choice) in tensors.iter().zip(&shapes).zip(choices) {

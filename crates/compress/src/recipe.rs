@@ -233,7 +233,7 @@ fn kind(name: &str) -> Kind {
 }
 
 /// Whether a recipe touches the tensor at all: matrices of weights, norms excepted.
-fn is_quantizable(name: &str, shape: &[u64]) -> bool {
+pub(crate) fn is_quantizable(name: &str, shape: &[u64]) -> bool {
     let leading = shape.len().saturating_sub(1);
     name.ends_with("weight")
         && !name.contains("_norm.weight")
@@ -343,7 +343,7 @@ static FALLBACKS: &[(&Format, &Format)] = &[
 ];
 
 /// `wanted` where rows of `cols` allow it, else its fallback, else F16.
-fn fit(wanted: &'static Format, cols: u64) -> &'static Format {
+pub(crate) fn fit(wanted: &'static Format, cols: u64) -> &'static Format {
     if divides(wanted, cols) {
         return wanted;
     }

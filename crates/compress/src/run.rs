@@ -87,8 +87,7 @@ pub fn run(source: &Source, plan: &Plan, out: &Path, control: Control<'_>) -> Re
 
 fn to_gguf(source: &Source, plan: &Plan, out: &Path, control: Control<'_>) -> Result<Report, Error> {
     let metadata = metadata(source, plan)?;
-    let tensors: Vec<Declared> =
-        plan.steps.iter().map(|s| Declared::new(&s.name, &s.shape, Dtype::Ggml(s.to.gguf_id.unwrap_or(u32::MAX)))).collect();
+    let tensors = declared(plan);
     let file_bytes = Layout::new(&metadata, &tensors).map_err(|fault| fault.at(out))?.file_len;
     space::check(out, file_bytes)?;
     let mut writer = GgufWriter::start(AtomicFile::create(out)?, &metadata, &tensors).map_err(|fault| fault.at(out))?;
@@ -123,6 +122,16 @@ fn to_gguf(source: &Source, plan: &Plan, out: &Path, control: Control<'_>) -> Re
     stopped(control.cancel)?;
     writer.finish().map_err(|fault| fault.at(out))?.commit()?;
     Ok(Report { file_bytes, tensor_bytes: total, weights: plan.weights() })
+}
+
+fn declared(plan: &Plan) -> Vec<Declared> {
+    plan.steps.iter().map(|s| Declared::new(&s.name, &s.shape, Dtype::Ggml(s.to.gguf_id.unwrap_or(u32::MAX)))).collect()
+}
+
+/// Bytes of the GGUF file that a plan makes, all that is not tensors included.
+pub fn file_bytes(source: &Source, plan: &Plan) -> Result<u64, Error> {
+    let fault = |fault: nibble_container::Fault| fault.at(source.path());
+    Ok(Layout::new(&metadata(source, plan)?, &declared(plan)).map_err(fault)?.file_len)
 }
 
 /// The layer that a step belongs to.

@@ -80,6 +80,33 @@ impl<'s> Walk<'s> {
         self.outside.embedding.replace(format, bytes).unwrap_or_else(|| panic!("token_embd: not its rows in {}", format.name));
     }
 
+    /// The same for the output matrix of a model that has one of its own.
+    ///
+    /// # Panics
+    /// When it has none, or the bytes are not its rows.
+    pub fn replace_output(&mut self, format: &'static Format, bytes: Vec<u8>) {
+        let output = self.outside.output.as_mut().expect("an output matrix");
+        output.replace(format, bytes).unwrap_or_else(|| panic!("output: not its rows in {}", format.name));
+    }
+
+    /// Puts back what was replaced outside the layers.
+    pub fn restore_outside(&mut self) -> Result<(), Error> {
+        self.outside = Outside::bind(self.source)?;
+        Ok(())
+    }
+
+    /// Logits of hidden states after all layers, [tokens, vocab].
+    pub fn logits(&mut self, x: &[f32]) -> Vec<f32> {
+        let normed = self.last_norm(x);
+        let vocab = self.source.config().vocab;
+        let tokens = x.len() / self.source.config().dim;
+        let matrix = self.outside.output.as_ref().unwrap_or(&self.outside.embedding);
+        let wide = self.scratch.multiply(&self.pool, matrix, &normed, tokens);
+        let mut logits = vec![0.0; tokens * vocab];
+        self.pool.chunks(&mut logits, vocab, |t, row| row.iter_mut().enumerate().for_each(|(r, o)| *o = wide[r * tokens + t]));
+        logits
+    }
+
     /// Binds layer `i`.
     pub fn layer(&self, i: usize) -> Result<Layer, Error> {
         Ok(Layer { spec: self.source.config().layer(i), weights: LayerWeights::bind(self.source, i)? })

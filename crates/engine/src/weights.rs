@@ -111,12 +111,15 @@ impl LayerWeights {
 pub(crate) struct Outside {
     pub embedding: Matrix,
     pub output_norm: Vec<f32>,
+    /// `None`: the embedding.
+    pub output: Option<Matrix>,
 }
 
 impl Outside {
     pub fn bind(source: &Source) -> Result<Outside, Error> {
         let b = Binder { source, isa: None };
-        Ok(Outside { embedding: b.matrix("token_embd.weight")?, output_norm: b.vector("output_norm.weight")? })
+        let output = if source.config().tied { None } else { Some(b.matrix("output.weight")?) };
+        Ok(Outside { embedding: b.matrix("token_embd.weight")?, output_norm: b.vector("output_norm.weight")?, output })
     }
 }
 

@@ -1,5 +1,6 @@
 //! `nibble quantize`: a checkpoint in, a smaller one out.
 
+mod allocation;
 pub mod job;
 pub mod output;
 mod show;
@@ -35,6 +36,12 @@ pub const ROW: Row = Row {
             "closer to the original at the same size: some minutes for a small model",
             "nibble quantize Llama-3.2-1B --method gptq -o model.gguf",
         ),
+        (
+            "closer still: types of tensors by measurement too, in a file no larger than Q4_K_M's",
+            "nibble quantize Llama-3.2-1B --method best -o model.gguf",
+        ),
+        ("in so many bytes; the choice is kept to be looked at and changed", "nibble quantize Llama-3.2-1B --budget 800MB --dry-run --save-types types.txt"),
+        ("with the types of such a list", "nibble quantize Llama-3.2-1B --types types.txt --method gptq -o model.gguf"),
         ("weighted by an importance matrix", "nibble quantize Llama-3.2-1B --imatrix stats.gguf -o model.gguf"),
         ("from GGUF", "nibble quantize model-BF16.gguf -t q6_k"),
     ],
@@ -61,7 +68,19 @@ pub struct Options {
     /// An importance matrix, as `nibble calibrate` and llama-imatrix write it (GGUF or .dat)
     #[arg(long, value_name = "FILE")]
     pub imatrix: Option<PathBuf>,
-    /// For methods that run a text through the model: the text; without it, one that ships with nibble
+    /// Choose each tensor's type by measurement, in a file of at most so many bytes: 1.88GiB, 800MB, 4.5bpw (bits a weight), same-as:q4_k_m
+    #[arg(long, value_name = "SIZE", conflicts_with = "types")]
+    pub budget: Option<String>,
+    /// Types of single tensors, a file of lines NAME=TYPE as llama-quantize's --tensor-type-file has them; NAME may be a part of names
+    #[arg(long, value_name = "FILE")]
+    pub types: Option<PathBuf>,
+    /// Write the types that were chosen by measurement, for --types
+    #[arg(long, value_name = "FILE", conflicts_with = "types")]
+    pub save_types: Option<PathBuf>,
+    /// Keep here what is measured for the choice of types, and go on from what is kept: another budget then takes no time
+    #[arg(long, value_name = "FILE", conflicts_with = "types")]
+    pub measurements: Option<PathBuf>,
+    /// For methods that run a text through the model, and for --budget: the text; without it, one that ships with nibble
     #[arg(long, value_name = "TEXT")]
     pub calibration: Option<PathBuf>,
     /// Print the plan (each tensor's type and size) and write nothing
@@ -103,13 +122,21 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
         output::check(&out, &options.input, recipe, options.force)?;
     }
     let source = Source::open(&options.input)?;
+    let threads = options.threads.map_or_else(job::all_cores, |n| n as usize);
     let choices = choices(&options, &source)?;
+    let (choices, allocation) = allocation::types(&options, &source, recipe, choices, threads, console)?;
     let plan = plan(&source, recipe, choices)?;
     if options.dry_run {
         return match options.json {
-            true => terminal::print_json(&show::plan_json(&options.input, &out, &plan)),
-            false => Ok(terminal::print(&show::plan_text(&out, &plan))?),
+            true => terminal::print_json(&allocation::with_json(show::plan_json(&options.input, &out, &plan), allocation.as_ref())),
+            false => {
+                let chosen = allocation.as_ref().map(allocation::text).unwrap_or_default();
+                Ok(terminal::print(&(chosen + &show::plan_text(&out, &plan)))?)
+            }
         };
+    }
+    if let Some(allocation) = &allocation {
+        console.note(allocation::text(allocation).trim_end());
     }
     if let Some(note) = show::fallbacks(&plan) {
         console.note(note);
@@ -117,10 +144,9 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
     if let Some(first) = plan.unweighted().first() {
         console.note(format!("the importance matrix says nothing of {} matrices, the first of them {first}", plan.unweighted().len()));
     }
-    let threads = options.threads.map_or_else(job::all_cores, |n| n as usize);
     let done = job::run(&source, &plan, &out, threads, console)?;
     match options.json {
-        true => terminal::print_json(&show::summary_json(&options.input, &out, &plan, &done)),
+        true => terminal::print_json(&allocation::with_json(show::summary_json(&options.input, &out, &plan, &done), allocation.as_ref())),
         false => Ok(terminal::print(&show::summary_text(&options.input, &out, &plan, &done))?),
     }
 }
@@ -138,13 +164,12 @@ fn choices(options: &Options, source: &Source) -> Result<nibble_compress::Option
     if method.needs == Needs::Nothing && options.imatrix.is_some() {
         return Err(Problem::usage(format!("--method {name} does without --imatrix")).hint("leave one of the two out").into());
     }
-    if method.needs != Needs::Texts && options.calibration.is_some() {
+    let texts = method.needs == Needs::Texts || options.budget.is_some();
+    if !texts && options.calibration.is_some() {
         return Err(Problem::usage(format!("--calibration is for methods that run a text, not for {name}")).hint("--method gptq").into());
     }
-    let texts = match method.needs {
-        Needs::Texts => Some(Arc::new(super::calibrate::read(source, options.calibration.as_deref(), texts::CONTEXT, usize::MAX)?)),
-        _ => None,
-    };
+    let read = || super::calibrate::read(source, options.calibration.as_deref(), texts::CONTEXT, usize::MAX);
+    let texts = texts.then(read).transpose()?.map(Arc::new);
     Ok(nibble_compress::Options {
         allow_requantize: options.allow_requantize,
         double_quant: !options.no_double_quant,
@@ -152,6 +177,7 @@ fn choices(options: &Options, source: &Source) -> Result<nibble_compress::Option
         imatrix: options.imatrix.as_deref().map(Imatrix::open).transpose()?.map(Arc::new),
         imatrix_name: options.imatrix.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
         texts,
+        types: None,
     })
 }
 

@@ -104,7 +104,7 @@ pub fn resume_path(out: &Path) -> PathBuf {
 }
 
 /// What a saved state belongs to: the files' lengths and some of their bytes, the tokens. It tells mistakes, not malice.
-fn fingerprint(source: &Source, texts: &Texts) -> String {
+pub(crate) fn fingerprint(source: &Source, texts: &Texts) -> String {
     let mut hash = 0xcbf2_9ce4_8422_2325u64;
     let mut add = |bytes: &[u8]| hash = bytes.iter().fold(hash, |hash, &b| (hash ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
     for map in source.checkpoint().files() {

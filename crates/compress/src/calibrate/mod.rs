@@ -6,6 +6,7 @@ pub mod imatrix;
 mod legacy;
 pub mod texts;
 
+pub(crate) use collect::fingerprint;
 pub use collect::{Collect, collect};
 pub use imatrix::{Entry, Imatrix, ImatrixFault};
 pub use texts::Texts;

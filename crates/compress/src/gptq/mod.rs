@@ -10,6 +10,7 @@ mod batch;
 mod descend;
 mod factor;
 mod grid;
+mod measure;
 mod moments;
 mod refit;
 mod rows;
@@ -25,6 +26,7 @@ use crate::run::stopped;
 use batch::Problem;
 use factor::{Factor, damp, shrink};
 use grid::{Grid, Levels};
+pub use measure::{Measured, Measuring, measure};
 use moments::Moments;
 use nibble_engine::source::Source;
 use nibble_engine::walk::{Layer, Site, Walk};
@@ -91,7 +93,7 @@ pub struct Knobs {
 }
 
 /// For the head one text in so many is enough: it has no more columns than the model is wide, and the original weights are slow to multiply.
-const HEAD_TEXTS: usize = 4;
+pub(crate) const HEAD_TEXTS: usize = 4;
 
 /// A model on its way.
 pub struct Gptq<'a> {
@@ -153,7 +155,11 @@ impl<'a> Gptq<'a> {
     }
 
     fn problem(&self, moments: Moments, damping: f32, what: &str) -> Result<Problem, Error> {
-        let mut h = moments.finish();
+        self.with(moments.finish(), damping, what)
+    }
+
+    /// With H itself.
+    fn with(&self, mut h: Vec<f32>, damping: f32, what: &str) -> Result<Problem, Error> {
         let n = h.len().isqrt();
         let diagonal: Vec<f32> = (0..n).map(|i| h[i * n + i]).collect();
         shrink(&mut h, n, self.knobs.shrinking);
@@ -173,6 +179,26 @@ impl<'a> Gptq<'a> {
             Importance::Left => plain.d.clone(),
         };
         Ok(Problem { n, h, importance, plain, sorted })
+    }
+
+    /// The problem of the output matrix, its inputs computed with the original weights, before the first layer.
+    fn head(&mut self, note: &mut Note) -> Result<Problem, Error> {
+        let every = if self.texts.chunks.len() > 2 * HEAD_TEXTS { HEAD_TEXTS } else { 1 };
+        let mut x: Vec<Vec<f32>> = self.hidden.iter().step_by(every).cloned().collect();
+        let layers = self.source.config().layers;
+        for i in 0..layers {
+            note(i as f64 / (layers + 1) as f64, &format!("layer {i}, for the head"));
+            let layer = self.walk.layer(i)?;
+            for x in &mut x {
+                stopped(self.cancel)?;
+                self.walk.forward(&layer, x, None);
+            }
+            drop(layer);
+            self.walk.release(i);
+        }
+        let mut moments = Moments::new(self.source.config().dim);
+        x.iter().for_each(|x| moments.add(self.walk.pool(), &self.walk.last_norm(x)));
+        self.problem(moments, self.knobs.head.unwrap_or(self.knobs.damping), "the output matrix")
     }
 
     /// One matrix in the step's format, rows as they are stored.
@@ -293,23 +319,9 @@ impl Work for Gptq<'_> {
         let tied = self.source.config().tied;
         let head = if tied { "token_embd.weight" } else { "output.weight" };
         let step = steps.iter().find(|s| s.canonical == head && takes(s));
-        let (Some(step), Some(damping)) = (step, self.knobs.head) else { return Ok(HashMap::new()) };
-        let mut x: Vec<Vec<f32>> = self.hidden.iter().step_by(HEAD_TEXTS).cloned().collect();
-        let layers = self.source.config().layers;
-        for i in 0..layers {
-            note(i as f64 / (layers + 1) as f64, &format!("layer {i}, for the head"));
-            let layer = self.walk.layer(i)?;
-            for x in &mut x {
-                stopped(self.cancel)?;
-                self.walk.forward(&layer, x, None);
-            }
-            drop(layer);
-            self.walk.release(i);
-        }
-        note(layers as f64 / (layers + 1) as f64, &step.name);
-        let mut moments = Moments::new(self.source.config().dim);
-        x.iter().for_each(|x| moments.add(self.walk.pool(), &self.walk.last_norm(x)));
-        let problem = self.problem(moments, damping, head)?;
+        let (Some(step), Some(_)) = (step, self.knobs.head) else { return Ok(HashMap::new()) };
+        let problem = self.head(note)?;
+        note(1.0, &step.name);
         let made = self.matrix(&problem, step)?;
         if tied {
             self.walk.replace_embedding(step.to, made.bytes.clone());
