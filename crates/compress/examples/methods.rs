@@ -3,6 +3,7 @@
 //!     methods calibrate MODEL OUT.{gguf,dat} [TEXT]
 //!     methods quantize MODEL TYPE METHOD OUT [imatrix=FILE] [text=FILE] [damping=0.01] [shrinking=0] [starts=nearest,before,turn] [sorted=1] [sweeps=4] [refits=1]
 //!         [importance=diagonal|left] [inputs=original|layer|site] [relative=1] [head=0.1|no] [double=0]
+//!         [fold=awq|smoothquant|gptq (none)] [exponents=a/b,...]
 //!     methods kl BASE TEXT CHUNKS FILE...
 //!
 //! `kl` prints each file's mean divergence from BASE over the second halves of chunks of 512 tokens, and its ratio to the first file's with a bootstrap
@@ -10,6 +11,7 @@
 
 use nibble_compress::calibrate::{Collect, Imatrix, Texts, collect, texts};
 use nibble_compress::gptq::{Importance, Inputs, Knobs, Start};
+use nibble_compress::method::Needs;
 use nibble_compress::recipe::Recipe;
 use nibble_compress::{Control, METHODS, Method, Options, method, plan, run};
 use nibble_engine::source::Source;
@@ -60,6 +62,7 @@ fn quantize(model: &str, kind: &str, name: &str, out: &str, rest: &[&str]) -> Re
     let source = Source::open(Path::new(model))?;
     let known = METHODS.iter().find(|m| m.name == name).ok_or("no such method")?;
     let mut knobs: Knobs = known.knobs.unwrap_or(method::GPTQ);
+    let mut fold = known.fold;
     let mut options = Options::default();
     let mut text = None;
     for word in rest {
@@ -83,6 +86,15 @@ fn quantize(model: &str, kind: &str, name: &str, out: &str, rest: &[&str]) -> Re
                 };
                 knobs.starts = Box::leak(value.split(',').map(start).collect::<Vec<_>>().into_boxed_slice());
             }
+            "fold" => fold = METHODS.iter().find(|m| m.name == value).ok_or("no such method")?.fold,
+            "exponents" => {
+                let fold = fold.as_mut().ok_or("no fold")?;
+                let pair = |pair: &str| -> Result<(f32, f32)> {
+                    let (a, b) = pair.split_once('/').unwrap_or((pair, "0"));
+                    Ok((a.parse()?, b.parse()?))
+                };
+                fold.exponents = Box::leak(value.split(',').map(pair).collect::<Result<Vec<_>>>()?.into_boxed_slice());
+            }
             "importance" => knobs.importance = if value == "left" { Importance::Left } else { Importance::Diagonal },
             "inputs" => {
                 knobs.inputs = match value {
@@ -94,9 +106,9 @@ fn quantize(model: &str, kind: &str, name: &str, out: &str, rest: &[&str]) -> Re
             _ => return Err(format!("no {key}").into()),
         }
     }
-    if known.knobs.is_some() {
+    if known.needs == Needs::Texts {
         options.texts = Some(Arc::new(load(&source, text)?));
-        options.method = Box::leak(Box::new(Method { name: known.name, about: known.about, needs: known.needs, knobs: Some(knobs) }));
+        options.method = Box::leak(Box::new(Method { name: known.name, about: known.about, needs: known.needs, knobs: known.knobs.map(|_| knobs), fold }));
     } else {
         options.method = known;
     }

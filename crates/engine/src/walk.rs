@@ -80,6 +80,11 @@ impl<'s> Walk<'s> {
         self.outside.embedding.replace(format, bytes).unwrap_or_else(|| panic!("token_embd: not its rows in {}", format.name));
     }
 
+    /// Width of the residual stream.
+    pub fn dim(&self) -> usize {
+        self.source.config().dim
+    }
+
     /// Binds layer `i`.
     pub fn layer(&self, i: usize) -> Result<Layer, Error> {
         Ok(Layer { spec: self.source.config().layer(i), weights: LayerWeights::bind(self.source, i)? })

@@ -7,10 +7,10 @@
 //! and factors (4 bytes x columns^2, three to four of them, and 8 once).
 
 mod batch;
-mod descend;
+pub(crate) mod descend;
 mod factor;
 mod grid;
-mod moments;
+pub(crate) mod moments;
 mod refit;
 mod rows;
 #[cfg(test)]
@@ -261,7 +261,7 @@ fn takes(step: &Step) -> bool {
 }
 
 /// Whether rows are finite; the least that is not is noted in `bad`.
-fn all_finite(rows: &[f32], cols: usize, first: usize, bad: &AtomicUsize) -> bool {
+pub(crate) fn all_finite(rows: &[f32], cols: usize, first: usize, bad: &AtomicUsize) -> bool {
     let found = rows.chunks_exact(cols).position(|row| row.iter().any(|x| !x.is_finite()));
     found.is_none_or(|row| {
         bad.fetch_min(first + row, Ordering::Relaxed);
@@ -270,7 +270,7 @@ fn all_finite(rows: &[f32], cols: usize, first: usize, bad: &AtomicUsize) -> boo
 }
 
 /// An error where a row was noted.
-fn damaged(step: &Step, bad: AtomicUsize) -> Result<(), Error> {
+pub(crate) fn damaged(step: &Step, bad: AtomicUsize) -> Result<(), Error> {
     match bad.into_inner() {
         usize::MAX => Ok(()),
         row => Err(Error::NotFinite { tensor: step.name.clone(), row, format: step.to.name }),
@@ -278,7 +278,7 @@ fn damaged(step: &Step, bad: AtomicUsize) -> Result<(), Error> {
 }
 
 /// Divides each token's row by the size of its residual stream.
-fn in_proportion(rows: &mut [f32], x: &[f32], dim: usize) {
+pub(crate) fn in_proportion(rows: &mut [f32], x: &[f32], dim: usize) {
     let cols = rows.len() / (x.len() / dim);
     for (row, x) in rows.chunks_exact_mut(cols).zip(x.chunks_exact(dim)) {
         let size = (x.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>() / dim as f64).sqrt();
