@@ -19,6 +19,7 @@ use crate::gptq::{all_finite, damaged};
 use crate::method::{Made, Note, Work};
 use crate::nf4;
 use crate::plan::Step;
+use nibble_engine::pool::Pool;
 use nibble_engine::source::Source;
 use nibble_engine::walk::{Site, Walk};
 use nibble_kernels::feedback::ROWS;
@@ -27,6 +28,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
+pub(crate) use choose::layer as scales;
 pub(crate) use inputs::{Inputs, gather};
 pub(crate) use places::{LayerFold, check};
 
@@ -83,69 +85,74 @@ impl<'a> Folding<'a> {
         let hidden = texts.chunks.iter().map(|ids| walk.embed(ids)).collect();
         Ok(Folding { source, knobs, walk, hidden, cancel })
     }
+}
 
-    /// A matrix in the step's format, its scales folded in, weighted by what its inputs count; rows as they are stored.
-    fn matrix(&self, fold: &LayerFold, part: &str, step: &Step, importance: &[f32]) -> Result<Made, Error> {
-        let (rows, cols) = crate::run::dimensions(step);
-        let tensor = crate::run::tensor(self.source, step);
-        let bad = AtomicUsize::new(usize::MAX);
-        let read = |first: usize, floats: &mut [f32]| {
-            self.source.read_stored(tensor, first..first + floats.len() / cols, floats);
-            all_finite(floats, cols, first, &bad) && {
-                fold.apply(part, first, cols, floats);
-                true
-            }
-        };
-        if step.to.name == format::NF4.name {
-            let mut floats = vec![0.0; rows * cols];
-            self.walk.pool().chunks(&mut floats, ROWS * cols, |i, floats| {
-                read(i * ROWS, floats);
-            });
-            damaged(step, bad)?;
-            return Ok(nf4::made(&floats));
-        }
-        let row_bytes = step.to.row_bytes(cols).unwrap_or(0);
-        let mut bytes = vec![0; rows * row_bytes];
-        self.walk.pool().chunks(&mut bytes, ROWS * row_bytes, |i, out| {
-            let mut floats = vec![0.0; out.len() / row_bytes * cols];
-            if read(i * ROWS, &mut floats) {
-                let rows = floats.chunks_exact(cols).zip(out.chunks_exact_mut(row_bytes));
-                rows.for_each(|(row, out)| (step.to.encode)(row, Some(importance).filter(|_| step.to.block_len > 1), out));
-            }
+/// A matrix in the step's format, its scales folded in, weighted by what its inputs count; rows as they are stored.
+pub(crate) fn matrix(source: &Source, pool: &Pool, fold: &LayerFold, step: &Step, importance: &[f32]) -> Result<Made, Error> {
+    let (rows, cols) = crate::run::dimensions(step);
+    let tensor = crate::run::tensor(source, step);
+    let bad = AtomicUsize::new(usize::MAX);
+    let read = |first: usize, floats: &mut [f32]| {
+        source.read_stored(tensor, first..first + floats.len() / cols, floats);
+        let finite = all_finite(floats, cols, first, &bad);
+        fold.apply(part(step), first, cols, floats);
+        finite
+    };
+    if step.to.name == format::NF4.name {
+        let mut floats = vec![0.0; rows * cols];
+        pool.chunks(&mut floats, ROWS * cols, |i, floats| {
+            read(i * ROWS, floats);
         });
         damaged(step, bad)?;
-        Ok(Made { bytes, scales: Vec::new() })
+        return Ok(nf4::made(&floats));
     }
+    let row_bytes = step.to.row_bytes(cols).unwrap_or(0);
+    let mut bytes = vec![0; rows * row_bytes];
+    pool.chunks(&mut bytes, ROWS * row_bytes, |i, out| {
+        let mut floats = vec![0.0; out.len() / row_bytes * cols];
+        if read(i * ROWS, &mut floats) {
+            let rows = floats.chunks_exact(cols).zip(out.chunks_exact_mut(row_bytes));
+            rows.for_each(|(row, out)| (step.to.encode)(row, Some(importance).filter(|_| step.to.block_len > 1), out));
+        }
+    });
+    damaged(step, bad)?;
+    Ok(Made { bytes, scales: Vec::new() })
+}
+
+/// All of a tensor with its scales folded in, rows as they are stored.
+pub(crate) fn folded(source: &Source, fold: &LayerFold, step: &Step) -> Vec<f32> {
+    let (rows, cols) = crate::run::dimensions(step);
+    let mut floats = vec![0.0; rows * cols];
+    source.read_stored(crate::run::tensor(source, step), 0..rows, &mut floats);
+    fold.apply(part(step), 0, cols, &mut floats);
+    floats
 }
 
 /// A norm or a bias with its scales folded in, in the step's format.
-pub(crate) fn vector(source: &Source, fold: &LayerFold, part: &str, step: &Step) -> Made {
-    let (rows, _) = crate::run::dimensions(step);
-    let mut floats = vec![0.0; rows];
-    source.read_stored(crate::run::tensor(source, step), 0..rows, &mut floats);
-    fold.apply(part, 0, 1, &mut floats);
-    let mut bytes = vec![0; rows * step.to.block_bytes];
+pub(crate) fn vector(source: &Source, fold: &LayerFold, step: &Step) -> Made {
+    let floats = folded(source, fold, step);
+    let mut bytes = vec![0; floats.len() * step.to.block_bytes];
     (step.to.encode)(&floats, None, &mut bytes);
     Made { bytes, scales: Vec::new() }
 }
 
 /// Importance of a matrix's columns, the fold's scales taken out.
-fn importance(fold: &LayerFold, part: &str, inputs: &Inputs) -> Vec<f32> {
+pub(crate) fn importance(fold: &LayerFold, step: &Step, inputs: &Inputs) -> Vec<f32> {
     let mut importance = inputs.mean_squares();
-    if let Some(scales) = fold.columns(part) {
+    if let Some(scales) = fold.columns(part(step)) {
         importance.iter_mut().zip(scales).for_each(|(i, s)| *i /= s * s);
     }
     importance
 }
 
 /// A step's name within its layer: `attn_q.weight`.
-pub(crate) fn part<'a>(step: &'a Step, i: usize) -> &'a str {
-    step.canonical.strip_prefix(&format!("blk.{i}.")).unwrap_or(&step.canonical)
+pub(crate) fn part(step: &Step) -> &str {
+    step.canonical.strip_prefix("blk.").and_then(|rest| rest.split_once('.')).map_or(&step.canonical, |(_, part)| part)
 }
 
 /// The site that feeds a matrix.
-fn site_of(part: &str) -> Option<Site> {
-    let name = part.strip_suffix(".weight")?;
+pub(crate) fn site_of(step: &Step) -> Option<Site> {
+    let name = part(step).strip_suffix(".weight")?;
     Site::ALL.into_iter().find(|site| site.matrices().contains(&name))
 }
 
@@ -164,13 +171,13 @@ impl Work for Folding<'_> {
         note(0.9, &format!("layer {i}"));
         let mut made = HashMap::new();
         for step in steps {
-            let part = part(step, i);
             crate::run::stopped(self.cancel)?;
-            let this = match site_of(part).and_then(|site| inputs.get(&site)) {
+            let touched = fold.touches(part(step));
+            let this = match site_of(step).and_then(|site| inputs.get(&site)) {
                 // NF4 is not searched, so that what is not scaled is what it would be without the method.
-                Some(_) if !fold.touches(part) && (!places::free(step) || step.to.block_len == 1 || step.to.name == format::NF4.name) => continue,
-                Some(inputs) => self.matrix(&fold, part, step, &importance(&fold, part, inputs))?,
-                None if fold.touches(part) => vector(self.source, &fold, part, step),
+                Some(_) if !touched && (!places::free(step) || step.to.block_len == 1 || step.to.name == format::NF4.name) => continue,
+                Some(inputs) => matrix(self.source, self.walk.pool(), &fold, step, &importance(&fold, step, inputs))?,
+                None if touched => vector(self.source, &fold, step),
                 None => continue,
             };
             made.insert(step.name.clone(), this);

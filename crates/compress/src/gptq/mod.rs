@@ -18,6 +18,7 @@ mod tests;
 
 use crate::Error;
 use crate::calibrate::Texts;
+use crate::fold::{self, LayerFold};
 use crate::method::{Made, Note, Work};
 use crate::nf4::{self, statistics::Codebook};
 use crate::plan::{Plan, Step};
@@ -104,6 +105,9 @@ pub struct Gptq<'a> {
     texts: Arc<Texts>,
     cancel: &'a AtomicBool,
     book: Codebook,
+    folding: Option<fold::Knobs>,
+    /// The scales in the layer at work.
+    fold: LayerFold,
 }
 
 impl<'a> Gptq<'a> {
@@ -112,13 +116,14 @@ impl<'a> Gptq<'a> {
         source: &'a Source,
         plan: &'a Plan,
         knobs: Knobs,
+        folding: Option<fold::Knobs>,
         texts: &Arc<Texts>,
         threads: usize,
         cancel: &'a AtomicBool,
     ) -> Result<Gptq<'a>, Error> {
         let walk = Walk::new(source, threads)?;
         let hidden = texts.chunks.iter().map(|ids| walk.embed(ids)).collect();
-        Ok(Gptq { source, plan, knobs, walk, hidden, texts: texts.clone(), cancel, book: Codebook::default() })
+        Ok(Gptq { source, plan, knobs, walk, hidden, texts: texts.clone(), cancel, book: Codebook::default(), folding, fold: LayerFold::default() })
     }
 
     /// Second moments of the inputs of `sites`, as the layer stands.
@@ -192,6 +197,7 @@ impl<'a> Gptq<'a> {
             if !all_finite(&floats, cols, first, &bad) {
                 return;
             }
+            self.fold.apply(fold::part(step), first, cols, &mut floats);
             problem.blocks(step.to, &self.knobs, &floats, out);
         });
         damaged(step, bad)?;
@@ -208,6 +214,7 @@ impl<'a> Gptq<'a> {
             let mut floats = vec![0.0; count * cols];
             self.source.read_stored(tensor, first..first + count, &mut floats);
             nf4::as_loaded(self.source, step, &mut floats);
+            self.fold.apply(fold::part(step), first, cols, &mut floats);
             floats
         };
         let bad = AtomicUsize::new(usize::MAX);
@@ -238,6 +245,33 @@ impl<'a> Gptq<'a> {
             }
         });
         Ok(Made { bytes, scales: absmax })
+    }
+
+    /// Chooses the scales of a layer and puts them into it, in floats; gives what is written of the tensors that only scales change.
+    fn fold(&mut self, i: usize, layer: &mut Layer, steps: &[Step], folding: fold::Knobs) -> Result<HashMap<String, Made>, Error> {
+        let inputs = fold::gather(&mut self.walk, layer, &mut self.hidden, folding.judge, false, self.cancel)?;
+        self.fold = fold::scales(self.source, self.walk.pool(), folding, i, steps, &inputs, self.cancel)?;
+        let mut made = HashMap::new();
+        for step in steps.iter().filter(|s| self.fold.touches(fold::part(s))) {
+            let floats = fold::folded(self.source, &self.fold, step);
+            let this = match fold::site_of(step) {
+                None => {
+                    let vector = fold::vector(self.source, &self.fold, step);
+                    let mut as_read = floats;
+                    (step.to.decode)(&vector.bytes, &mut as_read);
+                    layer.replace_vector(fold::part(step), as_read);
+                    Some(vector)
+                }
+                Some(site) => {
+                    let name = fold::part(step).trim_end_matches(".weight");
+                    layer.replace(name, &format::F32, floats.iter().flat_map(|w| w.to_le_bytes()).collect());
+                    let importance = || fold::importance(&self.fold, step, &inputs[&site]);
+                    if takes(step) { None } else { Some(fold::matrix(self.source, self.walk.pool(), &self.fold, step, &importance())?) }
+                }
+            };
+            made.extend(this.map(|this| (step.name.clone(), this)));
+        }
+        Ok(made)
     }
 
     /// The blocks that a kernel multiplies, of what was made.
@@ -320,7 +354,10 @@ impl Work for Gptq<'_> {
 
     fn layer(&mut self, i: usize, steps: &[Step], note: &mut Note) -> Result<HashMap<String, Made>, Error> {
         let mut layer = self.walk.layer(i)?;
-        let mut made = HashMap::new();
+        let mut made = match self.folding {
+            Some(folding) => self.fold(i, &mut layer, steps, folding)?,
+            None => HashMap::new(),
+        };
         let step_of = |name: &str| steps.iter().find(|s| s.canonical == format!("blk.{i}.{name}.weight"));
         let mut all = match self.knobs.inputs {
             Inputs::Site => HashMap::new(),
