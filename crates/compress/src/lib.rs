@@ -9,6 +9,7 @@ pub mod calibrate;
 mod error;
 pub mod fold;
 pub mod gptq;
+pub mod guide;
 mod metadata;
 pub mod method;
 pub mod naming;

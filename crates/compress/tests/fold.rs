@@ -8,7 +8,8 @@ use common::{quantize, tiny};
 use engine::{golden_config, write_model};
 use nibble_compress::calibrate::{Texts, texts};
 use nibble_compress::fold::Knobs;
-use nibble_compress::method::{AWQ, Method, Needs, SMOOTHQUANT};
+use nibble_compress::gptq;
+use nibble_compress::method::{AWQ, GPTQ, Method, Needs, SMOOTHQUANT};
 use nibble_compress::recipe::Recipe;
 use nibble_compress::{Options, plan};
 use nibble_container::gguf::{GgufWriter, Metadata, Value};
@@ -20,10 +21,13 @@ use nibble_engine::{KvType, Model, Options as Run};
 use std::path::Path;
 use std::sync::Arc;
 
-/// A method that moves scales at every site, whether that helps or not.
+/// A method with other exponents; with one pair only, it moves scales at every site, whether that helps or not.
 fn always(knobs: Knobs, exponents: &'static [(f32, f32)]) -> &'static Method {
-    let knobs = Knobs { exponents, ..knobs };
-    Box::leak(Box::new(Method { name: "always", about: "", needs: Needs::Texts, knobs: None, fold: Some(knobs) }))
+    with(None, Knobs { exponents, ..knobs })
+}
+
+fn with(feedback: Option<gptq::Knobs>, fold: Knobs) -> &'static Method {
+    Box::leak(Box::new(Method { name: "always", about: "", needs: Needs::Texts, knobs: feedback, fold: Some(fold) }))
 }
 
 /// Token ids without a tokenizer.
@@ -116,9 +120,11 @@ fn a_folded_model_computes_the_same() {
         let before = logits(&model, &ids(vocab, 1).chunks[0]);
         let plain = dir.path().join(format!("{name}.gguf"));
         quantize(&model, "f32", Options::default(), &plain).unwrap();
-        for (knobs, exponents) in [(AWQ, &[(0.7, 0.0)][..]), (SMOOTHQUANT, &[(0.5, 0.5)])] {
+        let by_means = Knobs { exponents: &[(0.7, 0.0)], ..AWQ };
+        for (feedback, knobs) in [(None, by_means), (Some(GPTQ), by_means), (None, Knobs { exponents: &[(0.5, 0.5)], ..SMOOTHQUANT })] {
             let out = dir.path().join(format!("{name}-{:?}.gguf", knobs.loudness));
-            quantize(&model, "f32", Options { method: always(knobs, exponents), texts: Some(ids(vocab, 3)), ..Options::default() }, &out).unwrap();
+            let options = Options { method: with(feedback, knobs), texts: Some(ids(vocab, 3)), ..Options::default() };
+            quantize(&model, "f32", options, &out).unwrap();
             let parts = moved(&plain, &out);
             let biased = name == "biases";
             let mut wanted: Vec<&str> = vec!["attn_k.weight", "attn_norm.weight", "attn_output.weight", "attn_q.weight", "attn_v.weight"];
@@ -202,7 +208,7 @@ fn loud_channels_are_won_back() {
             }
         }
     });
-    let own = Arc::new(Texts::new(&source, texts::OWN_NAME, texts::OWN, 128, 8).unwrap());
+    let own = Arc::new(Texts::new(&source, texts::OWN_NAME, texts::OWN, 128, 4).unwrap());
     let ids = &own.chunks[3];
     let before = logits(&tiny(), ids);
     assert!(difference(&before, &logits(&loud, ids)) < 1e-4);
@@ -218,6 +224,24 @@ fn loud_channels_are_won_back() {
         // More than half of what the loud channels cost.
         assert!(with - quiet < 0.5 * (without - quiet), "{recipe}: {with} with scales, {without} without, {quiet} where nothing is loud");
     }
+}
+
+/// The directory of NF4: its norms are of sixteen bits, its matrices without a search. A fold that helps nothing does no harm, and one that were wrong would.
+#[test]
+fn nf4_can_be_folded() {
+    let dir = tempfile::tempdir().unwrap();
+    let ids = ids(4096, 2);
+    let before = logits(&tiny(), &ids.chunks[0]);
+    let off = |name: &str, options: Options| {
+        let out = dir.path().join(name);
+        quantize(&tiny(), "nf4", options, &out).unwrap();
+        let after = logits(&out, &ids.chunks[0]);
+        before.iter().zip(&after).map(|(a, b)| f64::from((a - b) * (a - b))).sum::<f64>()
+    };
+    let plain = off("plain", Options::default());
+    let folded = off("folded", Options { method: always(AWQ, &[(0.2, 0.0)]), texts: Some(ids.clone()), ..Options::default() });
+    let size = before.iter().map(|x| f64::from(x * x)).sum::<f64>();
+    assert!(folded != plain && folded < 2.0 * plain && plain < 0.1 * size, "{folded} folded, {plain} plain, of {size}");
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod tests;
 use crate::Error;
 use crate::calibrate::Texts;
 use crate::fold::{self, LayerFold};
+use crate::guide::Guide;
 use crate::method::{Made, Note, Work};
 use crate::nf4::{self, statistics::Codebook};
 use crate::plan::{Plan, Step};
@@ -87,6 +88,8 @@ pub struct Knobs {
     pub inputs: Inputs,
     /// Errors that go into the residual stream count in proportion to it, token by token: the next norm divides by its size.
     pub relative: bool,
+    /// Errors count as much as the loss changes with the output at their token, in place of `relative`: see [`crate::guide`].
+    pub guided: bool,
     /// Damping of the head, which is the embedding too where they are tied; `None`: the head is encoded in the plain way.
     pub head: Option<f32>,
 }
@@ -105,6 +108,7 @@ pub struct Gptq<'a> {
     texts: Arc<Texts>,
     cancel: &'a AtomicBool,
     book: Codebook,
+    guide: Option<Guide>,
     folding: Option<fold::Knobs>,
     /// The scales in the layer at work.
     fold: LayerFold,
@@ -123,25 +127,31 @@ impl<'a> Gptq<'a> {
     ) -> Result<Gptq<'a>, Error> {
         let walk = Walk::new(source, threads)?;
         let hidden = texts.chunks.iter().map(|ids| walk.embed(ids)).collect();
-        Ok(Gptq { source, plan, knobs, walk, hidden, texts: texts.clone(), cancel, book: Codebook::default(), folding, fold: LayerFold::default() })
+        let guide = match knobs.guided {
+            true => Some(Guide::new(source, &texts.chunks, walk.pool(), cancel, &mut |_| {})?),
+            false => None,
+        };
+        Ok(Gptq { source, plan, knobs, walk, hidden, texts: texts.clone(), cancel, book: Codebook::default(), guide, folding, fold: LayerFold::default() })
     }
 
     /// Second moments of the inputs of `sites`, as the layer stands.
-    fn moments(&mut self, layer: &Layer, sites: &[Site]) -> Result<HashMap<Site, Moments>, Error> {
+    fn moments(&mut self, i: usize, layer: &Layer, sites: &[Site]) -> Result<HashMap<Site, Moments>, Error> {
         let mut all: HashMap<Site, Moments> = HashMap::new();
         let last = sites.last().copied();
         let mut x = Vec::new();
         let mut inputs: Vec<(Site, Vec<f32>)> = Vec::new();
         let dim = self.source.config().dim;
-        for text in &self.hidden {
+        for (nth, text) in self.hidden.iter().enumerate() {
             stopped(self.cancel)?;
             x.clone_from(text);
             inputs.clear();
-            let relative = self.knobs.relative;
+            let (relative, guide) = (self.knobs.relative, self.guide.as_ref());
             let mut watch = |site: Site, rows: &[f32], x: &[f32]| {
                 if sites.contains(&site) {
                     let mut rows = rows.to_vec();
-                    if relative && matches!(site, Site::Output | Site::Down) {
+                    if let Some(guide) = guide {
+                        weigh(&mut rows, guide.counts(i, site, nth));
+                    } else if relative && matches!(site, Site::Output | Site::Down) {
                         in_proportion(&mut rows, x, dim);
                     }
                     inputs.push((site, rows));
@@ -311,6 +321,12 @@ pub(crate) fn damaged(step: &Step, bad: AtomicUsize) -> Result<(), Error> {
     }
 }
 
+/// Makes each token's row count so much in the sum of squares.
+fn weigh(rows: &mut [f32], counts: &[f32]) {
+    let cols = rows.len() / counts.len();
+    rows.chunks_exact_mut(cols).zip(counts).for_each(|(row, count)| row.iter_mut().for_each(|r| *r *= count.sqrt()));
+}
+
 /// Divides each token's row by the size of its residual stream.
 pub(crate) fn in_proportion(rows: &mut [f32], x: &[f32], dim: usize) {
     let cols = rows.len() / (x.len() / dim);
@@ -361,13 +377,13 @@ impl Work for Gptq<'_> {
         let step_of = |name: &str| steps.iter().find(|s| s.canonical == format!("blk.{i}.{name}.weight"));
         let mut all = match self.knobs.inputs {
             Inputs::Site => HashMap::new(),
-            _ => self.moments(&layer, &Site::ALL)?,
+            _ => self.moments(i, &layer, &Site::ALL)?,
         };
         for (nth, site) in Site::ALL.into_iter().enumerate() {
             note(nth as f64 / 4.0, &format!("layer {i}, inputs of {}", site.matrices()[0]));
             let moments = match all.remove(&site) {
                 Some(moments) => moments,
-                None => self.moments(&layer, &[site])?.remove(&site).expect("the site that was asked for"),
+                None => self.moments(i, &layer, &[site])?.remove(&site).expect("the site that was asked for"),
             };
             let wanted: Vec<(&str, &Step)> =
                 site.matrices().iter().filter_map(|name| Some((*name, step_of(name)?))).filter(|(_, s)| takes(s)).collect();
