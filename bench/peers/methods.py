@@ -2,11 +2,11 @@
 
     . <what bench/peers/setup printed>
     CARGO_PROFILE_RELEASE_LTO=false cargo build --release -p nibble-compress --example methods
-    python bench/peers/methods.py MODEL TEXT... [--type Q4_K_M] [--chunks 40] [--work FOLDER] [--more NAME:key=value,key=value ...]
+    python bench/peers/methods.py MODEL TEXT... [--type Q4_K_M] [--chunks 40] [--work FOLDER] [--no-nf4] [--no-gptq] [--more NAME:key=value,key=value ...]
 
 MODEL: a Hugging Face directory. TEXTs: held-out ones; none may be part of the calibration text, which is the one that ships with nibble. For each text a table:
 mean KL divergence from MODEL over the second halves of chunks of 512 tokens, the ratio to llama-quantize with importance (to bitsandbytes for NF4) and its 95 % interval by
-bootstrap over chunks, paired. --more adds runs of gptq with other constants (see the head of crates/compress/examples/methods.rs).
+bootstrap over chunks, paired. --more adds runs of gptq with other constants, or of another method with method=NAME first (see the head of crates/compress/examples/methods.rs).
 llama.cpp's files are evaluated by nibble, as nibble's are.
 """
 
@@ -31,6 +31,7 @@ def main():
     args.add_argument("--work")
     args.add_argument("--more", nargs="*", default=[])
     args.add_argument("--no-nf4", action="store_true")
+    args.add_argument("--no-gptq", action="store_true")
     args.add_argument("--binary", default=str(pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release/examples/methods"))
     args = args.parse_args()
     llama = pathlib.Path(os.environ["NIBBLE_PEERS_LLAMA"])
@@ -52,7 +53,7 @@ def main():
         kind = args.type.lower()
 
         def add(file, what, words):
-            made.append((at(file), what, ours("quantize", args.model, *words[:2], at(file), *words[2:])))
+            made.append((at(file), what, ours("quantize", args.model, *words[:2], at(file), *words[2:]).splitlines()[-1]))
 
         for file, what, options in (("l-imatrix.gguf", "llama-quantize --imatrix", ["--imatrix", at("stats.gguf")]), ("l.gguf", "llama-quantize", [])):
             run([llama / "llama-quantize", *options, at("bf16.gguf"), at(file), args.type, "2"])
@@ -61,9 +62,12 @@ def main():
         add("imatrix.gguf", "nibble imatrix, the same file", [kind, "imatrix", "imatrix=" + at("stats.gguf")])
         for more in args.more:
             name, _, options = more.partition(":")
-            add(f"m-{name}.gguf", f"nibble gptq, {options.replace(',', ', ')}", [kind, "gptq", *(o.replace("+", ",") for o in options.split(","))])
-        add("gptq.gguf", "nibble gptq", [kind, "gptq"])
-        add("best.gguf", "nibble best", [kind, "best"])
+            words = [o.replace("+", ",") for o in options.split(",")]
+            method = words.pop(0).removeprefix("method=") if words[0].startswith("method=") else "gptq"
+            add(f"m-{name}.gguf", ", ".join([f"nibble {method}", *words]), [kind, method, *words])
+        if not args.no_gptq:
+            add("gptq.gguf", "nibble gptq", [kind, "gptq"])
+            add("best.gguf", "nibble best", [kind, "best"])
         nf4 = []
         if not args.no_nf4:
             for method, what in (("rtn", "NF4, bitsandbytes' own codes"), ("gptq", "NF4, nibble gptq")):

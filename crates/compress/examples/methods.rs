@@ -2,8 +2,8 @@
 //!
 //!     methods calibrate MODEL OUT.{gguf,dat} [TEXT]
 //!     methods quantize MODEL TYPE METHOD OUT [imatrix=FILE] [text=FILE] [damping=0.01] [shrinking=0] [starts=nearest,before,turn] [sorted=1] [sweeps=4] [refits=1]
-//!         [importance=diagonal|left] [inputs=original|layer|site] [relative=1] [head=0.1|no] [double=0] [budget=SIZE] [keep=MEASUREMENTS]
-//!         [list=TYPES, written] [types=TYPES, read]
+//!         [importance=diagonal|left] [inputs=original|layer|site] [relative=1] [guided=0] [head=0.1|no] [double=0]
+//!         [fold=awq|smoothquant|gptq (none)] [exponents=a/b,...] [budget=SIZE] [keep=MEASUREMENTS] [list=TYPES, written] [types=TYPES, read]
 //!     methods kl BASE TEXT CHUNKS FILE...
 //!
 //! `kl` prints each file's mean divergence from BASE over the second halves of chunks of 512 tokens, and its ratio to the first file's with a bootstrap
@@ -12,6 +12,7 @@
 use nibble_compress::allocate::{self, Budget, Types};
 use nibble_compress::calibrate::{Collect, Imatrix, Texts, collect, texts};
 use nibble_compress::gptq::{Importance, Inputs, Knobs, Start};
+use nibble_compress::method::Needs;
 use nibble_compress::recipe::Recipe;
 use nibble_compress::{Control, METHODS, Method, Options, method, plan, run};
 use nibble_engine::source::Source;
@@ -62,6 +63,7 @@ fn quantize(model: &str, kind: &str, name: &str, out: &str, rest: &[&str]) -> Re
     let source = Source::open(Path::new(model))?;
     let known = METHODS.iter().find(|m| m.name == name).ok_or("no such method")?;
     let mut knobs: Knobs = known.knobs.unwrap_or(method::GPTQ);
+    let mut fold = known.fold;
     let mut options = Options::default();
     let (mut text, mut budget, mut keep, mut list) = (None, None, None, None);
     for word in rest {
@@ -77,6 +79,7 @@ fn quantize(model: &str, kind: &str, name: &str, out: &str, rest: &[&str]) -> Re
             "damping" => knobs.damping = value.parse()?,
             "shrinking" => knobs.shrinking = value.parse()?,
             "relative" => knobs.relative = value == "1",
+            "guided" => knobs.guided = value == "1",
             "head" => knobs.head = value.parse().ok(),
             "sorted" => knobs.sorted = value == "1",
             "refits" => knobs.refits = value.parse()?,
@@ -89,6 +92,15 @@ fn quantize(model: &str, kind: &str, name: &str, out: &str, rest: &[&str]) -> Re
                 };
                 knobs.starts = Box::leak(value.split(',').map(start).collect::<Vec<_>>().into_boxed_slice());
             }
+            "fold" => fold = METHODS.iter().find(|m| m.name == value).ok_or("no such method")?.fold,
+            "exponents" => {
+                let fold = fold.as_mut().ok_or("no fold")?;
+                let pair = |pair: &str| -> Result<(f32, f32)> {
+                    let (a, b) = pair.split_once('/').unwrap_or((pair, "0"));
+                    Ok((a.parse()?, b.parse()?))
+                };
+                fold.exponents = Box::leak(value.split(',').map(pair).collect::<Result<Vec<_>>>()?.into_boxed_slice());
+            }
             "importance" => knobs.importance = if value == "left" { Importance::Left } else { Importance::Diagonal },
             "inputs" => {
                 knobs.inputs = match value {
@@ -100,17 +112,11 @@ fn quantize(model: &str, kind: &str, name: &str, out: &str, rest: &[&str]) -> Re
             _ => return Err(format!("no {key}").into()),
         }
     }
-    if known.knobs.is_some() || budget.is_some() {
+    if known.needs == Needs::Texts || budget.is_some() {
         options.texts = Some(Arc::new(load(&source, text)?));
     }
-    if known.knobs.is_some() {
-        options.method = Box::leak(Box::new(Method {
-            name: known.name,
-            about: known.about,
-            needs: known.needs,
-            knobs: Some(knobs),
-            allocates: known.allocates,
-        }));
+    if known.needs == Needs::Texts {
+        options.method = Box::leak(Box::new(Method { knobs: known.knobs.map(|_| knobs), fold, ..*known }));
     } else {
         options.method = known;
     }

@@ -143,6 +143,14 @@ pub enum Error {
         /// What is wrong.
         what: String,
     },
+    /// A layer has a part that scales cannot be moved past, or nobody has shown that they can.
+    #[error("the method {method} moves scales between the tensors of a layer, and it is not known to be exact with {tensor}")]
+    NoFold {
+        /// The method.
+        method: &'static str,
+        /// The first such tensor.
+        tensor: String,
+    },
     /// A calibration text is too short.
     #[error("{name}: {tokens} tokens, which is not one chunk of {context}")]
     ShortText {

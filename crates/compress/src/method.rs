@@ -4,6 +4,7 @@
 //! To add one: a row in [`METHODS`], and a [`Work`] where it needs more than the importance of columns.
 
 use crate::Error;
+use crate::fold::{self, Folding};
 use crate::gptq::{Gptq, Importance, Inputs, Knobs, Start};
 use crate::plan::{Plan, Step};
 use nibble_engine::source::Source;
@@ -34,6 +35,8 @@ pub struct Method {
     pub knobs: Option<Knobs>,
     /// Whether types are chosen by measurement too, within the bytes that the recipe's would take where no other budget is given.
     pub allocates: bool,
+    /// For methods that move scales between neighbouring tensors before codes are chosen.
+    pub fold: Option<fold::Knobs>,
 }
 
 /// A matrix as a method made it.
@@ -67,25 +70,70 @@ pub const GPTQ: Knobs = Knobs {
     importance: Importance::Diagonal,
     inputs: Inputs::Site,
     relative: true,
+    guided: false,
     head: Some(0.3),
 };
 
+/// Activation-aware scales, as measured best (bench/record).
+pub const AWQ: fold::Knobs = fold::Knobs {
+    loudness: fold::Loudness::Mean,
+    exponents: &[
+        (0.0, 0.0),
+        (0.1, 0.0),
+        (0.2, 0.0),
+        (0.3, 0.0),
+        (0.4, 0.0),
+        (0.5, 0.0),
+        (0.6, 0.0),
+        (0.8, 0.0),
+        (1.0, 0.0),
+        (0.3, 0.3),
+        (0.5, 0.5),
+        (0.7, 0.3),
+        (1.0, 1.0),
+    ],
+    judge: fold::Judge::Moments,
+};
+
+/// SmoothQuant's scales, a = 1 - b, as measured best (bench/record).
+pub const SMOOTHQUANT: fold::Knobs = fold::Knobs {
+    loudness: fold::Loudness::Most,
+    exponents: &[(0.0, 0.0), (0.3, 0.7), (0.4, 0.6), (0.5, 0.5), (0.6, 0.4), (0.7, 0.3), (0.8, 0.2)],
+    judge: fold::Judge::Outputs,
+};
+
+/// A method that does nothing but round; rows say what they do beside it.
+const PLAIN: Method = Method { name: "", about: "", needs: Needs::Nothing, knobs: None, fold: None, allocates: false };
+
 /// Every method, the cheapest first.
 pub static METHODS: &[Method] = &[
-    Method { name: "rtn", about: "each weight by itself; needs nothing", needs: Needs::Nothing, knobs: None, allocates: false },
+    Method { name: "rtn", about: "each weight by itself; needs nothing", ..PLAIN },
     Method {
         name: "imatrix",
         about: "each weight by itself, weighted by how much its input counts; needs an importance matrix",
         needs: Needs::Importance,
-        knobs: None,
-        allocates: false,
+        ..PLAIN
+    },
+    Method {
+        name: "smoothquant",
+        about: "loud activations made quieter, their norms and neighbours taking it up: for q8_0, whose products round both; runs a text through the model",
+        needs: Needs::Texts,
+        fold: Some(SMOOTHQUANT),
+        ..PLAIN
+    },
+    Method {
+        name: "awq",
+        about: "finer steps for columns whose inputs are loud, their norms and neighbours making up for it; runs a text through the model",
+        needs: Needs::Texts,
+        fold: Some(AWQ),
+        ..PLAIN
     },
     Method {
         name: "gptq",
         about: "weights make up for each other's errors, layer by layer; runs a text through the model",
         needs: Needs::Texts,
         knobs: Some(GPTQ),
-        allocates: false,
+        ..PLAIN
     },
     Method {
         name: "best",
@@ -93,6 +141,7 @@ pub static METHODS: &[Method] = &[
         needs: Needs::Texts,
         knobs: Some(GPTQ),
         allocates: true,
+        ..PLAIN
     },
 ];
 
@@ -110,8 +159,11 @@ impl Method {
         threads: usize,
         cancel: &'a AtomicBool,
     ) -> Result<Option<Box<dyn Work + 'a>>, Error> {
-        let Some(knobs) = self.knobs else { return Ok(None) };
-        let texts = plan.options.texts.as_ref().ok_or(Error::NoTexts { method: self.name })?;
-        Ok(Some(Box::new(Gptq::new(source, plan, knobs, texts, threads, cancel)?)))
+        let texts = || plan.options.texts.as_ref().ok_or(Error::NoTexts { method: self.name });
+        Ok(match (self.knobs, self.fold) {
+            (Some(knobs), fold) => Some(Box::new(Gptq::new(source, plan, knobs, fold, texts()?, threads, cancel)?)),
+            (None, Some(fold)) => Some(Box::new(Folding::new(source, fold, texts()?, threads, cancel)?)),
+            (None, None) => None,
+        })
     }
 }

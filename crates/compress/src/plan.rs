@@ -3,6 +3,7 @@
 use crate::Error;
 use crate::allocate::Types;
 use crate::calibrate::{Imatrix, ImatrixFault, Texts};
+use crate::fold;
 use crate::method::{METHODS, Method, Needs};
 use crate::nf4;
 use crate::recipe::{Candidate, Facts, Recipe, Target, choose, visiting_key};
@@ -156,6 +157,9 @@ pub fn plan(source: &Source, recipe: &'static Recipe, options: Options) -> Resul
         Needs::Importance if options.imatrix.is_none() => return Err(Error::NoImatrix { method: options.method.name }),
         Needs::Texts if options.texts.is_none() => return Err(Error::NoTexts { method: options.method.name }),
         _ => {}
+    }
+    if options.method.fold.is_some() {
+        fold::check(source, options.method.name)?;
     }
     if let Some(imatrix) = &options.imatrix {
         fits(source, imatrix, &options.imatrix_name)?;

@@ -107,6 +107,11 @@ impl<'s> Walk<'s> {
         logits
     }
 
+    /// Width of the residual stream.
+    pub fn dim(&self) -> usize {
+        self.source.config().dim
+    }
+
     /// Binds layer `i`.
     pub fn layer(&self, i: usize) -> Result<Layer, Error> {
         Ok(Layer { spec: self.source.config().layer(i), weights: LayerWeights::bind(self.source, i)? })
@@ -151,5 +156,15 @@ impl Layer {
     pub fn replace(&mut self, name: &str, format: &'static Format, bytes: Vec<u8>) {
         let matrix = self.weights.matrix_mut(name).unwrap_or_else(|| panic!("no matrix {name} in a layer"));
         matrix.replace(format, bytes).unwrap_or_else(|| panic!("{name}: not its rows in {}", format.name));
+    }
+
+    /// Puts other values in the place of a norm's or a bias's, elements in the order in which the source stores them. `name`: `attn_norm.weight`, `attn_v.bias`.
+    ///
+    /// # Panics
+    /// When the layer has no such vector, or it has another length.
+    pub fn replace_vector(&mut self, name: &str, values: Vec<f32>) {
+        let len = values.len();
+        let vector = self.weights.vector_mut(name).filter(|v| v.len() == len);
+        *vector.unwrap_or_else(|| panic!("no vector {name} of {len} in a layer")) = values;
     }
 }

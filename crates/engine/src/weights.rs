@@ -105,6 +105,22 @@ impl LayerWeights {
             _ => return None,
         })
     }
+
+    /// A norm or a bias by its canonical name within the layer: `attn_norm.weight`, `attn_v.bias`.
+    pub fn vector_mut(&mut self, name: &str) -> Option<&mut Vec<f32>> {
+        match name {
+            "attn_norm.weight" => Some(&mut self.attn_norm),
+            "ffn_norm.weight" => Some(&mut self.ffn_norm),
+            "attn_q.bias" => self.q_bias.as_mut(),
+            "attn_k.bias" => self.k_bias.as_mut(),
+            "attn_v.bias" => self.v_bias.as_mut(),
+            "attn_output.bias" => self.o_bias.as_mut(),
+            "ffn_gate.bias" => self.gate_bias.as_mut(),
+            "ffn_up.bias" => self.up_bias.as_mut(),
+            "ffn_down.bias" => self.down_bias.as_mut(),
+            _ => None,
+        }
+    }
 }
 
 /// Any matrix or vector outside the layers.

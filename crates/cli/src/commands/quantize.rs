@@ -40,7 +40,10 @@ pub const ROW: Row = Row {
             "closer still: types of tensors by measurement too, in a file no larger than Q4_K_M's",
             "nibble quantize Llama-3.2-1B --method best -o model.gguf",
         ),
-        ("in so many bytes; the choice is kept to be looked at and changed", "nibble quantize Llama-3.2-1B --budget 800MB --dry-run --save-types types.txt"),
+        (
+            "in so many bytes; the choice is kept to be looked at and changed",
+            "nibble quantize Llama-3.2-1B --budget 800MB --dry-run --save-types types.txt",
+        ),
         ("with the types of such a list", "nibble quantize Llama-3.2-1B --types types.txt --method gptq -o model.gguf"),
         ("weighted by an importance matrix", "nibble quantize Llama-3.2-1B --imatrix stats.gguf -o model.gguf"),
         ("from GGUF", "nibble quantize model-BF16.gguf -t q6_k"),

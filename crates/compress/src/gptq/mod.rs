@@ -7,11 +7,11 @@
 //! and factors (4 bytes x columns^2, three to four of them, and 8 once).
 
 mod batch;
-mod descend;
+pub(crate) mod descend;
 mod factor;
 mod grid;
 mod measure;
-mod moments;
+pub(crate) mod moments;
 mod refit;
 mod rows;
 #[cfg(test)]
@@ -19,6 +19,8 @@ mod tests;
 
 use crate::Error;
 use crate::calibrate::Texts;
+use crate::fold::{self, LayerFold};
+use crate::guide::Guide;
 use crate::method::{Made, Note, Work};
 use crate::nf4::{self, statistics::Codebook};
 use crate::plan::{Plan, Step};
@@ -88,6 +90,8 @@ pub struct Knobs {
     pub inputs: Inputs,
     /// Errors that go into the residual stream count in proportion to it, token by token: the next norm divides by its size.
     pub relative: bool,
+    /// Errors count as much as the loss changes with the output at their token, in place of `relative`: see [`crate::guide`].
+    pub guided: bool,
     /// Damping of the head, which is the embedding too where they are tied; `None`: the head is encoded in the plain way.
     pub head: Option<f32>,
 }
@@ -106,6 +110,10 @@ pub struct Gptq<'a> {
     texts: Arc<Texts>,
     cancel: &'a AtomicBool,
     book: Codebook,
+    guide: Option<Guide>,
+    folding: Option<fold::Knobs>,
+    /// The scales in the layer at work.
+    fold: LayerFold,
 }
 
 impl<'a> Gptq<'a> {
@@ -114,31 +122,50 @@ impl<'a> Gptq<'a> {
         source: &'a Source,
         plan: &'a Plan,
         knobs: Knobs,
+        folding: Option<fold::Knobs>,
         texts: &Arc<Texts>,
         threads: usize,
         cancel: &'a AtomicBool,
     ) -> Result<Gptq<'a>, Error> {
         let walk = Walk::new(source, threads)?;
         let hidden = texts.chunks.iter().map(|ids| walk.embed(ids)).collect();
-        Ok(Gptq { source, plan, knobs, walk, hidden, texts: texts.clone(), cancel, book: Codebook::default() })
+        let guide = match knobs.guided {
+            true => Some(Guide::new(source, &texts.chunks, walk.pool(), cancel, &mut |_| {})?),
+            false => None,
+        };
+        Ok(Gptq {
+            source,
+            plan,
+            knobs,
+            walk,
+            hidden,
+            texts: texts.clone(),
+            cancel,
+            book: Codebook::default(),
+            guide,
+            folding,
+            fold: LayerFold::default(),
+        })
     }
 
     /// Second moments of the inputs of `sites`, as the layer stands.
-    fn moments(&mut self, layer: &Layer, sites: &[Site]) -> Result<HashMap<Site, Moments>, Error> {
+    fn moments(&mut self, i: usize, layer: &Layer, sites: &[Site]) -> Result<HashMap<Site, Moments>, Error> {
         let mut all: HashMap<Site, Moments> = HashMap::new();
         let last = sites.last().copied();
         let mut x = Vec::new();
         let mut inputs: Vec<(Site, Vec<f32>)> = Vec::new();
         let dim = self.source.config().dim;
-        for text in &self.hidden {
+        for (nth, text) in self.hidden.iter().enumerate() {
             stopped(self.cancel)?;
             x.clone_from(text);
             inputs.clear();
-            let relative = self.knobs.relative;
+            let (relative, guide) = (self.knobs.relative, self.guide.as_ref());
             let mut watch = |site: Site, rows: &[f32], x: &[f32]| {
                 if sites.contains(&site) {
                     let mut rows = rows.to_vec();
-                    if relative && matches!(site, Site::Output | Site::Down) {
+                    if let Some(guide) = guide {
+                        weigh(&mut rows, guide.counts(i, site, nth));
+                    } else if relative && matches!(site, Site::Output | Site::Down) {
                         in_proportion(&mut rows, x, dim);
                     }
                     inputs.push((site, rows));
@@ -218,6 +245,7 @@ impl<'a> Gptq<'a> {
             if !all_finite(&floats, cols, first, &bad) {
                 return;
             }
+            self.fold.apply(fold::part(step), first, cols, &mut floats);
             problem.blocks(step.to, &self.knobs, &floats, out);
         });
         damaged(step, bad)?;
@@ -234,6 +262,7 @@ impl<'a> Gptq<'a> {
             let mut floats = vec![0.0; count * cols];
             self.source.read_stored(tensor, first..first + count, &mut floats);
             nf4::as_loaded(self.source, step, &mut floats);
+            self.fold.apply(fold::part(step), first, cols, &mut floats);
             floats
         };
         let bad = AtomicUsize::new(usize::MAX);
@@ -266,6 +295,33 @@ impl<'a> Gptq<'a> {
         Ok(Made { bytes, scales: absmax })
     }
 
+    /// Chooses the scales of a layer and puts them into it, in floats; gives what is written of the tensors that only scales change.
+    fn fold(&mut self, i: usize, layer: &mut Layer, steps: &[Step], folding: fold::Knobs) -> Result<HashMap<String, Made>, Error> {
+        let inputs = fold::gather(&mut self.walk, layer, &mut self.hidden, folding.judge, false, self.cancel)?;
+        self.fold = fold::scales(self.source, self.walk.pool(), folding, i, steps, &inputs, self.cancel)?;
+        let mut made = HashMap::new();
+        for step in steps.iter().filter(|s| self.fold.touches(fold::part(s))) {
+            let floats = fold::folded(self.source, &self.fold, step);
+            let this = match fold::site_of(step) {
+                None => {
+                    let vector = fold::vector(self.source, &self.fold, step);
+                    let mut as_read = floats;
+                    (step.to.decode)(&vector.bytes, &mut as_read);
+                    layer.replace_vector(fold::part(step), as_read);
+                    Some(vector)
+                }
+                Some(site) => {
+                    let name = fold::part(step).trim_end_matches(".weight");
+                    layer.replace(name, &format::F32, floats.iter().flat_map(|w| w.to_le_bytes()).collect());
+                    let importance = || fold::importance(&self.fold, step, &inputs[&site]);
+                    if takes(step) { None } else { Some(fold::matrix(self.source, self.walk.pool(), &self.fold, step, &importance())?) }
+                }
+            };
+            made.extend(this.map(|this| (step.name.clone(), this)));
+        }
+        Ok(made)
+    }
+
     /// The blocks that a kernel multiplies, of what was made.
     fn blocks(&self, step: &Step, made: &Made) -> Vec<u8> {
         if step.to.name != format::NF4.name {
@@ -287,7 +343,7 @@ fn takes(step: &Step) -> bool {
 }
 
 /// Whether rows are finite; the least that is not is noted in `bad`.
-fn all_finite(rows: &[f32], cols: usize, first: usize, bad: &AtomicUsize) -> bool {
+pub(crate) fn all_finite(rows: &[f32], cols: usize, first: usize, bad: &AtomicUsize) -> bool {
     let found = rows.chunks_exact(cols).position(|row| row.iter().any(|x| !x.is_finite()));
     found.is_none_or(|row| {
         bad.fetch_min(first + row, Ordering::Relaxed);
@@ -296,15 +352,21 @@ fn all_finite(rows: &[f32], cols: usize, first: usize, bad: &AtomicUsize) -> boo
 }
 
 /// An error where a row was noted.
-fn damaged(step: &Step, bad: AtomicUsize) -> Result<(), Error> {
+pub(crate) fn damaged(step: &Step, bad: AtomicUsize) -> Result<(), Error> {
     match bad.into_inner() {
         usize::MAX => Ok(()),
         row => Err(Error::NotFinite { tensor: step.name.clone(), row, format: step.to.name }),
     }
 }
 
+/// Makes each token's row count so much in the sum of squares.
+fn weigh(rows: &mut [f32], counts: &[f32]) {
+    let cols = rows.len() / counts.len();
+    rows.chunks_exact_mut(cols).zip(counts).for_each(|(row, count)| row.iter_mut().for_each(|r| *r *= count.sqrt()));
+}
+
 /// Divides each token's row by the size of its residual stream.
-fn in_proportion(rows: &mut [f32], x: &[f32], dim: usize) {
+pub(crate) fn in_proportion(rows: &mut [f32], x: &[f32], dim: usize) {
     let cols = rows.len() / (x.len() / dim);
     for (row, x) in rows.chunks_exact_mut(cols).zip(x.chunks_exact(dim)) {
         let size = (x.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>() / dim as f64).sqrt();
@@ -332,17 +394,20 @@ impl Work for Gptq<'_> {
 
     fn layer(&mut self, i: usize, steps: &[Step], note: &mut Note) -> Result<HashMap<String, Made>, Error> {
         let mut layer = self.walk.layer(i)?;
-        let mut made = HashMap::new();
+        let mut made = match self.folding {
+            Some(folding) => self.fold(i, &mut layer, steps, folding)?,
+            None => HashMap::new(),
+        };
         let step_of = |name: &str| steps.iter().find(|s| s.canonical == format!("blk.{i}.{name}.weight"));
         let mut all = match self.knobs.inputs {
             Inputs::Site => HashMap::new(),
-            _ => self.moments(&layer, &Site::ALL)?,
+            _ => self.moments(i, &layer, &Site::ALL)?,
         };
         for (nth, site) in Site::ALL.into_iter().enumerate() {
             note(nth as f64 / 4.0, &format!("layer {i}, inputs of {}", site.matrices()[0]));
             let moments = match all.remove(&site) {
                 Some(moments) => moments,
-                None => self.moments(&layer, &[site])?.remove(&site).expect("the site that was asked for"),
+                None => self.moments(i, &layer, &[site])?.remove(&site).expect("the site that was asked for"),
             };
             let wanted: Vec<(&str, &Step)> =
                 site.matrices().iter().filter_map(|name| Some((*name, step_of(name)?))).filter(|(_, s)| takes(s)).collect();

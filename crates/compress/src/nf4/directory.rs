@@ -114,7 +114,7 @@ impl<'a> Weights<'a> {
                 let (step, rows) = &pieces[i];
                 let step = &steps[*step];
                 Ok::<_, Error>(match made.get(&step.name) {
-                    Some(made) => cut(made, rows, dimensions(step).1),
+                    Some(made) => cut(made, step, rows, dimensions(step).1),
                     None => encode(source, step, rows.clone(), plain, floats),
                 })
             };
@@ -186,10 +186,20 @@ impl<'a> Weights<'a> {
     }
 }
 
-/// Some rows of what a method made; rows are whole blocks.
-fn cut(made: &Made, rows: &Range<usize>, cols: usize) -> Piece {
-    let of = |per_row: usize| rows.start * per_row..rows.end * per_row;
-    Piece { bytes: made.bytes[of(cols / 2)].to_vec(), absmax: made.scales[of(cols / BLOCK)].to_vec() }
+/// Some rows of what a method made; they begin at a block.
+fn cut(made: &Made, step: &Step, rows: &Range<usize>, cols: usize) -> Piece {
+    let (first, end) = (rows.start * cols, rows.end * cols);
+    if step.to.name != format::NF4.name {
+        let size = step.to.block_bytes;
+        return Piece { bytes: made.bytes[first * size..end * size].to_vec(), absmax: Vec::new() };
+    }
+    Piece { bytes: made.bytes[first / 2..end.div_ceil(2)].to_vec(), absmax: made.scales[first / BLOCK..end.div_ceil(BLOCK)].to_vec() }
+}
+
+/// A whole weight's codes and scales.
+pub(crate) fn made(weights: &[f32]) -> Made {
+    let piece = blocks(weights);
+    Made { bytes: piece.bytes, scales: piece.absmax }
 }
 
 /// Some rows of a tensor in the step's format, in the order in which they are stored.

@@ -23,7 +23,7 @@ use crate::plan::{Options, Origin, Step, Steps, bytes};
 use nibble_engine::source::{Kind, Source, Tensor};
 use nibble_kernels::{Format, format};
 
-pub(crate) use directory::write;
+pub(crate) use directory::{made, write};
 
 /// Weights that share one absmax.
 pub const BLOCK: usize = 64;

@@ -134,6 +134,15 @@ pub enum Activation {
     SwiGlu,
 }
 
+impl Activation {
+    /// Whether twice the up projection gives twice the result.
+    pub fn linear_in_up(self) -> bool {
+        match self {
+            Activation::SwiGlu => true,
+        }
+    }
+}
+
 /// One layer as plain data. Only `layer.rs` reads it, so an architecture that this can describe needs no code of its own.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LayerSpec {

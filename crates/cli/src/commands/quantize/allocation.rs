@@ -38,12 +38,13 @@ pub fn types(
         let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
         choices.types = Some(Arc::new(Types::parse(&path.display().to_string(), &text)?));
     }
-    let budget = match &options.budget {
-        Some(text) => Some(Budget::parse(text).ok_or_else(|| {
-            Problem::usage(format!("--budget {text}: this is no size")).hint("1.88GiB, 800MB, 4.5bpw or same-as:q4_k_m")
-        })?),
-        None => allocates.then_some(Budget::SameAs(recipe)),
-    };
+    let budget =
+        match &options.budget {
+            Some(text) => Some(Budget::parse(text).ok_or_else(|| {
+                Problem::usage(format!("--budget {text}: this is no size")).hint("1.88GiB, 800MB, 4.5bpw or same-as:q4_k_m")
+            })?),
+            None => allocates.then_some(Budget::SameAs(recipe)),
+        };
     let Some(budget) = budget else {
         let idle = [("--save-types", &options.save_types), ("--measurements", &options.measurements)];
         return match idle.iter().find(|(_, path)| path.is_some()) {
