@@ -27,6 +27,12 @@ impl Console {
         }
     }
 
+    /// Whether what goes to stdout may be dimmed: a terminal that knows styles, and nobody has asked for none (<https://no-color.org>).
+    pub fn styles_stdout(&self) -> bool {
+        let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        self.stdout_is_terminal && set("NO_COLOR").is_none() && set("TERM").is_none_or(|term| term != "dumb")
+    }
+
     /// A remark for the user (stderr), silent under `--quiet`.
     pub fn note(&self, text: impl AsRef<str>) {
         if !self.quiet {
