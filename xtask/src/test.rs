@@ -1,4 +1,4 @@
-//! `cargo xtask test`: fmt, tidy, clippy, every test, the README's commands, the licences, and the kernels under emulation: older
+//! `cargo xtask test`: fmt, tidy, clippy, every test, the commands of README and tutorial, the licences, and the kernels under emulation: older
 //! x86 CPUs, and ARM.
 //!
 //! `cargo xtask test STEP...` runs only the named steps. A step that cannot run on this machine (no cargo-deny, no emulator, no ARM

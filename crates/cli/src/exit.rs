@@ -98,10 +98,7 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     if is_broken_pipe(error) {
         return ExitCode::from(DONE.code);
     }
-    terminal::line_to_stderr(&format!("nibble: error: {}", hints::chain(error)));
-    if let Some(hint) = hints::hint(error) {
-        terminal::line_to_stderr(&format!("try: {hint}"));
-    }
+    terminal::error_to_stderr("nibble: error", &hints::chain(error), hints::hint(error).as_deref());
     ExitCode::from(error.downcast_ref::<Problem>().map_or(FAILURE.code, |problem| problem.code))
 }
 

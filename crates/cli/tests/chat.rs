@@ -104,11 +104,11 @@ fn settings_are_set_and_shown() {
     }
     assert!(ask(&mut chat, "/set parameter top_p 7").contains("top-p is 7"));
     assert!(ask(&mut chat, "/set parameter nonsense 7").contains("nonsense"));
-    assert!(ask(&mut chat, "/set parameter num_ctx 512").contains("try: --ctx"));
+    assert!(ask(&mut chat, "/set parameter num_ctx 512").contains("try:\x1b[0m --ctx"));
     assert!(ask(&mut chat, "/show parameters").contains("top_k               7"));
     assert!(ask(&mut chat, "/show info").contains("of 1,024 tokens") || ask(&mut chat, "/show info").contains("context"));
     assert!(ask(&mut chat, "/show template").contains("message"));
-    assert!(ask(&mut chat, "/show everything").contains("try: /show info"));
+    assert!(ask(&mut chat, "/show everything").contains("try:\x1b[0m /show info"));
     assert!(ask(&mut chat, "/help save").contains("/save NAME"));
     ask(&mut chat, "/set verbose");
     assert!(ask(&mut chat, "Hello").contains("tokens of context in use"));

@@ -1,6 +1,8 @@
 //! The parts of the program that need no model: help, completions, manual pages, exit codes of a wrong command line, a reader that goes away.
 
 mod common;
+#[path = "common/terminal.rs"]
+mod terminal;
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
@@ -8,6 +10,7 @@ use std::process::Stdio;
 use common::{arg, command, files_below, nibble, tiny};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use terminal::Terminal;
 
 #[test]
 fn without_a_command_the_help_is_shown() {
@@ -101,4 +104,19 @@ fn what_the_program_leaves_with_is_in_the_table() {
     // A panic and a file that shrinks: the first cannot be provoked, the second is in `run.rs`.
     has(70);
     has(74);
+}
+
+#[test]
+fn errors_are_coloured_on_a_terminal_unless_nobody_wants_it() {
+    let on_terminal = |name: &str, value: &str| {
+        let mut terminal = Terminal::start(command(&["inspect", "/no/such/file"]).env(name, value));
+        terminal.shows("/no/such/file");
+        assert_eq!(terminal.ends().code(), Some(1));
+        terminal.seen.clone()
+    };
+    let coloured = on_terminal("LC_ALL", "C");
+    assert!(coloured.contains("\x1b[1;31mnibble: error:\x1b[0m /no"), "{coloured:?}");
+    let plain = on_terminal("NO_COLOR", "1");
+    assert!(plain.contains("nibble: error: /no") && !plain.contains('\x1b'), "{plain:?}");
+    nibble(&["inspect", "/no/such/file"]).exits(1).says(&["nibble: error: /no", "\ntry: "]);
 }

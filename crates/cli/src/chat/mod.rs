@@ -143,10 +143,7 @@ impl<'a> Chat<'a> {
                 if error.downcast_ref::<Full>().is_some() && self.options.overflow == Overflow::Error {
                     return Err(error);
                 }
-                terminal::line_to_stderr(&format!("error: {}", hints::chain(&error)));
-                if let Some(hint) = hints::hint(&error) {
-                    terminal::line_to_stderr(&format!("try: {hint}"));
-                }
+                terminal::error_to_stderr("error", &hints::chain(&error), hints::hint(&error).as_deref());
             }
         }
     }
