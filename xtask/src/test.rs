@@ -1,5 +1,5 @@
-//! `cargo xtask test`: fmt, tidy, clippy, every test, the README's commands, the licences, the page in a browser, the official
-//! clients, and the kernels under emulation: older x86 CPUs, and ARM.
+//! `cargo xtask test`: fmt, tidy, clippy, every test, the README's and the tutorial's commands, the licences, the page in a
+//! browser, the official clients, and the kernels under emulation: older x86 CPUs, and ARM.
 //!
 //! `cargo xtask test STEP...` runs only the named steps. A step that cannot run on this machine (no cargo-deny, no emulator, no ARM
 //! toolchain) is said so and skipped; with NIBBLE_REQUIRE_ALL=1, as `.ci/run` sets it, that is a failure.

@@ -11,7 +11,9 @@ use nibble_constrain::{Constraint, Grammar, Vocabulary};
 use nibble_engine::sampler::Guide;
 use nibble_engine::sampler::{Sampler, Sampling};
 use nibble_engine::speculate::Speculator;
-use nibble_engine::text::{Clock, Prompt, Render, Stream, Template, Tokenizer, Value, Vocab};
+use nibble_engine::text::{
+    Clock, Parted, Prompt, Render, Stream, Template, ThoughtSplitter, Tokenizer, Value, Vocab, opens_thought, template_thinks,
+};
 use nibble_engine::{Event, Finish, Model, Report, Session, Stop, generate_guided, state};
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +22,7 @@ use crate::exit::Problem;
 use crate::settings;
 use crate::speculation::Speculation;
 use crate::terminal::{self, Console};
+use crate::thinking::{Piece, Think, Voice};
 use crate::units;
 
 /// One turn of a conversation.
@@ -67,15 +70,29 @@ pub struct Speaker {
     pub sampling: Sampling,
     pub stops: Vec<String>,
     pub most: Option<usize>,
+    /// Whether the model is to think; without a word, as its template has it.
+    think: Option<Think>,
+    hide_thoughts: bool,
     console: Console,
     loading: Duration,
     /// What every answer must follow.
     format: Option<Constraint>,
+    /// The vocabulary as grammars need it, once one was asked for.
+    vocabulary: Option<Vocabulary>,
+}
+
+/// A prompt as tokens.
+pub struct Encoded {
+    pub tokens: Vec<u32>,
+    /// It ends within a thought, which the answer goes on with.
+    opened: bool,
 }
 
 /// One answer and what it took.
 pub struct Answer {
     pub text: String,
+    /// What was thought before it.
+    pub thinking: String,
     pub report: Report,
     /// It had to follow a format and does not to its end: it was cut.
     pub cut: bool,
@@ -103,10 +120,17 @@ impl Speaker {
             sampling,
             stops: options.stop.clone(),
             most: options.max_tokens,
+            think: None,
+            hide_thoughts: options.hidethinking,
             console: *console,
             loading: Duration::ZERO,
             format: None,
+            vocabulary: None,
         };
+        speaker.think(options.think.clone())?;
+        if options.format.is_some() && matches!(options.think, Some(Think::Yes(_))) {
+            return Err(Problem::usage("an answer that must follow --format is given without thinking").hint("--think or --format").into());
+        }
         speaker.follow(options.format.as_deref().map(crate::format::grammar).transpose()?.as_ref())?;
         speaker.loading = start.elapsed();
         Ok(speaker)
@@ -114,8 +138,39 @@ impl Speaker {
 
     /// Makes every answer from now on follow a grammar, or none.
     pub fn follow(&mut self, grammar: Option<&Grammar>) -> Result<()> {
-        self.format = grammar.map(|grammar| Vocabulary::new(&self.tokenizer)?.compile(grammar)).transpose()?;
+        self.format = match grammar {
+            Some(grammar) => {
+                // Half a second for a large vocabulary, so that it is laid out once.
+                let vocabulary = match self.vocabulary.take() {
+                    Some(vocabulary) => vocabulary,
+                    None => Vocabulary::new(&self.tokenizer)?,
+                };
+                Some(self.vocabulary.insert(vocabulary).compile(grammar)?)
+            }
+            None => None,
+        };
         Ok(())
+    }
+
+    /// Has the model think from now on, or not. One that cannot is not asked to.
+    pub fn think(&mut self, think: Option<Think>) -> Result<()> {
+        if matches!(think, Some(Think::Yes(_))) && !self.thinks() {
+            return Err(Problem::failure("the model cannot be asked to think: its chat template knows nothing of it")
+                .hint("without --think it answers at once")
+                .into());
+        }
+        self.think = think;
+        Ok(())
+    }
+
+    /// Whether the model's template knows of thinking.
+    fn thinks(&self) -> bool {
+        self.template.is_some() && self.template_source().is_some_and(template_thinks)
+    }
+
+    /// Shows one answer on stdout.
+    pub fn voice(&self) -> Voice<std::io::Stdout> {
+        Voice::new(std::io::stdout(), self.console.styles_stdout(), self.hide_thoughts)
     }
 
     /// The chat template's source.
@@ -139,51 +194,61 @@ impl Speaker {
     }
 
     /// Tokens of a text to continue. What the person typed is text: no special token is read from it.
-    pub fn encode_text(&self, text: &str) -> Vec<u32> {
-        self.tokenizer.encode_prompt(&Prompt::literal(text), true)
+    pub fn encode_text(&self, text: &str) -> Encoded {
+        Encoded { tokens: self.tokenizer.encode_prompt(&Prompt::literal(text), true), opened: false }
     }
 
     /// Tokens of a conversation up to where the model speaks.
-    pub fn encode_chat(&self, template: &Template, messages: &[Message]) -> Result<Vec<u32>> {
+    pub fn encode_chat(&self, template: &Template, messages: &[Message]) -> Result<Encoded> {
+        // A thought would break the format before the answer begins.
+        let think = if self.format.is_some() { Some(Think::No) } else { self.think.clone() };
         let render = Render {
             messages: messages.iter().map(Message::to_value).collect(),
             add_generation_prompt: true,
             // Of the world's time: the zone of this place is not known without asking the C library.
             now: Clock { seconds: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64) },
+            extra: think.filter(|_| self.thinks()).map_or_else(Vec::new, |think| think.variables()),
             ..Render::default()
         };
-        Ok(self.tokenizer.encode_prompt(&template.render(&render, Some(&self.tokenizer))?, false))
+        let prompt = template.render(&render, Some(&self.tokenizer))?;
+        Ok(Encoded { tokens: self.tokenizer.encode_prompt(&prompt, false), opened: opens_thought(&prompt.text) })
     }
 
-    /// Answers a prompt; `show` gets the text as it comes.
+    /// Answers a prompt; `show` gets it as it comes, what is thought apart from what is said.
     pub fn answer(
         &self,
         session: &mut Session,
-        prompt: &[u32],
+        prompt: &Encoded,
         sampler: &mut Sampler,
         speculator: Option<&mut Speculator>,
         cancel: Option<&AtomicBool>,
-        show: &mut dyn FnMut(&str) -> std::io::Result<()>,
+        show: &mut dyn FnMut(Piece) -> std::io::Result<()>,
     ) -> Result<Answer> {
         let mut stream = Stream::new(self.stops.clone());
-        let mut text = String::new();
+        let (mut text, mut thinking) = (String::new(), String::new());
+        let parts = self.thinks() && self.format.is_none() && (prompt.opened || self.think != Some(Think::No));
+        let mut splitter = if parts { ThoughtSplitter::new(prompt.opened) } else { ThoughtSplitter::off() };
         let mut shown = Ok(());
         let mut stopped = false;
         let stop = Stop { ends: self.tokenizer.ends(), most: self.most, cancel };
         let mut reading = Reading::new(&self.console);
         let chat = self.template.is_some();
-        let mut out = |piece: &str, text: &mut String| {
+        let mut out = |parted: Parted| {
+            if !parted.thinking.is_empty() {
+                thinking.push_str(&parted.thinking);
+                show(Piece::Thought(&parted.thinking))?;
+            }
             // The blank that SentencePiece puts before a word, and the line breaks after a header, are no part of a chat's answer.
-            let piece = if chat && text.is_empty() { piece.trim_start() } else { piece };
+            let piece = if chat && text.is_empty() { parted.text.trim_start() } else { &parted.text };
             if piece.is_empty() {
                 return Ok(());
             }
             text.push_str(piece);
-            show(piece)
+            show(Piece::Said(piece))
         };
         let mut guide = self.format.clone();
         let asked = guide.as_mut().map(|guide| guide as &mut dyn Guide);
-        let report = generate_guided(session, prompt, sampler, asked, speculator, &stop, &mut |event| match event {
+        let report = generate_guided(session, &prompt.tokens, sampler, asked, speculator, &stop, &mut |event| match event {
             Event::Prompt { done, total } => {
                 reading.at(done, total);
                 true
@@ -191,15 +256,16 @@ impl Speaker {
             Event::Token(id) => {
                 let chunk = stream.push(&self.tokenizer.token_bytes(id));
                 stopped = chunk.stopped;
-                shown = out(&chunk.text, &mut text);
+                shown = out(splitter.push(&chunk.text));
                 shown.is_ok() && !stopped
             }
         })?;
         shown?;
-        out(&stream.finish(), &mut text)?;
+        out(splitter.push(&stream.finish()))?;
+        out(splitter.finish())?;
         // A stop text may end an answer before the format does.
         let cut = guide.is_some_and(|mut guide| stopped || !guide.is_complete());
-        Ok(Answer { text, report, cut })
+        Ok(Answer { text, thinking: thinking.trim().to_string(), report, cut })
     }
 
     /// The line of `--verbose`.
@@ -240,6 +306,8 @@ impl Speaker {
 #[derive(Serialize)]
 struct Told<'a> {
     text: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    thinking: &'a str,
     /// `end`: the model ended it. `length`: --max-tokens. `context`: no room left. `stop`: a text of --stop. `cancelled`.
     finish: &'static str,
     prompt_tokens: usize,
@@ -267,7 +335,7 @@ struct Timings {
 /// One prompt, one answer.
 pub fn once(options: &Options, prompt: &str, console: &Console) -> Result<()> {
     let speaker = Speaker::open(options, console)?;
-    let tokens = match &speaker.template {
+    let asked = match &speaker.template {
         Some(template) => {
             let mut messages: Vec<Message> = options.system.iter().map(|text| Message::system(text)).collect();
             messages.extend(options.first_messages());
@@ -282,22 +350,16 @@ pub fn once(options: &Options, prompt: &str, console: &Console) -> Result<()> {
         }
     };
     let mut session = speaker.model.session()?;
-    let kept = PromptCache::open(options.prompt_cache.as_deref(), &mut session, Some(&tokens))?;
+    let kept = PromptCache::open(options.prompt_cache.as_deref(), &mut session, Some(&asked.tokens))?;
     let mut speculator = speaker.speculator()?;
-    let mut stdout = std::io::stdout().lock();
-    let answer = speaker.answer(&mut session, &tokens, &mut speaker.sampler()?, speculator.as_mut(), None, &mut |piece| {
-        if options.json {
-            return Ok(());
-        }
-        stdout.write_all(piece.as_bytes())?;
-        stdout.flush()
+    let mut voice = speaker.voice();
+    let answer = speaker.answer(&mut session, &asked, &mut speaker.sampler()?, speculator.as_mut(), None, &mut |piece| {
+        if options.json { Ok(()) } else { voice.show(piece) }
     })?;
     if options.json {
-        drop(stdout);
         terminal::print_json(&speaker.told(&answer))?;
     } else if !answer.text.ends_with('\n') {
-        stdout.write_all(b"\n")?;
-        stdout.flush()?;
+        terminal::print("\n")?;
     }
     speaker.explain(&answer.report);
     if options.verbose {
@@ -347,6 +409,7 @@ impl Speaker {
         let report = &answer.report;
         Told {
             text: &answer.text,
+            thinking: &answer.thinking,
             finish: match report.finish {
                 Finish::End(_) | Finish::Complete => "end",
                 Finish::Length => "length",

@@ -18,9 +18,17 @@ static SERVER: Mutex<Option<Box<dyn Fn() + Send>>> = Mutex::new(None);
 /// The program is being ended by a signal or a panic.
 static ENDING: AtomicBool = AtomicBool::new(false);
 
+/// The signals that are taken.
+pub const SIGNALS: [i32; 3] = [SIGHUP, SIGINT, SIGTERM];
+
+/// What the program leaves with after a signal, as a shell tells it: 128 and its number. CODES in `exit` has a row for each.
+pub fn code(signal: i32) -> u8 {
+    128u8.saturating_add(u8::try_from(signal).unwrap_or(0))
+}
+
 /// Starts the thread that waits for signals. Without it (no threads left) the default action of the signals stays in force.
 pub fn install() {
-    let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP]) else { return };
+    let Ok(mut signals) = Signals::new(SIGNALS) else { return };
     let waiting = std::thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in signals.forever() {
             if signal == SIGINT && CHATTING.load(Ordering::SeqCst) && !STOP.swap(true, Ordering::SeqCst) {
@@ -31,7 +39,7 @@ pub fn install() {
                 stop();
                 continue;
             }
-            abandon_and_exit(128u8.saturating_add(u8::try_from(signal).unwrap_or(0)));
+            abandon_and_exit(code(signal));
         }
     });
     drop(waiting);

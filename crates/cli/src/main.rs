@@ -17,6 +17,7 @@ mod scratch;
 mod settings;
 mod speculation;
 mod terminal;
+mod thinking;
 mod transfer;
 mod units;
 
@@ -30,7 +31,7 @@ fn main() -> ExitCode {
     let outcome = commands::dispatch(&matches, &console);
     interrupt::let_signals_end();
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::from(exit::DONE.code),
         Err(error) => exit::report(&error),
     }
 }

@@ -27,6 +27,11 @@ impl Console {
         }
     }
 
+    /// Whether what goes to stdout may be dimmed.
+    pub fn styles_stdout(&self) -> bool {
+        self.stdout_is_terminal && styles_are_wanted()
+    }
+
     /// A remark for the user (stderr), silent under `--quiet`.
     pub fn note(&self, text: impl AsRef<str>) {
         if !self.quiet {
@@ -37,6 +42,24 @@ impl Console {
     /// A warning (stderr), also under `--quiet`.
     pub fn warn(&self, text: impl AsRef<str>) {
         line_to_stderr(&format!("nibble: warning: {}", text.as_ref()));
+    }
+}
+
+/// Whether the terminal knows styles, and nobody has asked for none (<https://no-color.org>).
+fn styles_are_wanted() -> bool {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    set("NO_COLOR").is_none() && set("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// An error, whose first word is red on a terminal, and what to try.
+pub fn error_to_stderr(label: &str, text: &str, hint: Option<&str>) {
+    let (red, bold, plain) = match io::stderr().is_terminal() && styles_are_wanted() {
+        true => ("\x1b[1;31m", "\x1b[1m", "\x1b[0m"),
+        false => ("", "", ""),
+    };
+    line_to_stderr(&format!("{red}{label}:{plain} {text}"));
+    if let Some(hint) = hint {
+        line_to_stderr(&format!("{bold}try:{plain} {hint}"));
     }
 }
 

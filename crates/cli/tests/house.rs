@@ -1,16 +1,21 @@
 //! The parts of the program that need no model: help, completions, manual pages, exit codes of a wrong command line, a reader that goes away.
 
 mod common;
+#[path = "common/terminal.rs"]
+mod terminal;
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 
-use common::{arg, command, files_below, nibble};
+use common::{arg, command, files_below, nibble, tiny};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use terminal::Terminal;
 
 #[test]
 fn without_a_command_the_help_is_shown() {
     nibble(&[]).exits(2).says(&["Usage: nibble", "completions", "man"]);
-    nibble(&["help"]).exits(0).prints(&["Usage: nibble", "Exit codes: 0 done"]);
+    nibble(&["help"]).exits(0).prints(&["Usage: nibble", "Exit codes: 0 done", "nibble exit-codes"]);
     nibble(&["--version"]).exits(0).prints(&[concat!("nibble ", env!("CARGO_PKG_VERSION"))]);
 }
 
@@ -62,4 +67,56 @@ fn a_reader_that_goes_away_ends_the_program_quietly() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     assert!(output.status.success(), "{:?}", output.status);
+}
+
+#[test]
+fn what_the_program_leaves_with_is_in_the_table() {
+    let table = nibble(&["exit-codes", "--json"]).exits(0).json();
+    let codes: Vec<u64> = table.as_array().unwrap().iter().map(|row| row["code"].as_u64().unwrap()).collect();
+    let text = nibble(&["exit-codes"]).exits(0).stdout;
+    // Without its line breaks: it is wrapped.
+    let help = nibble(&["help", "exit-codes"]).exits(0).stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    let page = nibble(&["man"]).exits(0).stdout;
+    let status = page.split(".SH \"EXIT STATUS\"").nth(1).unwrap_or_else(|| panic!("no EXIT STATUS: {page}"));
+    for row in table.as_array().unwrap() {
+        let (code, about) = (row["code"].to_string(), row["about"].as_str().unwrap());
+        assert!(text.contains(about) && help.contains(about), "{code}");
+        assert!(status.contains(&format!("\\fB{code}\\fR")), "{code}: {status}");
+    }
+    let has = |code: i32| assert!(codes.contains(&u64::try_from(code).unwrap()), "{code} is in no row");
+    for (args, code) in [(&["--version"][..], 0), (&["inspect", "/no/such/file"], 1), (&["inspect"], 2), (&["no-such-command"], 2)] {
+        nibble(args).exits(code);
+        has(code);
+    }
+    for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM] {
+        // At such a temperature all tokens are about as likely, so that an end is far away.
+        let tiny = tiny();
+        let args = ["run", arg(&tiny), "--raw", "--temp", "100", "--top-k", "0", "--seed", "1", "Once upon a time"];
+        let mut child = command(&args).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut out = child.stdout.take().unwrap();
+        out.read_exact(&mut [0; 4]).unwrap();
+        kill(Pid::from_raw(child.id() as i32), signal).unwrap();
+        out.read_to_end(&mut vec![]).unwrap();
+        let code = child.wait().unwrap().code().unwrap_or_else(|| panic!("{signal} ended it"));
+        assert_eq!(code, 128 + signal as i32);
+        has(code);
+    }
+    // A panic and a file that shrinks: the first cannot be provoked, the second is in `run.rs`.
+    has(70);
+    has(74);
+}
+
+#[test]
+fn errors_are_coloured_on_a_terminal_unless_nobody_wants_it() {
+    let on_terminal = |name: &str, value: &str| {
+        let mut terminal = Terminal::start(command(&["inspect", "/no/such/file"]).env(name, value));
+        terminal.shows("/no/such/file");
+        assert_eq!(terminal.ends().code(), Some(1));
+        terminal.seen.clone()
+    };
+    let coloured = on_terminal("LC_ALL", "C");
+    assert!(coloured.contains("\x1b[1;31mnibble: error:\x1b[0m /no"), "{coloured:?}");
+    let plain = on_terminal("NO_COLOR", "1");
+    assert!(plain.contains("nibble: error: /no") && !plain.contains('\x1b'), "{plain:?}");
+    nibble(&["inspect", "/no/such/file"]).exits(1).says(&["nibble: error: /no", "\ntry: "]);
 }

@@ -25,5 +25,5 @@ pub mod synth;
 pub use error::Error;
 pub use metadata::metadata;
 pub use method::{METHODS, Method};
-pub use plan::{Options, Plan, plan};
+pub use plan::{Options, Plan, plan, size};
 pub use run::{Control, Progress, Report, run};

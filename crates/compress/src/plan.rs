@@ -8,6 +8,7 @@ use crate::method::{METHODS, Method, Needs};
 use crate::nf4;
 use crate::recipe::{Candidate, Facts, Recipe, Target, choose, visiting_key};
 use nibble_container::TensorView;
+use nibble_engine::arch::Config;
 use nibble_engine::source::{Kind, Source, Tensor};
 use nibble_kernels::{Format, format};
 use std::collections::HashSet;
@@ -170,6 +171,19 @@ pub fn plan(source: &Source, recipe: &'static Recipe, options: Options) -> Resul
     };
     let skipped = left_out(source, &written)?;
     Ok(Plan { recipe, options, steps, skipped })
+}
+
+/// Bytes of all tensors, without header and padding, of the GGUF file that a recipe makes of a checkpoint of this shape in BF16: what [`Plan::bytes_out`] says
+/// where there is a checkpoint.
+pub fn size(config: &Config, recipe: &Recipe) -> u64 {
+    let specs = config.tensors();
+    let shapes: Vec<Vec<u64>> = specs.iter().map(|spec| spec.shape.iter().map(|&n| n as u64).collect()).collect();
+    let own = |shape: &[u64]| if shape.len() == 1 { &format::F32 } else { &format::BF16 };
+    let candidates: Vec<Candidate<'_>> =
+        specs.iter().zip(&shapes).map(|(spec, shape)| Candidate { name: &spec.gguf, shape, format: own(shape) }).collect();
+    let facts = Facts { layers: config.layers, heads: config.heads, kv_heads: config.kv_heads, weighted: false };
+    let tensors: u64 = choose(recipe, &facts, &candidates).iter().zip(&shapes).map(|(choice, shape)| bytes(choice.format, shape)).sum();
+    tensors + config.rope.factors().map_or(0, |factors| bytes(&format::F32, &[factors.len() as u64]))
 }
 
 /// Whether an importance matrix is of this model: columns as many as the tensors have, and at least one that has any.

@@ -6,7 +6,7 @@ use common::{bnb, crc32, quantize, quantize_watched, tiny};
 use nibble_compress::calibrate::Texts;
 use nibble_compress::method::Method;
 use nibble_compress::recipe::{RECIPES, Recipe, Target};
-use nibble_compress::{Error, Options, plan};
+use nibble_compress::{Error, Options, plan, size};
 use nibble_container::Checkpoint;
 use nibble_container::gguf::{Array, Value};
 use nibble_engine::source::Source;
@@ -35,6 +35,14 @@ fn described(value: &Value) -> Json {
         Value::Array(Array::String(v)) => list("STRING", json!(v)),
         Value::Array(Array::I32(v)) => list("INT32", json!(v)),
         other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_size_can_be_told_from_the_shape_alone() {
+    let source = Source::open(&tiny()).unwrap();
+    for recipe in RECIPES.iter().filter(|r| r.target == Target::Gguf) {
+        assert_eq!(size(source.config(), recipe), plan(&source, recipe, Options::default()).unwrap().bytes_out(), "{}", recipe.name);
     }
 }
 

@@ -167,8 +167,11 @@ fn pool(options: &Options) -> Pool {
 
 /// Bytes that a model needs to run, with a cache of that type.
 pub fn need(source: &Source, options: &Options, kv: KvType) -> Need {
-    let c = source.config();
-    let weights = source.tensors().iter().map(|t| source.stored_bytes(t)).sum();
+    need_of(source.config(), source.tensors().iter().map(|t| source.stored_bytes(t)).sum(), options, kv)
+}
+
+/// The same of a model that is not here: its shape, and the bytes of its weights.
+pub fn need_of(c: &Config, weights: u64, options: &Options, kv: KvType) -> Need {
     let row = kv.row_bytes(c.head_dim).unwrap_or(4 * c.head_dim);
     let token = (2 * c.layers * c.kv_heads * row) as u64;
     let threads = options.threads.or(options.cores.as_ref().map(Vec::len));

@@ -66,6 +66,15 @@ impl Store {
         self.dress(&staging, name, file, layers, listener)
     }
 
+    /// Makes a model of another's weights, projector and adapters with a Modelfile's words alone: what the other one has beside them (template, system
+    /// message, parameters, messages, licences) is left out where the Modelfile has none. FROM and ADAPTER are not looked at; nothing is copied.
+    pub fn derive(&self, name: &Name, of: &Entry, file: &Modelfile, listener: Listener) -> Result<Entry> {
+        let staging = Staging::new(self)?;
+        let weights = |layer: &&Layer| matches!(layer.media(), Some(Media::Model | Media::Projector | Media::Adapter));
+        let layers = of.manifest.layers.iter().filter(weights).map(kept).collect();
+        self.dress(&staging, name, file, layers, listener)
+    }
+
     /// Adds what the Modelfile says beside FROM and ADAPTER, and names the model.
     pub(crate) fn dress(
         &self,

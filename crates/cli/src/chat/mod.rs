@@ -4,7 +4,6 @@ mod prompt;
 mod saved;
 mod show;
 
-use std::io::Write;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -13,57 +12,38 @@ use nibble_engine::speculate::Speculator;
 use nibble_engine::{Finish, Session};
 use nibble_store::Parameters;
 
-use crate::answer::{Message, PromptCache, Speaker};
+use crate::answer::{Encoded, Message, PromptCache, Speaker};
 use crate::commands::run::{Options, Overflow, SamplingOptions};
 use crate::exit::Problem;
 use crate::interrupt::Chatting;
 use crate::terminal::{self, Console};
+use crate::thinking::Think;
 use crate::{format, hints, settings};
 use prompt::{Input, Prompt};
-use saved::Saved;
 
-/// Opens the model and talks until the person leaves.
-pub fn start(options: &Options, console: &Console) -> Result<()> {
+/// Opens the model and talks until the person leaves. `given` is what the command line said; `options`, with what the model of the store comes with.
+pub fn start(given: &Options, options: Options, console: &Console) -> Result<()> {
     if !console.stdout_is_terminal {
         return Err(Problem::usage("a chat needs a terminal on stdin and stdout; give a PROMPT for one answer").into());
     }
-    console.note(format!("loading {}", options.model.display()));
-    let begun = Instant::now();
-    let speaker = Speaker::open(options, console)?;
-    if speaker.template.is_none() && options.system.is_some() {
-        return Err(Problem::failure("--system needs a chat template, and the model has none")
-            .hint("put the instruction into the prompt")
-            .into());
+    let mut chat = Chat::open(given, options, console)?;
+    let mut prompt = Prompt::open()?;
+    let listening = Chatting::start();
+    while let Leave::For(next) = chat.talk(&mut prompt, &listening)? {
+        chat = *next;
     }
-    match &speaker.template {
-        Some(_) => console.note("/help lists the commands, /bye leaves"),
-        None if options.raw => console.note("each line is continued on its own; /help lists the commands, /bye leaves"),
-        None => console.note("the model has no chat template: each line is continued on its own; /help lists the commands, /bye leaves"),
-    }
-    let mut chat = Chat {
-        sampler: speaker.sampler()?,
-        speaker,
-        options,
-        console,
-        flags: options.sampling.clone(),
-        system: options.system.clone(),
-        turns: options.first_messages(),
-        verbose: options.verbose,
-        used: 0,
-    };
-    if options.verbose {
-        console.note(format!("ready in {}", crate::units::duration(begun.elapsed())));
-    }
-    chat.talk()
+    Ok(())
 }
 
 /// A conversation with its settings.
 struct Chat<'a> {
     speaker: Speaker,
-    options: &'a Options,
+    /// What the command line said, for the next model.
+    given: &'a Options,
+    options: Options,
     console: &'a Console,
     sampler: Sampler,
-    /// The sampling settings of the command line and of `/set parameter`.
+    /// The sampling settings of the command line, the model of the store and `/set parameter`.
     flags: SamplingOptions,
     system: Option<String>,
     turns: Vec<Message>,
@@ -72,41 +52,106 @@ struct Chat<'a> {
     used: usize,
 }
 
-impl Chat<'_> {
-    fn talk(&mut self) -> Result<()> {
+/// Why a conversation ends.
+enum Leave<'a> {
+    /// The person leaves.
+    Bye,
+    /// Another one was loaded.
+    For(Box<Chat<'a>>),
+}
+
+impl<'a> Chat<'a> {
+    /// Opens the model and says how to go on.
+    fn open(given: &'a Options, options: Options, console: &'a Console) -> Result<Chat<'a>> {
+        console.note(format!(
+            "loading {}",
+            options.entry.as_ref().map_or_else(|| options.model.display().to_string(), |e| e.name.to_string())
+        ));
+        let begun = Instant::now();
+        let speaker = Speaker::open(&options, console)?;
+        if speaker.template.is_none() && options.system.is_some() {
+            return Err(Problem::failure("--system needs a chat template, and the model has none")
+                .hint("put the instruction into the prompt")
+                .into());
+        }
+        match &speaker.template {
+            Some(_) => console.note("/help lists the commands, /bye leaves"),
+            None if options.raw => console.note("each line is continued on its own; /help lists the commands, /bye leaves"),
+            None => {
+                console.note("the model has no chat template: each line is continued on its own; /help lists the commands, /bye leaves");
+            }
+        }
+        if options.verbose {
+            console.note(format!("ready in {}", crate::units::duration(begun.elapsed())));
+        }
+        let chat = Chat {
+            sampler: speaker.sampler()?,
+            speaker,
+            given,
+            console,
+            flags: options.sampling.clone(),
+            system: options.system.clone(),
+            turns: options.first_messages(),
+            verbose: options.verbose,
+            used: 0,
+            options,
+        };
+        // What was said before, as a session that was saved goes on.
+        for message in &chat.turns {
+            let mark = if message.role == "user" { ">>> " } else { "" };
+            terminal::print(&format!("{mark}{}\n{}", message.content, if mark.is_empty() { "\n" } else { "" }))?;
+        }
+        Ok(chat)
+    }
+
+    fn talk(&mut self, prompt: &mut Prompt, listening: &Chatting) -> Result<Leave<'a>> {
         // The model is lent to the session for the whole chat, while the settings around it change.
         let model = self.speaker.model.clone();
         let mut session = model.session()?;
-        let kept = PromptCache::open(self.options.prompt_cache.as_deref(), &mut session, None)?;
+        let cache = self.options.prompt_cache.clone();
+        let kept = PromptCache::open(cache.as_deref(), &mut session, None)?;
         let speculation = self.speaker.speculation();
         let mut speculator = speculation.speculator(&model)?;
-        let mut prompt = Prompt::open()?;
-        let listening = Chatting::start();
         loop {
             listening.rearm();
             let done = match prompt.next()? {
-                Input::Bye => return kept.save(&session),
-                Input::Say(text) => self.say(&text, &mut session, speculator.as_mut(), &listening),
+                Input::Bye => {
+                    kept.save(&session)?;
+                    return Ok(Leave::Bye);
+                }
+                Input::Say(text) => self.say(&text, &mut session, speculator.as_mut(), listening),
                 Input::Retry => match self.take_last() {
-                    Some(text) => self.say(&text, &mut session, speculator.as_mut(), &listening),
+                    Some(text) => self.say(&text, &mut session, speculator.as_mut(), listening),
                     None => Err(anyhow::anyhow!("there is no message yet to answer again")),
                 },
                 Input::History(keep) => {
                     prompt.keep(keep);
                     Ok(())
                 }
+                // This one stays until the next is there: where that fails, the conversation goes on.
+                Input::Load(name) => match self.next(&name) {
+                    Ok(None) => Ok(()),
+                    Ok(Some(next)) => {
+                        kept.save(&session)?;
+                        return Ok(Leave::For(next));
+                    }
+                    Err(error) => Err(error),
+                },
                 other => self.command(other),
             };
             if let Err(error) = done {
                 if error.downcast_ref::<Full>().is_some() && self.options.overflow == Overflow::Error {
                     return Err(error);
                 }
-                terminal::line_to_stderr(&format!("error: {}", hints::chain(&error)));
-                if let Some(hint) = hints::hint(&error) {
-                    terminal::line_to_stderr(&format!("try: {hint}"));
-                }
+                terminal::error_to_stderr("error", &hints::chain(&error), hints::hint(&error).as_deref());
             }
         }
+    }
+
+    /// `/load`: the chat that takes this one's place, unless it goes on with another conversation itself.
+    fn next(&mut self, name: &str) -> Result<Option<Box<Chat<'a>>>> {
+        let Some(options) = self.load(name)? else { return Ok(None) };
+        Ok(Some(Box::new(Chat { verbose: self.verbose, ..Chat::open(self.given, options, self.console)? })))
     }
 
     /// Does what needs no answer of the model.
@@ -136,19 +181,17 @@ impl Chat<'_> {
             }
             Input::Verbose(on) => self.verbose = on,
             Input::Show(what) => terminal::print(&self.show(&what)?)?,
-            Input::Save(name) => {
-                let path = saved::file(&name)?;
-                let model =
-                    self.options.entry.as_ref().map_or_else(|| self.options.model.display().to_string(), |entry| entry.name.to_string());
-                Saved { model, system: self.system.clone(), messages: self.turns.clone() }.write(&path)?;
-                self.console.note(format!("{} messages are in {}", self.turns.len(), path.display()));
+            Input::Save(name) => self.save(&name)?,
+            Input::Think(think) => {
+                let note = if think == Think::No {
+                    "the model answers at once from now on"
+                } else {
+                    "the model thinks before it answers from now on"
+                };
+                self.speaker.think(Some(think))?;
+                self.console.note(note);
             }
-            Input::Load(name) => {
-                let saved = Saved::read(&saved::file(&name)?)?;
-                self.console.note(format!("{} messages, of a chat with {}", saved.messages.len(), terminal::printable(&saved.model)));
-                (self.system, self.turns) = (saved.system, saved.messages);
-            }
-            Input::Bye | Input::Say(_) | Input::Retry | Input::History(_) => {}
+            Input::Bye | Input::Say(_) | Input::Retry | Input::History(_) | Input::Load(_) => {}
         }
         Ok(())
     }
@@ -168,8 +211,8 @@ impl Chat<'_> {
             _ => {
                 // The seed of this chat stays, unless it is what is set.
                 let known = SamplingOptions { seed: Some(self.speaker.sampling.seed), ..SamplingOptions::default() };
-                let flags = SamplingOptions::of(&one).or(&self.flags).or(&known);
-                let sampling = settings::sampling(&flags, self.speaker.model.source());
+                let flags = SamplingOptions::of(&one).or(&self.flags);
+                let sampling = settings::sampling(&flags.clone().or(&known), self.speaker.model.source());
                 self.sampler = Sampler::new(sampling.clone())?;
                 (self.flags, self.speaker.sampling) = (flags, sampling);
             }
@@ -186,13 +229,9 @@ impl Chat<'_> {
 
     fn say(&mut self, text: &str, session: &mut Session, speculator: Option<&mut Speculator>, listening: &Chatting) -> Result<()> {
         let before = self.turns.len();
-        let answer = self.encode(text, session.context()).and_then(|tokens| {
-            let cancel = Some(listening.flag());
-            self.speaker.answer(session, &tokens, &mut self.sampler, speculator, cancel, &mut |piece| {
-                let mut out = std::io::stdout().lock();
-                out.write_all(piece.as_bytes())?;
-                out.flush()
-            })
+        let answer = self.encode(text, session.context()).and_then(|asked| {
+            let (cancel, mut voice) = (Some(listening.flag()), self.speaker.voice());
+            self.speaker.answer(session, &asked, &mut self.sampler, speculator, cancel, &mut |piece| voice.show(piece))
         });
         let answer = match answer {
             Ok(answer) => answer,
@@ -231,7 +270,7 @@ impl Chat<'_> {
     }
 
     /// The tokens of the conversation with one message more. Turns are dropped only where that was asked for, and never silently.
-    fn encode(&mut self, text: &str, context: usize) -> Result<Vec<u32>> {
+    fn encode(&mut self, text: &str, context: usize) -> Result<Encoded> {
         let Some(template) = self.speaker.template.clone() else { return Ok(self.speaker.encode_text(text)) };
         self.turns.push(Message::user(text));
         // A quarter of the context is room for an answer, unless answers are shorter.
@@ -239,9 +278,10 @@ impl Chat<'_> {
         let mut dropped = 0;
         loop {
             let conversation: Vec<Message> = self.system.iter().map(|s| Message::system(s)).chain(self.turns.iter().cloned()).collect();
-            let tokens = self.speaker.encode_chat(&template, &conversation)?;
+            let asked = self.speaker.encode_chat(&template, &conversation)?;
+            let tokens = asked.tokens.len();
             let shifts = self.options.overflow == Overflow::Shift;
-            let full = if shifts { tokens.len() + room > context } else { tokens.len() >= context };
+            let full = if shifts { tokens + room > context } else { tokens >= context };
             // A turn is a question with all that follows it up to the next.
             let next = self.turns.iter().skip(1).position(|m| m.role == "user").map(|at| at + 1);
             match (full, next) {
@@ -249,8 +289,8 @@ impl Chat<'_> {
                     self.turns.drain(..next);
                     dropped += 1;
                 }
-                (true, _) if tokens.len() >= context => {
-                    return Err(Full { tokens: tokens.len(), context, turns: self.turns.len() > 1 }.into());
+                (true, _) if tokens >= context => {
+                    return Err(Full { tokens, context, turns: self.turns.len() > 1 }.into());
                 }
                 _ => {
                     if dropped > 0 {
@@ -258,7 +298,7 @@ impl Chat<'_> {
                         self.console
                             .warn(format!("the context is full: the oldest {dropped} {turns} dropped; the model no longer knows of them"));
                     }
-                    return Ok(tokens);
+                    return Ok(asked);
                 }
             }
         }

@@ -7,6 +7,8 @@ use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
 use rustyline::{Config, Editor};
 
+use crate::thinking::Think;
+
 /// One thing the person wants.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Input {
@@ -26,6 +28,8 @@ pub enum Input {
     Format(Option<String>),
     /// `/set history` and `/set nohistory`.
     History(bool),
+    /// `/set think` and `/set nothink`.
+    Think(Think),
     /// `/set verbose` and `/set quiet`.
     Verbose(bool),
     /// `/show WHAT`.
@@ -72,17 +76,22 @@ pub static TOPICS: &[Topic] = &[
         about: "keep what is typed for the next time, or not",
         more: "The history is below $XDG_STATE_HOME/nibble, by default ~/.local/state/nibble.",
     },
+    Topic {
+        usage: "/set think [LEVEL], /set nothink",
+        about: "the model thinks before it answers, or not",
+        more: "LEVEL is low, medium or high, for models that know degrees. Thoughts are shown, and are no part of the conversation that follows.",
+    },
     Topic { usage: "/set verbose, /set quiet", about: "times and context use after each answer, or not", more: "" },
     Topic { usage: "/show WHAT", about: "info, parameters, system, template, license or context", more: "" },
     Topic {
         usage: "/save NAME",
-        about: "keep the conversation",
-        more: "A bare word is kept with the program's state; with a / or a . it is a path.",
+        about: "keep the session as a model of the store",
+        more: "NAME becomes a model of these weights with the system message, the settings and the conversation; nibble run NAME goes on with it, and so does /load. A path, or a name that ends in .json, keeps the conversation alone in a file.",
     },
     Topic {
         usage: "/load NAME",
-        about: "go on with a conversation that was kept",
-        more: "What it held is read again with the next message.",
+        about: "go on with a saved session, or with another model",
+        more: "NAME is a model of the store; what the command line set stays set. A path, or a name that ends in .json, is a file of /save: its conversation goes on with the model that is loaded.",
     },
     Topic { usage: "/system TEXT", about: "as /set system; without TEXT, show it", more: "" },
     Topic { usage: "/retry", about: "another answer to the last message", more: "At temperature 0 it is the same one." },
@@ -105,7 +114,7 @@ pub fn help(about: Option<&str>) -> String {
         }
         return if text.is_empty() { format!("{word} is not a command; /help lists them\n") } else { text };
     }
-    let mut text: String = TOPICS.iter().map(|topic| format!("{:<30}{}\n", topic.usage, topic.about)).collect();
+    let mut text: String = TOPICS.iter().map(|topic| format!("{:<34}{}\n", topic.usage, topic.about)).collect();
     text.push_str(
         "\"\"\" begins and ends a message of several lines; a line that ends in \\ goes on in the next. Pasted lines stay together.\n",
     );
@@ -150,6 +159,8 @@ fn set(rest: &str) -> Input {
         "noformat" => Input::Format(None),
         "history" => Input::History(true),
         "nohistory" => Input::History(false),
+        "think" => Think::read(value).map_or_else(|error| wrong(&format!("/set think {value}: {error}")), Input::Think),
+        "nothink" => Input::Think(Think::No),
         "verbose" => Input::Verbose(true),
         "quiet" => Input::Verbose(false),
         "" => wrong("/set needs something to set"),
@@ -292,11 +303,19 @@ mod tests {
         assert_eq!(understand("/set parameter stop \"a b\""), Input::Parameter("stop".into(), "a b".into()));
         assert_eq!(understand("/set format {\"type\": \"array\"}"), Input::Format(Some("{\"type\": \"array\"}".into())));
         assert_eq!(understand("/set noformat"), Input::Format(None));
+        assert_eq!(understand("/set think"), Input::Think(Think::Yes(None)));
+        assert_eq!(understand("/set think low"), Input::Think(Think::Yes(Some("low".into()))));
+        assert_eq!(understand("/set nothink"), Input::Think(Think::No));
         assert_eq!(understand("/save fox"), Input::Save("fox".into()));
         assert_eq!(understand("/bye"), Input::Bye);
-        for (wrong, says) in
-            [("/clera now", "/clera"), ("/set parameter top_k", "VALUE"), ("/set", "/set"), ("/save", "a name"), ("/show", "context")]
-        {
+        for (wrong, says) in [
+            ("/clera now", "/clera"),
+            ("/set parameter top_k", "VALUE"),
+            ("/set think much", "low"),
+            ("/set", "/set"),
+            ("/save", "a name"),
+            ("/show", "context"),
+        ] {
             assert!(matches!(understand(wrong), Input::Wrong(text) if text.contains(says)), "{wrong}");
         }
     }

@@ -98,15 +98,14 @@ struct Options {
 }
 
 fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
-    let mut options = Options::from_arg_matches(matches)?;
+    let options = Options::from_arg_matches(matches)?;
     // All that can be wrong is found before anything is measured, which may take hours.
-    let mut models: Vec<PathBuf> = vec![];
-    options.reference = options.reference.as_deref().map(crate::models::path).transpose()?;
-    options.models = options.models.iter().map(|model| crate::models::path(model)).collect::<Result<_>>()?;
-    for path in options.reference.iter().chain(&options.models) {
-        hints::check_checkpoint(path)?;
-        if !models.contains(path) {
-            models.push(path.clone());
+    let mut models: Vec<job::Subject> = vec![];
+    for given in options.reference.iter().chain(&options.models) {
+        let subject = job::Subject::find(given)?;
+        hints::check_checkpoint(&subject.path)?;
+        if models.iter().all(|known| known.path != subject.path) {
+            models.push(subject);
         }
     }
     for path in &options.output {

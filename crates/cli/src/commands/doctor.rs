@@ -1,5 +1,7 @@
 //! `nibble doctor`: what this device can do, what will fit, and what may be in the way.
 
+mod shapes;
+
 use std::path::Path;
 
 use anyhow::Result;
@@ -22,7 +24,8 @@ pub const ROW: Row = Row {
     about: "Look at this device: processor, memory, disk, what fits, what is in the way",
     details: "The read bandwidth and the peak of 8-bit multiplications are measured for two seconds, with the threads that nibble would use: generating a token \
               reads every weight once, so bandwidth divided by a model's bytes is the most tokens a second. Of each model of the store it says how long a \
-              context fits into the memory that is free now.",
+              context fits into the memory that is free now, and of models that many have it says so before one is fetched: these sizes are computed from the numbers of \
+              each one's config.json.",
     examples: &[
         ("what can this device do", "nibble doctor"),
         ("for a bug report or a script", "nibble doctor --json"),
@@ -48,9 +51,14 @@ struct Options {
 struct Fit {
     name: String,
     weights: u64,
-    /// The type of cache, and the tokens; none where not even the weights fit.
-    contexts: Vec<(KvType, Option<u64>)>,
+    contexts: Contexts,
 }
+
+/// The types of cache that are looked at.
+const CACHES: [KvType; 2] = [KvType::F16, KvType::Q8_0];
+
+/// A type of cache, and the tokens that fit; none where not even the weights do.
+type Contexts = Vec<(KvType, Option<u64>)>;
 
 fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
     let options = Options::from_arg_matches(matches)?;
@@ -68,15 +76,13 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
     // The folder may not be there yet: what its nearest parent lies on is what it will lie on.
     let free = root.ancestors().find(|path| path.exists()).and_then(nibble_container::whole::free_space);
     let fits = fits(available)?;
+    let would = shapes::would(available)?;
     let place = place();
     let advice = advice(&machine, &cores, available, free);
     if options.json {
         let fits: Vec<_> = fits
             .iter()
-            .map(|fit| {
-                let contexts: serde_json::Map<_, _> = fit.contexts.iter().map(|(kv, tokens)| (kv.name(), json!(tokens))).collect();
-                json!({"model": fit.name, "weights": fit.weights, "longest_context": contexts})
-            })
+            .map(|fit| json!({"model": fit.name, "weights": fit.weights, "longest_context": contexts_json(&fit.contexts)}))
             .collect();
         return terminal::print_json(&json!({
             "version": env!("CARGO_PKG_VERSION"),
@@ -91,6 +97,7 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
             "disk_free": free,
             "place": place,
             "models": fits,
+            "shapes": shapes::to_json(&would),
             "advice": advice,
         }));
     }
@@ -111,19 +118,24 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
     rows.push(vec!["runs in".into(), place.join(", ")]);
     let mut text: String = rows.iter().map(|row| format!("{:<12} {}\n", row[0], row[1])).collect();
     if !fits.is_empty() {
-        let header: Vec<String> = fits[0].contexts.iter().map(|(kv, _)| format!("CONTEXT, {}", kv.name().to_uppercase())).collect();
+        let header: Vec<String> = fits[0].contexts.iter().map(|(kv, _)| context_title(*kv)).collect();
         let header: Vec<&str> = ["MODEL", "WEIGHTS"].into_iter().chain(header.iter().map(String::as_str)).collect();
         let rows: Vec<Vec<String>> = fits
             .iter()
             .map(|fit| {
-                let contexts = fit.contexts.iter().map(|(_, tokens)| tokens.map_or("does not fit".into(), units::grouped));
+                let contexts = fit.contexts.iter().map(|(_, tokens)| context_text(*tokens));
                 [fit.name.clone(), units::bytes(fit.weights)].into_iter().chain(contexts).collect()
             })
             .collect();
         text.push('\n');
         text.push_str(&terminal::table(&header, &rows));
     }
+    text.push('\n');
+    text.push_str(&shapes::table(&would));
     terminal::print(&text)?;
+    if let Some(largest) = available.and_then(|bytes| shapes::largest(&would, bytes)) {
+        console.note(format!("the largest of them that fits: {largest}; nibble pull fetches one"));
+    }
     advice.iter().for_each(|line| console.warn(line));
     Ok(())
 }
@@ -142,17 +154,31 @@ fn fits(available: Option<u64>) -> Result<Vec<Fit>> {
         let Ok(source) = store.resolve(&model.name).map_err(anyhow::Error::from).and_then(|entry| Ok(Source::open(&entry.model)?)) else {
             continue;
         };
-        let most = source.config().context as u64;
-        let of = |kv: KvType| {
-            let options = nibble_engine::Options { kv, ..nibble_engine::Options::default() };
-            let need = nibble_engine::need(&source, &options, kv);
-            (kv, available.map_or(Some(most), |bytes| need.longest(bytes)).map(|tokens| tokens.min(most)))
-        };
-        let kinds = [KvType::F16, KvType::Q8_0].into_iter().filter(|kv| kv.row_bytes(source.config().head_dim).is_some());
+        let need = |kv| nibble_engine::need(&source, &nibble_engine::Options { kv, ..nibble_engine::Options::default() }, kv);
+        let config = source.config();
+        let contexts = contexts(config.context as u64, config.head_dim, available, &need);
         let weights = source.tensors().iter().map(|tensor| source.stored_bytes(tensor)).sum();
-        fits.push(Fit { name: model.name.to_string(), weights, contexts: kinds.map(of).collect() });
+        fits.push(Fit { name: model.name.to_string(), weights, contexts });
     }
     Ok(fits)
+}
+
+/// The longest contexts that fit, with each type of cache that the model can have, up to what it was made for.
+fn contexts(most: u64, head_dim: usize, available: Option<u64>, need: &dyn Fn(KvType) -> memory::Need) -> Contexts {
+    let of = |kv: KvType| (kv, available.map_or(Some(most), |bytes| need(kv).longest(bytes)).map(|tokens| tokens.min(most)));
+    CACHES.into_iter().filter(|kv| kv.row_bytes(head_dim).is_some()).map(of).collect()
+}
+
+fn context_title(kv: KvType) -> String {
+    format!("CONTEXT, {}", kv.name().to_uppercase())
+}
+
+fn context_text(tokens: Option<u64>) -> String {
+    tokens.map_or("does not fit".into(), units::grouped)
+}
+
+fn contexts_json(contexts: &Contexts) -> serde_json::Map<String, serde_json::Value> {
+    contexts.iter().map(|(kv, tokens)| (kv.name().to_string(), json!(tokens))).collect()
 }
 
 /// Where the program runs, as far as that changes what it may do.

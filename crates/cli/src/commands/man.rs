@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::{Arg, ArgMatches, value_parser};
 use clap_mangen::Man;
+use clap_mangen::roff::{Roff, bold, roman};
 
 use super::Row;
+use crate::exit;
 use crate::terminal::{self, Console};
 
 /// The row of COMMANDS.
@@ -47,7 +49,9 @@ fn write(path: &Path, text: &[u8]) -> Result<()> {
 pub fn pages() -> Result<Vec<(String, Vec<u8>)>> {
     let mut program = super::program();
     program.build();
-    let mut pages = vec![("nibble.1".to_string(), render(program.clone())?)];
+    let mut top = render(program.clone())?;
+    exit_status(&mut top)?;
+    let mut pages = vec![("nibble.1".to_string(), top)];
     add(&program, "nibble", &mut pages)?;
     Ok(pages)
 }
@@ -60,6 +64,18 @@ fn add(of: &clap::Command, name: &str, pages: &mut Vec<(String, Vec<u8>)>) -> Re
         add(command, &name, pages)?;
     }
     Ok(())
+}
+
+/// The section that manual pages have for exit codes, at the end of the first page.
+fn exit_status(page: &mut Vec<u8>) -> Result<()> {
+    let mut roff = Roff::new();
+    roff.control("SH", ["EXIT STATUS"]);
+    for row in exit::CODES {
+        roff.control("TP", []);
+        roff.text([bold(row.code.to_string()), roman(format!(" ({})", row.name))]);
+        roff.text([roman(row.about)]);
+    }
+    Ok(roff.to_writer(page)?)
 }
 
 fn render(command: clap::Command) -> Result<Vec<u8>> {

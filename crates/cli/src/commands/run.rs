@@ -11,6 +11,7 @@ use super::Row;
 use crate::exit::Problem;
 use crate::speculation::How;
 use crate::terminal::Console;
+use crate::thinking::Think;
 use crate::{answer, chat, hints};
 
 /// The row of COMMANDS.
@@ -28,6 +29,8 @@ pub const ROW: Row = Row {
               prompt and the answer already (--speculate ngram) or by a smaller model of the same vocabulary (--draft), and computed together; \
               those that the model would have chosen itself stay. The answer is the same, token by token, with any setting and any seed. How \
               many are guessed follows what they have saved so far; where they save nothing, none are.\n\n\
+              What a thinking model thinks is shown before the answer, between \"Thinking...\" and \"...done thinking.\", dimmed on a terminal; \
+              it is no part of the conversation that follows. An answer that must follow --format is given without thinking.\n\n\
               --prompt-cache FILE keeps keys and values of prompt and answer in FILE. The next prompt that begins alike is read from where it \
               begins to differ; with -n 0 a document can be read beforehand. A file of another model is refused.",
     examples: &[
@@ -98,6 +101,12 @@ pub struct Options {
     /// Answers must be JSON: `json` for any object, or a JSON schema, as a file or in braces
     #[arg(long, value_name = "json|FILE|SCHEMA")]
     pub format: Option<String>,
+    /// Whether a model that can is to think before it answers, perhaps so much: true, false, low, medium or high; without it, as the model does
+    #[arg(long, value_name = "LEVEL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = Think::read)]
+    pub think: Option<Think>,
+    /// Do not show what the model thinks
+    #[arg(long, visible_alias = "hide-thinking")]
+    pub hidethinking: bool,
     /// What a chat does when its context is full
     #[arg(long, value_name = "WHAT", default_value = "stop")]
     pub overflow: Overflow,
@@ -127,7 +136,7 @@ pub enum Overflow {
 
 impl Options {
     /// Takes over what a model of the store comes with; what the command line says stays.
-    fn take(&mut self, entry: Box<nibble_store::Entry>) {
+    pub fn take(&mut self, entry: Box<nibble_store::Entry>) {
         let of = &entry.parameters;
         let whole = |name: &str| of.integer(name).and_then(|n| u64::try_from(n).ok());
         self.model = entry.model.clone();
@@ -208,6 +217,27 @@ impl SamplingOptions {
         }
     }
 
+    /// As a Modelfile would set them: those that are set.
+    pub fn parameters(&self) -> Result<nibble_store::Parameters> {
+        let rows: [(&str, Option<String>); 10] = [
+            ("temperature", self.temp.map(|x| x.to_string())),
+            ("top_k", self.top_k.map(|n| n.to_string())),
+            ("top_p", self.top_p.map(|x| x.to_string())),
+            ("min_p", self.min_p.map(|x| x.to_string())),
+            ("typical_p", self.typical.map(|x| x.to_string())),
+            ("repeat_penalty", self.repeat_penalty.map(|x| x.to_string())),
+            ("frequency_penalty", self.frequency_penalty.map(|x| x.to_string())),
+            ("presence_penalty", self.presence_penalty.map(|x| x.to_string())),
+            ("repeat_last_n", self.repeat_last_n.map(|n| n.to_string())),
+            ("seed", self.seed.map(|n| n.to_string())),
+        ];
+        let mut parameters = nibble_store::Parameters::default();
+        for (name, value) in rows {
+            value.map_or(Ok(()), |value| parameters.set(name, &value))?;
+        }
+        Ok(parameters)
+    }
+
     /// What is not set here is as in `other`.
     pub fn or(self, other: &SamplingOptions) -> SamplingOptions {
         SamplingOptions {
@@ -256,14 +286,15 @@ fn fraction(text: &str) -> Result<f32, String> {
 }
 
 fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
-    let mut options = Options::from_arg_matches(matches)?;
+    let given = Options::from_arg_matches(matches)?;
+    let mut options = given.clone();
     if let crate::models::Found::Entry(entry) = crate::models::find(&options.model)? {
         options.take(entry);
     }
     hints::check_checkpoint(&options.model)?;
     match prompt(&options, console)? {
         Some(prompt) => answer::once(&options, &prompt, console),
-        None => chat::start(&options, console),
+        None => chat::start(&given, options, console),
     }
 }
 

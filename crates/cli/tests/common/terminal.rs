@@ -1,4 +1,5 @@
 //! A pseudo-terminal with the program behind it, for what only a person at a terminal sees.
+#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};

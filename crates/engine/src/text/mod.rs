@@ -15,6 +15,7 @@
 //! | `template.rs` | chat templates |
 //! | `stream.rs` | whole characters and stop strings |
 //! | `calls.rs` | `TOOL_STYLES`, the table of ways in which models call tools, and the parser of calls |
+//! | `thinking.rs` | what stands between `<think>` and `</think>` |
 
 mod bpe;
 mod calls;
@@ -31,6 +32,7 @@ mod read_spm;
 mod special;
 mod stream;
 mod template;
+mod thinking;
 mod tokenizer;
 mod unicode;
 mod vocab;
@@ -43,5 +45,6 @@ pub use pretokenize::{Cut, PRE_TOKENIZERS, PreTokenizer, Step};
 pub use prompt::Prompt;
 pub use stream::{Chunk, Stream};
 pub use template::{Clock, Render, Template};
+pub use thinking::{Parted, ThoughtSplitter, opens_thought, template_thinks, thinking_variables};
 pub use tokenizer::Tokenizer;
 pub use vocab::{Added, Algorithm, Merge, Prefix, SpecialIds, TokenType, Vocab};

@@ -1,6 +1,6 @@
 //! A model in memory, and the lease by which a request holds it there.
 
-use super::origin::{Origin, capabilities, thinks};
+use super::origin::{Origin, capabilities};
 use crate::error::Problem;
 use crate::keep_alive::KeepAlive;
 use crate::metrics::Gauge;
@@ -9,7 +9,7 @@ use crate::worker::{Pooling, Worker};
 use nibble_constrain::{Constraint, Error as GrammarError, Grammar, Vocabulary};
 use nibble_engine::sampler::Sampling;
 use nibble_engine::source::Source;
-use nibble_engine::text::{Clock, Prompt, Render, Template, TextError, Tokenizer, Vocab};
+use nibble_engine::text::{Clock, Prompt, Render, Template, TextError, Tokenizer, Vocab, template_thinks};
 use nibble_engine::{DEFAULT_CONTEXT, Model};
 use std::ops::Deref;
 use std::path::Path;
@@ -247,7 +247,7 @@ impl Loaded {
 
     /// Whether it can think before it answers.
     pub fn thinks(&self) -> bool {
-        thinks(self.template_source())
+        template_thinks(self.template_source())
     }
 
     /// Whether it has a template.

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use nibble_container::gguf::Value as GgufValue;
 use nibble_engine::arch::Meta;
 use nibble_engine::source::{Kind, Source};
-use nibble_engine::text::Vocab;
+use nibble_engine::text::{Vocab, template_thinks};
 use nibble_store::{Details, Entry, Error as StoreError, Modelfile, Name, ServerFault};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
@@ -179,15 +179,10 @@ pub fn capabilities(template: &str) -> Vec<&'static str> {
     if template.contains("tools") {
         found.push("tools");
     }
-    if thinks(template) {
+    if template_thinks(template) {
         found.push("thinking");
     }
     found
-}
-
-/// Whether a template knows of thinking.
-pub fn thinks(template: &str) -> bool {
-    ["<think>", "enable_thinking", "reasoning_content"].iter().any(|word| template.contains(word))
 }
 
 fn meta_json(value: &Meta) -> Value {

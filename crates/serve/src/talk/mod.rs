@@ -5,11 +5,9 @@
 //! | `turn.rs` | conversations, functions and calls as templates see them |
 //! | `prompt.rs` | what was asked as tokens that the context holds |
 //! | `text.rs` | tokens as text, parted into what is said, thought and called |
-//! | `thinking.rs` | what stands between `<think>` and `</think>` |
 
 mod prompt;
 mod text;
-mod thinking;
 mod turn;
 
 use crate::app::App;

@@ -3,7 +3,7 @@
 use super::{Ask, Truncated, Turn};
 use crate::error::Problem;
 use crate::models::Lease;
-use nibble_engine::text::Prompt as Text;
+use nibble_engine::text::{Prompt as Text, opens_thought};
 
 /// What to answer or to continue.
 #[derive(Debug, Clone)]
@@ -149,7 +149,6 @@ fn chat(lease: &Lease, ask: &Ask, turns: &[Turn], context: usize, most: Option<u
 
 fn rendered(lease: &Lease, ask: &Ask, turns: &[Turn], template: Option<&str>) -> Result<Made, Problem> {
     let text: Text = lease.render(turns, &ask.tools, &ask.think, template)?;
-    let end = text.text.trim_end();
-    let thinking = end.ends_with("<think>");
+    let thinking = opens_thought(&text.text);
     Ok(Made { tokens: lease.tokenizer().encode_prompt(&text, false), truncated: None, thinking, chat: true })
 }

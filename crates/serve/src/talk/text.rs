@@ -1,7 +1,6 @@
 //! Tokens as text: whole characters up to a stop text, parted into what is said, what is thought, and what is called.
 
 use super::prompt::Made;
-use super::thinking::Splitter;
 use super::turn::new_id;
 use super::{Ask, Called, Think};
 use crate::error::Problem;
@@ -10,7 +9,7 @@ use crate::models::{Lease, grammar_problem};
 use crate::worker::Token;
 use nibble_constrain::Grammar;
 use nibble_engine::sampler::Guide;
-use nibble_engine::text::{Stream, Tokenizer, ToolCall, ToolParser, ToolStyle};
+use nibble_engine::text::{Stream, ThoughtSplitter, Tokenizer, ToolCall, ToolParser, ToolStyle};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -59,7 +58,7 @@ impl Delta {
 pub struct Reader {
     tokenizer: Arc<Tokenizer>,
     stream: Stream,
-    splitter: Splitter,
+    splitter: ThoughtSplitter,
     /// Blanks at the beginning are no part of the answer.
     trim: bool,
     /// Takes calls out of what is said.
@@ -82,7 +81,7 @@ impl Reader {
             style,
             tokenizer: lease.tokenizer().clone(),
             stream: Stream::new(stops),
-            splitter: if parts { Splitter::new(made.thinking) } else { Splitter::off() },
+            splitter: if parts { ThoughtSplitter::new(made.thinking) } else { ThoughtSplitter::off() },
             trim: made.chat,
             over: false,
             called: false,

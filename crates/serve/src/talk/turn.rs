@@ -2,7 +2,7 @@
 
 use crate::body::kind;
 use crate::error::Problem;
-use nibble_engine::text::Value as TemplateValue;
+use nibble_engine::text::{Value as TemplateValue, thinking_variables};
 use serde_json::{Map, Value, json};
 
 /// One turn of a conversation.
@@ -224,16 +224,10 @@ pub enum Think {
 impl Think {
     /// The variables that published templates look at.
     pub fn variables(&self) -> Vec<(String, TemplateValue)> {
-        let on =
-            |on: bool| vec![("enable_thinking".to_string(), TemplateValue::from(on)), ("thinking".to_string(), TemplateValue::from(on))];
         match self {
             Think::AsTheModelDoes => vec![],
-            Think::No => on(false),
-            Think::Yes(level) | Think::IfItCan(level) => {
-                let mut variables = on(true);
-                variables.extend(level.iter().map(|level| ("reasoning_effort".to_string(), TemplateValue::from(level.as_str()))));
-                variables
-            }
+            Think::No => thinking_variables(false, None),
+            Think::Yes(level) | Think::IfItCan(level) => thinking_variables(true, level.as_deref()),
         }
     }
 }

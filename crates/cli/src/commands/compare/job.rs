@@ -24,6 +24,7 @@ use super::super::eval::tasks::answer;
 use super::Options;
 use super::given::Given;
 use crate::exit::Problem;
+use crate::models::{self, Found};
 use crate::progress::Progress;
 use crate::terminal::Console;
 
@@ -31,10 +32,28 @@ use crate::terminal::Console;
 const PROMPT: usize = 512;
 const ANSWER: usize = 64;
 
+/// A model to measure.
+pub struct Subject {
+    /// The file or directory.
+    pub path: PathBuf,
+    /// What a person calls it: its name in the store, where the file's name is a digest; else the file's.
+    pub name: String,
+}
+
+impl Subject {
+    /// What MODEL means on the command line.
+    pub fn find(model: &Path) -> Result<Subject> {
+        Ok(match models::find(model)? {
+            Found::Entry(entry) => Subject { name: entry.name.to_string(), path: entry.model },
+            Found::Path(path) => Subject { name: name(&path), path },
+        })
+    }
+}
+
 /// All models to measure, the reference first or among them.
 pub struct Job<'a> {
     pub options: &'a Options,
-    pub models: &'a [PathBuf],
+    pub models: &'a [Subject],
     pub plan: Option<Plan>,
     pub text: Option<String>,
     pub given: Given,
@@ -62,14 +81,14 @@ impl Job<'_> {
         let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64);
         let first = &self.models[0];
         // Speed before anything is loaded here: another process's memory is its own, but the machine's is shared.
-        let speeds = self.models.iter().map(|path| self.speed(path)).collect::<Result<Vec<_>>>()?;
+        let speeds = self.models.iter().map(|subject| self.speed(subject)).collect::<Result<Vec<_>>>()?;
         let model = self.load(first)?;
         let (entry, passage, report) = self.measure(first, &model, None)?;
         let reference = Reference { model: &model, fingerprint: fingerprint(&model), passage, report };
         let mut entries = vec![entry];
-        for path in &self.models[1..] {
-            let model = self.load(path)?;
-            entries.push(self.measure(path, &model, Some(&reference))?.0);
+        for subject in &self.models[1..] {
+            let model = self.load(subject)?;
+            entries.push(self.measure(subject, &model, Some(&reference))?.0);
         }
         for (entry, speed) in entries.iter_mut().zip(speeds) {
             entry.speed = speed;
@@ -89,8 +108,8 @@ impl Job<'_> {
         })
     }
 
-    fn load(&self, path: &Path) -> Result<Model> {
-        self.console.note(format!("{}: loading", path.display()));
+    fn load(&self, Subject { path, name }: &Subject) -> Result<Model> {
+        self.console.note(format!("{name}: loading"));
         let kv = KvType::by_name(&self.options.kv).unwrap_or_default();
         Ok(Model::open(
             path,
@@ -99,12 +118,12 @@ impl Job<'_> {
     }
 
     /// All but the speed of one model.
-    fn measure(&self, path: &Path, model: &Model, reference: Option<&Reference>) -> Result<(Entry, Option<Passage>, Option<Report>)> {
+    fn measure(&self, subject: &Subject, model: &Model, reference: Option<&Reference>) -> Result<(Entry, Option<Passage>, Option<Report>)> {
         let source = model.source();
         let print = fingerprint(model);
         let mut entry = Entry {
-            name: name(path),
-            path: path.display().to_string(),
+            name: subject.name.clone(),
+            path: subject.path.display().to_string(),
             kind: super::super::bench::kind(source),
             file_bytes: source.checkpoint().files().map(|map| map.len() as u64).sum(),
             weight_bytes: source.tensors().iter().map(|t| source.stored_bytes(t)).sum(),
@@ -206,7 +225,7 @@ impl Job<'_> {
     }
 
     /// By a process of its own, so that its memory is the model's alone.
-    fn speed(&self, path: &Path) -> Result<Option<Speed>> {
+    fn speed(&self, Subject { path, name }: &Subject) -> Result<Option<Speed>> {
         if self.options.no_speed {
             return Ok(None);
         }
@@ -214,7 +233,7 @@ impl Job<'_> {
         let machine = Machine::here();
         let key = format!("{} {files} {:?} {} {} {PROMPT} {ANSWER}", path.display(), self.options.threads, machine.cpu, machine.cores);
         self.kept("any", "speed", key, || {
-            self.console.note(format!("{}: measuring speed and memory", path.display()));
+            self.console.note(format!("{name}: measuring speed and memory"));
             let program = std::env::current_exe().context("the way to this program")?;
             let mut command = std::process::Command::new(program);
             command.arg("bench").arg(path).args(["--json", "--quiet", "--no-limits", "--depth", "0", "--repetitions", "3"]);
@@ -225,7 +244,7 @@ impl Job<'_> {
             let output = command.stdin(std::process::Stdio::null()).output().context("starting nibble bench")?;
             if !output.status.success() {
                 let words = String::from_utf8_lossy(&output.stderr).trim().to_string();
-                return Err(Problem::failure(format!("{}: measuring the speed failed: {words}", path.display())).hint("--no-speed").into());
+                return Err(Problem::failure(format!("{name}: measuring the speed failed: {words}")).hint("--no-speed").into());
             }
             let report: bench::Report = serde_json::from_slice(&output.stdout).context("what nibble bench wrote")?;
             Ok(Some(summary(&report)))

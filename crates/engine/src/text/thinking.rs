@@ -1,4 +1,6 @@
-//! Parts what a model thinks, between `<think>` and `</think>`, from what it says, as the text comes.
+//! Parts what a model thinks, between `<think>` and `</think>`, from what it says, as the text comes; and asks its template to think or not.
+
+use super::Value;
 
 const OPEN: &str = "<think>";
 const CLOSE: &str = "</think>";
@@ -16,7 +18,7 @@ enum Place {
 
 /// Parts a stream of text.
 #[derive(Debug, Clone)]
-pub struct Splitter {
+pub struct ThoughtSplitter {
     place: Place,
     /// What may be the beginning of a mark, or blanks that may be no part of anything.
     held: String,
@@ -31,15 +33,15 @@ pub struct Parted {
     pub text: String,
 }
 
-impl Splitter {
+impl ThoughtSplitter {
     /// For an answer that may begin with a thought, or, when the prompt has opened one already, does.
-    pub fn new(opened: bool) -> Splitter {
-        Splitter { place: if opened { Place::Thought } else { Place::Start }, held: String::new() }
+    pub fn new(opened: bool) -> ThoughtSplitter {
+        ThoughtSplitter { place: if opened { Place::Thought } else { Place::Start }, held: String::new() }
     }
 
     /// For an answer of a model that does not think.
-    pub fn off() -> Splitter {
-        Splitter { place: Place::Speech, held: String::new() }
+    pub fn off() -> ThoughtSplitter {
+        ThoughtSplitter { place: Place::Speech, held: String::new() }
     }
 
     /// Takes a piece of text.
@@ -101,12 +103,29 @@ impl Splitter {
     }
 }
 
+/// Whether a chat template knows of thinking.
+pub fn template_thinks(template: &str) -> bool {
+    [OPEN, "enable_thinking", "reasoning_content"].iter().any(|word| template.contains(word))
+}
+
+/// Whether a rendered prompt has begun the thought itself, so that the answer begins within it.
+pub fn opens_thought(prompt: &str) -> bool {
+    prompt.trim_end().ends_with(OPEN)
+}
+
+/// The variables by which published templates are told to think or not, and how much where they know degrees (`low`, `medium`, `high`).
+pub fn thinking_variables(on: bool, effort: Option<&str>) -> Vec<(String, Value)> {
+    let mut variables = vec![("enable_thinking".to_string(), Value::from(on)), ("thinking".to_string(), Value::from(on))];
+    variables.extend(effort.map(|effort| ("reasoning_effort".to_string(), Value::from(effort))));
+    variables
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn run(mut splitter: Splitter, pieces: &[&str]) -> (String, String) {
+    fn run(mut splitter: ThoughtSplitter, pieces: &[&str]) -> (String, String) {
         let mut all = pieces.iter().map(|piece| splitter.push(piece)).collect::<Vec<_>>();
         all.push(splitter.finish());
         (all.iter().map(|p| p.thinking.as_str()).collect(), all.iter().map(|p| p.text.as_str()).collect())
@@ -115,19 +134,19 @@ mod tests {
     #[test]
     fn thoughts_are_parted() {
         let parted = |a: &str, b: &str| (a.to_string(), b.to_string());
-        assert_eq!(run(Splitter::new(false), &["\n<thi", "nk>\nhm", "\n</", "think>\n\n", "Yes"]), parted("\nhm", "Yes"));
-        assert_eq!(run(Splitter::new(true), &["hm</think>Yes"]), parted("hm", "Yes"));
-        assert_eq!(run(Splitter::new(false), &["<b>no", " thought"]), parted("", "<b>no thought"));
-        assert_eq!(run(Splitter::new(false), &["<think>cut </thin"]), parted("cut </thin", ""));
-        assert_eq!(run(Splitter::off(), &["<think>x</think>"]), parted("", "<think>x</think>"));
-        assert_eq!(run(Splitter::new(false), &["<thin"]), parted("", "<thin"));
+        assert_eq!(run(ThoughtSplitter::new(false), &["\n<thi", "nk>\nhm", "\n</", "think>\n\n", "Yes"]), parted("\nhm", "Yes"));
+        assert_eq!(run(ThoughtSplitter::new(true), &["hm</think>Yes"]), parted("hm", "Yes"));
+        assert_eq!(run(ThoughtSplitter::new(false), &["<b>no", " thought"]), parted("", "<b>no thought"));
+        assert_eq!(run(ThoughtSplitter::new(false), &["<think>cut </thin"]), parted("cut </thin", ""));
+        assert_eq!(run(ThoughtSplitter::off(), &["<think>x</think>"]), parted("", "<think>x</think>"));
+        assert_eq!(run(ThoughtSplitter::new(false), &["<thin"]), parted("", "<thin"));
     }
 
     proptest! {
         #[test]
         fn where_pieces_are_cut_makes_no_difference(text in "(<think>|</think>|[ \na<é]){0,30}", cut in 0usize..40) {
             let cut = text.char_indices().map(|(i, _)| i).nth(cut).unwrap_or(text.len());
-            prop_assert_eq!(run(Splitter::new(false), &[&text[..cut], &text[cut..]]), run(Splitter::new(false), &[&text]));
+            prop_assert_eq!(run(ThoughtSplitter::new(false), &[&text[..cut], &text[cut..]]), run(ThoughtSplitter::new(false), &[&text]));
         }
     }
 }
