@@ -36,7 +36,7 @@ mod unicode;
 mod vocab;
 mod write_gguf;
 
-pub use calls::{Said, TOOL_STYLES, ToolCall, ToolParser, ToolStyle};
+pub use calls::{Said, TOOL_STYLES, ToolCall, ToolParser, ToolStyle, Writing};
 pub use error::TextError;
 pub use minijinja::Value;
 pub use pretokenize::{Cut, PRE_TOKENIZERS, PreTokenizer, Step};
