@@ -125,7 +125,9 @@ mod tests {
 
     #[test]
     fn arguments_are_objects() {
-        for good in [json!(null), json!(true), json!({}), json!({"type": ["object", "null"]}), json!({"$ref": "#/$defs/a", "$defs": {"a": {}}})] {
+        for good in
+            [json!(null), json!(true), json!({}), json!({"type": ["object", "null"]}), json!({"$ref": "#/$defs/a", "$defs": {"a": {}}})]
+        {
             assert_eq!(Function::new("f", &good).unwrap().arguments["type"], "object", "{good}");
         }
         for bad in [json!(false), json!(5), json!({"type": "string"}), json!({"type": 5}), json!({"uniqueItems": true})] {

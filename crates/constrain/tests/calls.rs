@@ -129,7 +129,8 @@ fn a_thought_may_come_first_where_it_is_allowed() {
     let grammars = [Grammar::calls(hermes, functions(), false), Grammar::json()];
     for (grammar, answer) in grammars.iter().zip([call, "{}"]) {
         let with = |thought: Thought| grammar.clone().after(thought);
-        let finished = |thought: Thought, text: String| after(&with(thought), &text).is_some_and(|mut c| c.is_finished() && c.is_complete());
+        let finished =
+            |thought: Thought, text: String| after(&with(thought), &text).is_some_and(|mut c| c.is_finished() && c.is_complete());
         assert!(finished(Thought::None, answer.to_string()));
         assert!(finished(Thought::Possible, answer.to_string()));
         assert!(finished(Thought::Possible, format!("<think>\nHm, {{ or <tool_call>?\n</think>\n\n{answer}")));

@@ -14,6 +14,7 @@
 //! | `tokenizer.rs` | encoding and decoding |
 //! | `template.rs` | chat templates |
 //! | `stream.rs` | whole characters and stop strings |
+//! | `turns.rs` | which turns go when a conversation does not fit |
 //! | `calls.rs` | `TOOL_STYLES`, the table of ways in which models call tools, and the parser of calls |
 
 mod bpe;
@@ -32,6 +33,7 @@ mod special;
 mod stream;
 mod template;
 mod tokenizer;
+mod turns;
 mod unicode;
 mod vocab;
 mod write_gguf;
@@ -44,4 +46,5 @@ pub use prompt::Prompt;
 pub use stream::{Chunk, Stream};
 pub use template::{Clock, Render, Template};
 pub use tokenizer::Tokenizer;
+pub use turns::leave_out;
 pub use vocab::{Added, Algorithm, Merge, Prefix, SpecialIds, TokenType, Vocab};

@@ -30,7 +30,7 @@ pub async fn chat(app: Arc<App>, mut call: Call) -> Result<Response, Problem> {
         return Err(Problem::bad(format!("top_logprobs is {top}; expected 0 to 20")).param("top_logprobs"));
     }
     let logprobs = body.logprobs.unwrap_or(false).then_some(top as usize);
-    let tools = Tools::new(body.tools.unwrap_or_default())?.choose(choice(body.tool_choice.as_ref())?)?;
+    let tools = Tools::new(body.tools.unwrap_or_default())?.choose(choice(body.tool_choice.as_ref())?)?.parallel(body.parallel_tool_calls);
     let count = answers(common)?;
     let (format, bias, think) =
         (format::of_openai(body.response_format.as_ref())?, bias(common)?, think(body.reasoning_effort.as_deref())?);

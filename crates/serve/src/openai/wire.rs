@@ -75,6 +75,8 @@ pub struct Chat {
     pub tools: Option<Vec<Value>>,
     /// `auto`, `none`, `required` or one function.
     pub tool_choice: Option<Value>,
+    /// Whether an answer may have more than one call; it may by default.
+    pub parallel_tool_calls: Option<bool>,
     /// Log probabilities of the answer's tokens.
     pub logprobs: Option<bool>,
     /// How many alternatives with them.
@@ -193,6 +195,8 @@ pub struct Responses {
     pub tools: Option<Vec<Value>>,
     /// `auto`, `none`, `required` or one function.
     pub tool_choice: Option<Value>,
+    /// Whether an answer may have more than one call; it may by default.
+    pub parallel_tool_calls: Option<bool>,
     /// `{"format": {"type": ...}}`.
     pub text: Option<Value>,
     /// `{"effort": ...}`.

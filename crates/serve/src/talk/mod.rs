@@ -126,16 +126,13 @@ impl Talk {
             )
             .param("shift"));
         }
-        if matches!(ask.tools.choice, Choice::Required | Choice::Named(_)) {
-            return Err(Problem::bad("tool_choice can be auto or none; a model cannot be made to call here").param("tool_choice"));
-        }
         lease.check_tokens(&ask.bias.iter().map(|(token, _)| *token).collect::<Vec<_>>())?;
         // Rendering and tokenizing a long conversation takes long enough to keep others waiting.
         let made = {
             let (lease, ask) = (lease.clone(), ask.clone());
             crate::models::blocking(move || prompt::make(&lease, &ask, context, options.most())).await?
         };
-        let grammar = text::grammar(&lease, &ask).await?;
+        let grammar = text::grammar(&lease, &ask, &made).await?;
         let reader = Reader::new(&lease, &ask, &made, options_stops(&ask, &lease));
         let request = worker::Request {
             prompt: made.tokens.clone(),

@@ -3,15 +3,15 @@
 use super::prompt::Made;
 use super::thinking::Splitter;
 use super::turn::new_id;
-use super::{Ask, Called, Think};
+use super::{Ask, Called, Think, Tools};
 use crate::error::Problem;
 use crate::format::Format;
 use crate::models::{Lease, grammar_problem};
 use crate::worker::Token;
-use nibble_constrain::Grammar;
+use nibble_constrain::{Function, Grammar, Thought};
 use nibble_engine::sampler::Guide;
 use nibble_engine::text::{Stream, Tokenizer, ToolCall, ToolParser, ToolStyle};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::sync::Arc;
 
 /// A token with its log probability.
@@ -65,6 +65,8 @@ pub struct Reader {
     /// Takes calls out of what is said.
     calls: Option<ToolParser>,
     style: Option<&'static ToolStyle>,
+    /// Nothing comes after the first call.
+    single: bool,
     over: bool,
     called: bool,
     /// Tokens whose text is not given yet.
@@ -74,15 +76,18 @@ pub struct Reader {
 impl Reader {
     /// A reader for an answer to this prompt.
     pub fn new(lease: &Lease, ask: &Ask, made: &Made, stops: Vec<String>) -> Reader {
-        let parts = made.chat && lease.thinks() && (made.thinking || ask.think != Think::No);
         let style = (!ask.tools.is_empty()).then(|| ToolStyle::of(lease.template_source())).flatten();
         let names = || ask.tools.names().map(str::to_string).collect();
         Reader {
             calls: style.map(|style| ToolParser::new(style, names())),
             style,
+            single: ask.tools.single,
             tokenizer: lease.tokenizer().clone(),
             stream: Stream::new(stops),
-            splitter: if parts { Splitter::new(made.thinking) } else { Splitter::off() },
+            splitter: match thought(lease, ask, made) {
+                Thought::None => Splitter::off(),
+                thought => Splitter::new(thought == Thought::Opened),
+            },
             trim: made.chat,
             over: false,
             called: false,
@@ -115,6 +120,10 @@ impl Reader {
     }
 
     fn give(&mut self, text: &str, last: bool) -> Delta {
+        if self.single && self.called {
+            // What was on its way behind the one call.
+            return Delta { logprobs: std::mem::take(&mut self.pending), ..Delta::default() };
+        }
         let mut parted = self.splitter.push(text);
         if last {
             let rest = self.splitter.finish();
@@ -133,6 +142,10 @@ impl Reader {
             let call = |c: ToolCall| Called { id: new_id(), name: c.name, arguments: Value::Object(c.arguments) };
             calls.extend(said.calls.into_iter().map(call));
             self.called |= !calls.is_empty();
+            if self.single && self.called {
+                calls.truncate(1);
+                self.over = true;
+            }
         }
         if self.trim && !parted.text.is_empty() {
             // The blank that SentencePiece puts before a word, and the line breaks after a header.
@@ -152,7 +165,7 @@ impl Reader {
         self.give(&rest, true)
     }
 
-    /// A stop text was reached: nothing comes after it.
+    /// A stop text was reached, or the only call is there: nothing comes after it.
     pub fn is_over(&self) -> bool {
         self.over
     }
@@ -163,14 +176,48 @@ impl Reader {
     }
 }
 
+/// Whether the answer may begin with a thought that is to be told apart.
+fn thought(lease: &Lease, ask: &Ask, made: &Made) -> Thought {
+    match made.chat && lease.thinks() {
+        true if made.thinking => Thought::Opened,
+        true if ask.think != Think::No => Thought::Possible,
+        _ => Thought::None,
+    }
+}
+
 /// What the answer must follow. Compiling a grammar takes long, so it is done off the server's own threads.
-pub async fn grammar(lease: &Lease, ask: &Ask) -> Result<Option<Box<dyn Guide>>, Problem> {
+pub async fn grammar(lease: &Lease, ask: &Ask, made: &Made) -> Result<Option<Box<dyn Guide>>, Problem> {
     let grammar = match &ask.format {
+        // A call comes before a form, which is that of what is said.
+        _ if ask.tools.must() => calls(lease, &ask.tools)?,
         Format::Text => return Ok(None),
         Format::Json => Grammar::json(),
         Format::Schema(schema) => Grammar::json_schema(schema).map_err(|error| grammar_problem(&error))?,
     };
-    let lease = lease.clone();
-    let constraint = crate::models::blocking(move || lease.constraint(&grammar)).await?;
+    let (lease, grammar, of_tools) = (lease.clone(), grammar.after(thought(lease, ask, made)), ask.tools.must());
+    let constraint = crate::models::blocking(move || lease.constraint(&grammar)).await;
+    let constraint = constraint.map_err(|problem| if of_tools && problem.param.is_some() { problem.param("tools") } else { problem })?;
     Ok(Some(Box::new(constraint)))
+}
+
+/// An answer that is nothing but calls of these functions.
+fn calls(lease: &Lease, tools: &Tools) -> Result<Grammar, Problem> {
+    let Some(style) = ToolStyle::of(lease.template_source()) else {
+        let what = format!("{}: how it writes calls is not known from its template, so it cannot be made to call", lease.name());
+        return Err(Problem::cannot(what).param("tool_choice"));
+    };
+    let function = |schema: &Value| {
+        let function = &schema["function"];
+        let name = function["name"].as_str().unwrap_or_default();
+        // What the model writes has to be found again in what it has written.
+        let mut parser = ToolParser::new(style, vec![name.to_string()]);
+        let said = parser.push(&style.write(&[ToolCall { name: name.to_string(), arguments: Map::new() }]));
+        if said.calls.len() != 1 || said.calls[0].name != name {
+            return Err(Problem::bad(format!("tools: {name:?} is no name that this model could write in a call")).param("tools"));
+        }
+        Function::new(name, &function["parameters"])
+            .map_err(|error| Problem::bad(format!("tools: the parameters of {name}: {error}")).param("tools"))
+    };
+    let functions = tools.schemas.iter().map(function).collect::<Result<Vec<_>, _>>()?;
+    Ok(Grammar::calls(style, functions, !tools.single))
 }
