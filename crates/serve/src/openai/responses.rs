@@ -51,7 +51,7 @@ pub async fn responses(app: Arc<App>, mut call: Call) -> Result<Response, Proble
         tools,
         bias,
         truncate,
-        shift: false,
+        shift: common.shift.unwrap_or(false),
         turn: 0,
     };
     let mut talk = Talk::start(&app, lease, ask, call.ticket.clone()).await?;

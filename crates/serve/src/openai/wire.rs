@@ -46,6 +46,8 @@ pub struct Common {
     pub keep_alive: Option<KeepAlive>,
     /// A prompt that is too long is shortened, and the answer says so (Ollama's).
     pub truncate: Option<bool>,
+    /// The oldest part makes room when the context is full, and the answer says so (Ollama's).
+    pub shift: Option<bool>,
     /// The context's length (Ollama's).
     pub num_ctx: Option<Whole>,
 }
