@@ -169,6 +169,8 @@ impl Server {
             let (app, router, phase) = (self.app.clone(), router.clone(), self.phase.subscribe());
             open.spawn(async move {
                 app.metrics.connections.fetch_add(1, Relaxed);
+                // An event is a small packet that should leave at once.
+                let _ = stream.set_nodelay(true);
                 connection(stream, peer, router, &app.settings, phase).await;
                 app.metrics.connections.fetch_sub(1, Relaxed);
                 drop(place);
@@ -190,9 +192,13 @@ impl Server {
 }
 
 /// Serves the requests of one connection.
-async fn connection(stream: TcpStream, peer: SocketAddr, router: axum::Router, settings: &Settings, mut phase: watch::Receiver<Phase>) {
-    // An event is a small packet that should leave at once.
-    let _ = stream.set_nodelay(true);
+pub(crate) async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    peer: SocketAddr,
+    router: axum::Router,
+    settings: &Settings,
+    mut phase: watch::Receiver<Phase>,
+) {
     let service = tower::ServiceExt::<Request>::map_request(router, move |request: Request<hyper::body::Incoming>| {
         let mut request = request.map(axum::body::Body::new);
         request.extensions_mut().insert(routes::Peer(peer));
@@ -221,14 +227,14 @@ async fn refuse(mut stream: TcpStream) {
 }
 
 /// A stream whose writes fail when its client reads nothing for too long.
-struct Patient {
-    stream: TcpStream,
+struct Patient<S> {
+    stream: S,
     idle: Duration,
     /// Runs while a write waits.
     stuck: Option<Pin<Box<Sleep>>>,
 }
 
-impl Patient {
+impl<S> Patient<S> {
     /// Passes a finished write on, and counts the time of one that waits.
     fn timed<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if polled.is_ready() {
@@ -244,13 +250,13 @@ impl Patient {
     }
 }
 
-impl AsyncRead for Patient {
+impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
-impl AsyncWrite for Patient {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.timed(cx, polled)

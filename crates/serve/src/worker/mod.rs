@@ -187,7 +187,7 @@ struct Embedding {
 }
 
 enum Work {
-    Answer(Job),
+    Answer(Box<Job>),
     Embed(Embedding),
 }
 
@@ -243,7 +243,7 @@ impl Worker {
     /// Puts a request into the queue.
     pub fn submit(&self, request: Request) -> Result<Events, Full> {
         let (job, events) = job(request);
-        self.push(Work::Answer(job))?;
+        self.push(Work::Answer(Box::new(job)))?;
         Ok(events)
     }
 
@@ -251,7 +251,7 @@ impl Worker {
     pub fn resume(&self, request: Request) -> Events {
         let (job, events) = job(request);
         self.gauges.held.fetch_add(1, Relaxed);
-        self.send(Work::Answer(job));
+        self.send(Work::Answer(Box::new(job)));
         events
     }
 

@@ -66,7 +66,7 @@ impl<'m> Thread<'m, '_> {
 
     fn enqueue(&mut self, work: Work) {
         match work {
-            Work::Answer(job) => self.waiting.push_back(job),
+            Work::Answer(job) => self.waiting.push_back(*job),
             Work::Embed(embedding) => self.embeddings.push_back(embedding),
         }
     }

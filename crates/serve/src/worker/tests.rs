@@ -103,14 +103,14 @@ fn guesses_change_no_answer() {
     let text = "the cat and the dog and the cat and the dog and the cat and the dog and the ";
     let make = |tokenizer: &Tokenizer, vocab: usize, i: usize| {
         let prompt = tokenizer.encode(&format!("{} {i} {}", &text[..i % 20], text.repeat(1 + i % 3)));
-        let context = if i % 5 == 0 { prompt.len() + 20 } else { 512 };
-        let mut request = Request { context, most: (i % 4 != 0).then_some(30 + i), ..request(prompt, i as u64, 0) };
+        let context = if i.is_multiple_of(5) { prompt.len() + 20 } else { 512 };
+        let mut request = Request { context, most: (!i.is_multiple_of(4)).then_some(30 + i), ..request(prompt, i as u64, 0) };
         if request.most.is_none() && request.context == 512 {
             request.most = Some(60);
         }
         request.sampling.temperature = [0.0, 0.7, 1.2][i % 3];
         request.sampling.repeat_penalty = [1.0, 1.1][i / 3 % 2];
-        request.logprobs = (i % 7 == 0).then_some(2);
+        request.logprobs = i.is_multiple_of(7).then_some(2);
         if i % 6 == 1 {
             request.constraint = Some(Thirds::new(vocab, 1000, false));
         }
