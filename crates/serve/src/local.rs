@@ -50,7 +50,7 @@ impl Local {
                 let _ = from.read_to_end(&mut heard).await;
                 heard
             };
-            tokio::join!(server::connection(server, peer, router, &app.settings, phase), say, hear).2
+            tokio::join!(server::connection(server, peer, router, &app.settings, true, phase), say, hear).2
         })
     }
 }
@@ -74,6 +74,6 @@ mod tests {
         assert_eq!(heard.matches("HTTP/1.1 200 OK").count(), 2, "{heard}");
         assert!(String::from_utf8(local.connection(b"nonsense\r\n\r\n")).unwrap().starts_with("HTTP/1.1 400"));
         assert!(local.connection(b"").is_empty());
-        assert!(local.connection(b"POST /api/chat HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{").is_empty());
+        assert!(local.connection(b"POST /api/chat HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{").starts_with(b"HTTP/1.1 400"));
     }
 }

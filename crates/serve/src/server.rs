@@ -171,7 +171,7 @@ impl Server {
                 app.metrics.connections.fetch_add(1, Relaxed);
                 // An event is a small packet that should leave at once.
                 let _ = stream.set_nodelay(true);
-                connection(stream, peer, router, &app.settings, phase).await;
+                connection(stream, peer, router, &app.settings, false, phase).await;
                 app.metrics.connections.fetch_sub(1, Relaxed);
                 drop(place);
             });
@@ -191,12 +191,13 @@ impl Server {
     }
 }
 
-/// Serves the requests of one connection.
+/// Serves the requests of one connection. Whoever says no more has hung up, unless `half_close`.
 pub(crate) async fn connection(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     peer: SocketAddr,
     router: axum::Router,
     settings: &Settings,
+    half_close: bool,
     mut phase: watch::Receiver<Phase>,
 ) {
     let service = tower::ServiceExt::<Request>::map_request(router, move |request: Request<hyper::body::Incoming>| {
@@ -205,7 +206,7 @@ pub(crate) async fn connection(
         request
     });
     let mut http = hyper::server::conn::http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(settings.head_time).max_buf_size(64 << 10);
+    http.half_close(half_close).timer(TokioTimer::new()).header_read_timeout(settings.head_time).max_buf_size(64 << 10);
     let io = TokioIo::new(Patient { stream, idle: settings.idle_time, stuck: None });
     let mut served = pin!(http.serve_connection(io, TowerToHyperService::new(service)));
     tokio::select! {
