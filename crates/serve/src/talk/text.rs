@@ -221,3 +221,51 @@ fn calls(lease: &Lease, tools: &Tools) -> Result<Grammar, Problem> {
     let functions = tools.schemas.iter().map(function).collect::<Result<Vec<_>, _>>()?;
     Ok(Grammar::calls(style, functions, !tools.single))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nibble_engine::text::{TOOL_STYLES, Vocab};
+    use std::path::Path;
+
+    /// What a reader of calls in Hermes' style makes of a text, token by token: the answer, and whether it was over before the text was.
+    fn read(text: &str, single: bool) -> (Delta, bool) {
+        let tiny = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/tiny");
+        let tokenizer = Arc::new(Tokenizer::new(Vocab::open(&tiny).unwrap()));
+        let style = TOOL_STYLES.iter().find(|style| style.name == "hermes");
+        let mut reader = Reader {
+            tokenizer: tokenizer.clone(),
+            stream: Stream::new(vec![]),
+            splitter: Splitter::off(),
+            trim: true,
+            calls: style.map(|style| ToolParser::new(style, vec!["f".into()])),
+            style,
+            single,
+            over: false,
+            called: false,
+            pending: vec![],
+        };
+        let mut all = Delta::default();
+        for id in tokenizer.encode(text) {
+            all.extend(reader.push(&Token { id, logprob: Some(-1.0), top: vec![] }));
+        }
+        let over = reader.is_over();
+        all.extend(reader.finish());
+        assert_eq!(reader.called(), !all.calls.is_empty());
+        (all, over)
+    }
+
+    #[test]
+    fn where_one_call_is_wanted_the_first_is_the_end() {
+        let call = |x: u32| format!("<tool_call>\n{{\"name\": \"f\", \"arguments\": {{\"x\": {x}}}}}\n</tool_call>");
+        let text = format!("Well.\n{}\n{} So.", call(1), call(2));
+        let (all, over) = read(&text, false);
+        assert_eq!((all.text.trim_end(), all.calls.len(), over), ("Well.So.", 2, false));
+        let (one, over) = read(&text, true);
+        assert_eq!((one.text.as_str(), one.calls.len(), over), ("Well.", 1, true));
+        assert_eq!(one.calls[0].arguments["x"], 1);
+        // The tokens behind it have no probabilities either.
+        assert!(!one.logprobs.is_empty() && one.logprobs.len() < all.logprobs.len());
+        assert_eq!(read("Well.", true), (Delta { text: "Well.".into(), ..read("Well.", false).0 }, false));
+    }
+}
