@@ -4,6 +4,7 @@ import asyncio
 import json
 import unittest
 
+import common
 import openai
 from common import CONTEXT, MODEL, URL, ensure_model
 from pydantic import BaseModel
@@ -164,6 +165,77 @@ class Others(unittest.TestCase):
         self.assertIn(kinds[-1], ("response.completed", "response.incomplete"))
         self.assertEqual(last.response.output_text, text)
         self.assertGreater(len(text), 10)
+
+
+class Tools(unittest.TestCase):
+    """Calls that are asked for: models/tiny would make none by itself."""
+
+    NAME = "tiny-with-tools"
+    OFFERED = [
+        {"type": "function", "function": {"name": "weather", "description": "Tells it", "parameters": {
+            "type": "object", "properties": {"city": {"enum": ["Oslo", "Rome"]}, "days": {"type": "integer", "minimum": 1, "maximum": 7}},
+            "required": ["city", "days"], "additionalProperties": False}}},
+        {"type": "function", "function": {"name": "ring", "parameters": {
+            "type": "object", "properties": {"loud": {"type": "boolean"}}, "required": ["loud"], "additionalProperties": False}}},
+    ]
+
+    @classmethod
+    def setUpClass(cls):
+        common.make_tools_model(cls.NAME)
+        cls.c = client()
+
+    @classmethod
+    def tearDownClass(cls):
+        common.client().delete(cls.NAME)
+
+    def ask(self, **more):
+        settings = {"messages": [{"role": "user", "content": "How is it in Oslo?"}], "tools": self.OFFERED, "seed": 7, "max_tokens": 200, "parallel_tool_calls": False}
+        return self.c.chat.completions.create(model=self.NAME, **{**settings, **more})
+
+    def check(self, function):
+        arguments = json.loads(function.arguments)
+        if function.name == "weather":
+            self.assertEqual(set(arguments), {"city", "days"})
+            self.assertIn(arguments["city"], ("Oslo", "Rome"))
+            self.assertIn(arguments["days"], range(1, 8))
+        else:
+            self.assertEqual((function.name, list(arguments)), ("ring", ["loud"]))
+        return arguments
+
+    def test_a_call_that_must_be_and_what_follows_its_result(self):
+        choice = self.ask(tool_choice="required").choices[0]
+        self.assertEqual((choice.finish_reason, choice.message.content, len(choice.message.tool_calls)), ("tool_calls", None, 1))
+        call = choice.message.tool_calls[0]
+        self.check(call.function)
+        messages = [{"role": "user", "content": "How is it in Oslo?"}, choice.message, {"role": "tool", "tool_call_id": call.id, "content": "Sunny."}]
+        after = self.ask(messages=messages, tool_choice="none", max_tokens=8).choices[0]
+        self.assertIsNone(after.message.tool_calls)
+        self.assertEqual(after.message.role, "assistant")
+
+    def test_a_named_function_whole_and_streamed(self):
+        named = {"type": "function", "function": {"name": "ring"}}
+        whole = self.ask(tool_choice=named).choices[0].message.tool_calls
+        self.assertEqual([call.function.name for call in whole], ["ring"])
+        name, arguments, finish = "", "", None
+        for chunk in self.ask(tool_choice=named, stream=True):
+            for call in chunk.choices[0].delta.tool_calls or []:
+                self.assertEqual(call.index, 0)
+                name += call.function.name or ""
+                arguments += call.function.arguments or ""
+            finish = chunk.choices[0].finish_reason or finish
+        self.assertEqual((name, json.loads(arguments), finish), ("ring", json.loads(whole[0].function.arguments), "tool_calls"))
+
+    def test_a_call_as_an_item_of_a_response(self):
+        tools = [{"type": "function", "strict": True, **tool["function"]} for tool in self.OFFERED]
+        answer = self.c.responses.create(model=self.NAME, input="How is it?", tools=tools, tool_choice="required", parallel_tool_calls=False, max_output_tokens=200)
+        self.assertEqual([item.type for item in answer.output], ["function_call"])
+        self.check(answer.output[0])
+
+    def test_a_schema_that_cannot_be_kept_is_refused_by_name(self):
+        odd = {"type": "function", "function": {"name": "odd", "parameters": {"type": "object", "properties": {"x": {"type": "array", "uniqueItems": True}}}}}
+        with self.assertRaises(openai.BadRequestError) as caught:
+            self.ask(tools=[odd], tool_choice="required")
+        self.assertIn("uniqueItems", str(caught.exception))
 
 
 if __name__ == "__main__":

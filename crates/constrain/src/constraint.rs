@@ -46,9 +46,9 @@ impl fmt::Debug for Constraint {
 }
 
 impl Constraint {
-    pub(crate) fn new(factory: &ParserFactory, grammar: &Grammar) -> Result<Constraint, Error> {
+    pub(crate) fn new(factory: &ParserFactory, grammar: &Grammar, marks: &[(String, u32)]) -> Result<Constraint, Error> {
         let refuse = |reason: String| refusal(grammar.kind(), &reason);
-        let parser = factory.create_parser(grammar.top_level()).map_err(|e| refuse(format!("{e:#}")))?;
+        let parser = factory.create_parser(grammar.top_level(marks)).map_err(|e| refuse(format!("{e:#}")))?;
         let vocab = factory.tok_env().tok_trie().vocab_size();
         let matcher = Matcher::new(Ok(parser));
         let mut constraint =

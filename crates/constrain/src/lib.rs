@@ -28,18 +28,21 @@
 //! | file | what it does |
 //! |---|---|
 //! | `grammar.rs` | what an answer must follow |
+//! | `calls.rs` | answers that must be calls of functions |
 //! | `schema.rs` | reads a JSON schema: refuses what cannot be held, drops what only describes |
 //! | `vocabulary.rs` | the trie of a model's tokens |
 //! | `constraint.rs` | one answer's place in the grammar |
 //! | `error.rs` | what can be wrong |
 
+mod calls;
 mod constraint;
 mod error;
 mod grammar;
 mod schema;
 mod vocabulary;
 
+pub use calls::Function;
 pub use constraint::Constraint;
 pub use error::Error;
-pub use grammar::Grammar;
+pub use grammar::{Grammar, Thought};
 pub use vocabulary::Vocabulary;

@@ -16,6 +16,8 @@ const LONGEST: usize = 1000;
 #[derive(Clone)]
 pub struct Vocabulary {
     factory: Arc<ParserFactory>,
+    /// The tokens of control by their texts: what a grammar means by them it has to name.
+    marks: Arc<[(String, u32)]>,
 }
 
 impl fmt::Debug for Vocabulary {
@@ -25,7 +27,7 @@ impl fmt::Debug for Vocabulary {
 }
 
 impl Vocabulary {
-    /// Lays the tokens out. Control tokens are left out, so a grammar can never allow one; those that end an answer are allowed where the grammar may end.
+    /// Lays the tokens out. Control tokens are left out, so a grammar can never spell one, only name it ([`Grammar::calls`] does); those that end an answer are allowed where the grammar may end.
     ///
     /// Fails where the vocabulary has no token that ends an answer: the model could not say that it is done.
     pub fn new(tokenizer: &Tokenizer) -> Result<Vocabulary, Error> {
@@ -54,7 +56,9 @@ impl Vocabulary {
         let mut factory = ParserFactory::new_simple(&env).map_err(|e| fault(&e.to_string()))?;
         factory.quiet();
         factory.limits_mut().verbose_errors = false;
-        Ok(Vocabulary { factory: Arc::new(factory) })
+        let control = |id: &usize| vocab.types[*id] == TokenType::Control && !vocab.tokens[*id].is_empty();
+        let marks = (0..vocab.len()).filter(control).map(|id| (vocab.tokens[id].clone(), id as u32)).collect();
+        Ok(Vocabulary { factory: Arc::new(factory), marks })
     }
 
     /// Number of tokens.
@@ -69,7 +73,7 @@ impl Vocabulary {
 
     /// Joins a grammar to the vocabulary: the beginning of an answer, to be cloned for each.
     pub fn compile(&self, grammar: &Grammar) -> Result<Constraint, Error> {
-        Constraint::new(&self.factory, grammar)
+        Constraint::new(&self.factory, grammar, &self.marks)
     }
 }
 

@@ -108,6 +108,22 @@ fn what_is_no_call_is_text_to_the_last_byte() {
     }
 }
 
+/// What answers that must be calls are held to is what the parser reads.
+#[test]
+fn what_a_style_writes_it_reads() {
+    let calls = [
+        weather(json!({"city": "Oslo </tool_call> } \" \\ é", "days": [1, {"a": null}]})),
+        ToolCall { name: "clock".into(), arguments: Map::new() },
+        weather(json!({})),
+    ];
+    for style in TOOL_STYLES {
+        for n in 1..=calls.len() {
+            let said = every_cut(style, &style.write(&calls[..n]));
+            assert_eq!((said.text.trim(), said.calls.as_slice()), ("", &calls[..n]), "{}", style.name);
+        }
+    }
+}
+
 /// The templates of published models write calls that were made before; the parser reads exactly these back.
 #[test]
 fn what_published_templates_write_is_read_back() {

@@ -5,7 +5,8 @@ use crate::error::Problem;
 use crate::metrics::Ticket;
 use crate::models::{Lease, blocking};
 use crate::openai::wire::Input;
-use std::time::{Duration, Instant};
+use crate::worker::Report;
+use std::time::Instant;
 
 /// What is wanted of the vectors.
 #[derive(Debug, Clone)]
@@ -87,7 +88,7 @@ pub async fn embed(lease: &Lease, inputs: Vec<Input>, wanted: &Wanted, ticket: &
             }
         }
     }
-    ticket.spent(made.tokens, 0, 0, began.elapsed(), Duration::ZERO);
+    ticket.spent(&Report { prompt: made.tokens, prompt_time: began.elapsed(), ..Report::default() });
     Ok(made)
 }
 

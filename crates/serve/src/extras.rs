@@ -196,7 +196,12 @@ pub async fn apply_template(app: Arc<App>, mut call: Call) -> Result<Response, P
         let calls = message.tool_calls.unwrap_or_default();
         let at = format!("messages[{i}]");
         let Content(content) = message.content.unwrap_or_default();
-        Ok(Turn { calls: calls.iter().map(|c| Called::read(c, &at)).collect::<Result<_, Problem>>()?, ..Turn::new(&role, content) })
+        Ok(Turn {
+            calls: calls.iter().map(|c| Called::read(c, &at)).collect::<Result<_, Problem>>()?,
+            tool_name: message.name.filter(|_| role == "tool"),
+            tool_call_id: message.tool_call_id,
+            ..Turn::new(&role, content)
+        })
     };
     let turns = messages.into_iter().enumerate().map(turn).collect::<Result<Vec<_>, Problem>>()?;
     let lease = app.models.lease_or_newest(body.model.as_deref()).await?;

@@ -20,6 +20,7 @@ mod extras;
 mod format;
 mod guard;
 mod keep_alive;
+mod local;
 mod metrics;
 mod models;
 mod ollama;
@@ -35,6 +36,7 @@ mod worker;
 
 pub use guard::Guard;
 pub use keep_alive::KeepAlive;
+pub use local::Local;
 pub use routes::documentation;
 pub use server::{Phase, ServeError, Server, Stopper};
 pub use settings::{Log, Logged, Settings};

@@ -1,6 +1,7 @@
 //! Counters in Prometheus' text format, and the record of each request from which they and the log are made.
 
 use crate::settings::{Log, Logged};
+use crate::worker::Report;
 use axum::body::{Body, Bytes, HttpBody};
 use http_body::{Frame, SizeHint};
 use std::collections::BTreeMap;
@@ -29,6 +30,10 @@ pub struct Metrics {
     pub reused_tokens: AtomicU64,
     /// Tokens of answers.
     pub tokens: AtomicU64,
+    /// Tokens of answers that were guessed, and fed with the one before them.
+    pub guessed_tokens: AtomicU64,
+    /// Those of them that were right.
+    pub right_tokens: AtomicU64,
     /// Nanoseconds of reading prompts, summed over requests.
     pub prompt_nanos: AtomicU64,
     /// Nanoseconds of generating, summed over requests.
@@ -61,6 +66,8 @@ impl Default for Metrics {
             prompt_tokens: AtomicU64::new(0),
             reused_tokens: AtomicU64::new(0),
             tokens: AtomicU64::new(0),
+            guessed_tokens: AtomicU64::new(0),
+            right_tokens: AtomicU64::new(0),
             prompt_nanos: AtomicU64::new(0),
             nanos: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -125,6 +132,8 @@ impl Metrics {
             ("prompt_tokens_total", "Tokens of prompts, known ones included.", self.prompt_tokens.load(Relaxed) as f64),
             ("prompt_tokens_reused_total", "Tokens of prompts that a cache held already.", self.reused_tokens.load(Relaxed) as f64),
             ("generated_tokens_total", "Tokens of answers.", self.tokens.load(Relaxed) as f64),
+            ("guessed_tokens_total", "Tokens that were guessed for answers that were alone.", self.guessed_tokens.load(Relaxed) as f64),
+            ("guessed_tokens_right_total", "Those of them that were right.", self.right_tokens.load(Relaxed) as f64),
             ("prompt_seconds_total", "Seconds of reading prompts, summed over requests.", seconds(&self.prompt_nanos)),
             ("generation_seconds_total", "Seconds of generating, summed over requests.", seconds(&self.nanos)),
             ("refused_requests_total", "Requests refused with 429.", self.refused.load(Relaxed) as f64),
@@ -218,15 +227,17 @@ impl Ticket {
     }
 
     /// What an answer took; adds up where a request has several.
-    pub fn spent(&self, prompt: usize, reused: usize, generated: usize, reading: Duration, generating: Duration) {
-        self.prompt_tokens.fetch_add(prompt as u64, Relaxed);
-        self.tokens.fetch_add(generated as u64, Relaxed);
+    pub fn spent(&self, report: &Report) {
+        self.prompt_tokens.fetch_add(report.prompt as u64, Relaxed);
+        self.tokens.fetch_add(report.generated as u64, Relaxed);
         let m = &self.metrics;
-        m.prompt_tokens.fetch_add(prompt as u64, Relaxed);
-        m.reused_tokens.fetch_add(reused as u64, Relaxed);
-        m.tokens.fetch_add(generated as u64, Relaxed);
-        m.prompt_nanos.fetch_add(crate::clock::nanos(reading), Relaxed);
-        m.nanos.fetch_add(crate::clock::nanos(generating), Relaxed);
+        m.prompt_tokens.fetch_add(report.prompt as u64, Relaxed);
+        m.reused_tokens.fetch_add(report.reused as u64, Relaxed);
+        m.tokens.fetch_add(report.generated as u64, Relaxed);
+        m.guessed_tokens.fetch_add(report.guesses.drafted as u64, Relaxed);
+        m.right_tokens.fetch_add(report.guesses.accepted as u64, Relaxed);
+        m.prompt_nanos.fetch_add(crate::clock::nanos(report.prompt_time), Relaxed);
+        m.nanos.fetch_add(crate::clock::nanos(report.time), Relaxed);
     }
 
     /// Since it came.

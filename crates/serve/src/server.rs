@@ -169,7 +169,9 @@ impl Server {
             let (app, router, phase) = (self.app.clone(), router.clone(), self.phase.subscribe());
             open.spawn(async move {
                 app.metrics.connections.fetch_add(1, Relaxed);
-                connection(stream, peer, router, &app.settings, phase).await;
+                // An event is a small packet that should leave at once.
+                let _ = stream.set_nodelay(true);
+                connection(stream, peer, router, &app.settings, false, phase).await;
                 app.metrics.connections.fetch_sub(1, Relaxed);
                 drop(place);
             });
@@ -189,17 +191,22 @@ impl Server {
     }
 }
 
-/// Serves the requests of one connection.
-async fn connection(stream: TcpStream, peer: SocketAddr, router: axum::Router, settings: &Settings, mut phase: watch::Receiver<Phase>) {
-    // An event is a small packet that should leave at once.
-    let _ = stream.set_nodelay(true);
+/// Serves the requests of one connection. Whoever says no more has hung up, unless `half_close`.
+pub(crate) async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    peer: SocketAddr,
+    router: axum::Router,
+    settings: &Settings,
+    half_close: bool,
+    mut phase: watch::Receiver<Phase>,
+) {
     let service = tower::ServiceExt::<Request>::map_request(router, move |request: Request<hyper::body::Incoming>| {
         let mut request = request.map(axum::body::Body::new);
         request.extensions_mut().insert(routes::Peer(peer));
         request
     });
     let mut http = hyper::server::conn::http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(settings.head_time).max_buf_size(64 << 10);
+    http.half_close(half_close).timer(TokioTimer::new()).header_read_timeout(settings.head_time).max_buf_size(64 << 10);
     let io = TokioIo::new(Patient { stream, idle: settings.idle_time, stuck: None });
     let mut served = pin!(http.serve_connection(io, TowerToHyperService::new(service)));
     tokio::select! {
@@ -221,14 +228,14 @@ async fn refuse(mut stream: TcpStream) {
 }
 
 /// A stream whose writes fail when its client reads nothing for too long.
-struct Patient {
-    stream: TcpStream,
+struct Patient<S> {
+    stream: S,
     idle: Duration,
     /// Runs while a write waits.
     stuck: Option<Pin<Box<Sleep>>>,
 }
 
-impl Patient {
+impl<S> Patient<S> {
     /// Passes a finished write on, and counts the time of one that waits.
     fn timed<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if polled.is_ready() {
@@ -244,13 +251,13 @@ impl Patient {
     }
 }
 
-impl AsyncRead for Patient {
+impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
-impl AsyncWrite for Patient {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.timed(cx, polled)

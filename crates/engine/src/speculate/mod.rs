@@ -141,15 +141,21 @@ impl<'m> Speculator<'m> {
         self.statistics
     }
 
-    /// An answer to `text` is about to begin.
-    pub(crate) fn begin(&mut self, text: &[u32], go_on: &dyn Fn() -> bool) -> Result<(), Error> {
+    /// An answer to `text` is about to begin, or one goes on that was not followed so far. [`crate::generate_with`] does this and the three that follow.
+    ///
+    /// # Errors
+    /// Those of the drafter.
+    pub fn begin(&mut self, text: &[u32], go_on: &dyn Fn() -> bool) -> Result<(), Error> {
         (self.at, self.fed, self.statistics) = (0, 0, Statistics::default());
         self.draft.clear();
         self.drafter.begin(text, go_on)
     }
 
     /// The tokens to feed after the last one of the text, none of them in `ends`: after an end there is nothing to verify.
-    pub(crate) fn propose(&mut self, ask: &Ask, ends: &[u32]) -> Result<&[u32], Error> {
+    ///
+    /// # Errors
+    /// Those of the drafter.
+    pub fn propose(&mut self, ask: &Ask, ends: &[u32]) -> Result<&[u32], Error> {
         self.settle(ask.text);
         let room = ask.most.min(self.most);
         let before = (self.clock)();
@@ -177,7 +183,7 @@ impl<'m> Speculator<'m> {
     }
 
     /// The proposed tokens, and the one before them, have been fed.
-    pub(crate) fn computed(&mut self) {
+    pub fn computed(&mut self) {
         let took = (self.clock)().saturating_sub(self.began);
         if let Length::Measured(pace) = &mut self.length {
             pace.took(self.fed, self.drafting, took);
@@ -185,7 +191,7 @@ impl<'m> Speculator<'m> {
     }
 
     /// Learns from what came instead of the last draft. `text` ends with it; nothing is learnt twice.
-    pub(crate) fn settle(&mut self, text: &[u32]) {
+    pub fn settle(&mut self, text: &[u32]) {
         let came = &text[self.at.min(text.len())..];
         let right = self.draft.iter().zip(came).take_while(|(a, b)| a == b).count();
         if self.fed > 0 {

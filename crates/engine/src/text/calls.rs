@@ -22,6 +22,30 @@ pub struct ToolStyle {
     close: &'static [&'static str],
     /// An answer that begins with `{` is a call without any mark, if it names a tool that the model was given.
     bare: bool,
+    /// How calls are written where an answer has to be calls.
+    pub writing: Writing,
+}
+
+/// The text of calls: `begin`, a call, `between`, another call, `end`. The parser reads it back.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Writing {
+    /// Before the first call.
+    pub begin: &'static str,
+    /// What stands before a call's name, between its name and its arguments (a JSON object), and after them.
+    pub call: [&'static str; 3],
+    /// Between two calls.
+    pub between: &'static str,
+    /// After the last.
+    pub end: &'static str,
+    /// The name is a JSON text, with its quotation marks.
+    pub quoted: bool,
+}
+
+impl Writing {
+    /// One object of JSON a call; the key of the arguments stands in `call`.
+    const fn object(begin: &'static str, call: [&'static str; 3], between: &'static str, end: &'static str) -> Writing {
+        Writing { begin, call, between, end, quoted: true }
+    }
 }
 
 /// Every style; the first whose tell a template holds is the model's.
@@ -34,13 +58,38 @@ pub static TOOL_STYLES: &[ToolStyle] = &[
         head: Some(("", ">")),
         close: &["</function>"],
         bare: false,
+        writing: Writing { begin: "", call: ["<function=", ">", "</function>"], between: "", end: "", quoted: false },
     },
     // <tool_call>\n{"name": "get_weather", "arguments": {"city": "Oslo"}}\n</tool_call>
-    ToolStyle { name: "hermes", tells: &["<tool_call>"], open: &["<tool_call>"], head: None, close: &["</tool_call>"], bare: false },
+    ToolStyle {
+        name: "hermes",
+        tells: &["<tool_call>"],
+        open: &["<tool_call>"],
+        head: None,
+        close: &["</tool_call>"],
+        bare: false,
+        writing: Writing::object("", ["<tool_call>\n{\"name\": ", ", \"arguments\": ", "}\n</tool_call>"], "\n", ""),
+    },
     // [TOOL_CALLS][{"name": "get_weather", "arguments": {"city": "Oslo"}, "id": "9Ae3bDc2F"}]
-    ToolStyle { name: "mistral", tells: &["[TOOL_CALLS]"], open: &["[TOOL_CALLS]"], head: None, close: &[], bare: false },
+    ToolStyle {
+        name: "mistral",
+        tells: &["[TOOL_CALLS]"],
+        open: &["[TOOL_CALLS]"],
+        head: None,
+        close: &[],
+        bare: false,
+        writing: Writing::object("[TOOL_CALLS][", ["{\"name\": ", ", \"arguments\": ", "}"], ", ", "]"),
+    },
     //  functools[{"name": "get_weather", "arguments": {"city": "Oslo"}}]
-    ToolStyle { name: "firefunction", tells: &["functools["], open: &["functools"], head: None, close: &[], bare: false },
+    ToolStyle {
+        name: "firefunction",
+        tells: &["functools["],
+        open: &["functools"],
+        head: None,
+        close: &[],
+        bare: false,
+        writing: Writing::object(" functools[", ["{\"name\": ", ", \"arguments\": ", "}"], ", ", "]"),
+    },
     // <｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>get_weather\n```json\n{"city": "Oslo"}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>
     ToolStyle {
         name: "deepseek",
@@ -49,6 +98,13 @@ pub static TOOL_STYLES: &[ToolStyle] = &[
         head: Some(("<｜tool▁sep｜>", "\n```json\n")),
         close: &["```", "<｜tool▁call▁end｜>", "<｜tool▁calls▁end｜>"],
         bare: false,
+        writing: Writing {
+            begin: "<｜tool▁calls▁begin｜>",
+            call: ["<｜tool▁call▁begin｜>function<｜tool▁sep｜>", "\n```json\n", "\n```<｜tool▁call▁end｜>"],
+            between: "\n",
+            end: "<｜tool▁calls▁end｜>",
+            quoted: false,
+        },
     },
     // <|START_ACTION|>[{"tool_call_id": "0", "tool_name": "get_weather", "parameters": {"city": "Oslo"}}]<|END_ACTION|>
     ToolStyle {
@@ -58,6 +114,13 @@ pub static TOOL_STYLES: &[ToolStyle] = &[
         head: None,
         close: &["<|END_ACTION|>"],
         bare: false,
+        // The number that models give a call here is not read: answers' calls get ids of their own.
+        writing: Writing::object(
+            "<|START_ACTION|>[",
+            ["{\"tool_call_id\": \"0\", \"tool_name\": ", ", \"parameters\": ", "}"],
+            ", ",
+            "]<|END_ACTION|>",
+        ),
     },
     // {"name": "get_weather", "parameters": {"city": "Oslo"}}, several parted by `;`
     ToolStyle {
@@ -67,6 +130,7 @@ pub static TOOL_STYLES: &[ToolStyle] = &[
         head: None,
         close: &[";"],
         bare: true,
+        writing: Writing::object("", ["{\"name\": ", ", \"parameters\": ", "}"], "; ", ""),
     },
 ];
 
@@ -74,6 +138,16 @@ impl ToolStyle {
     /// The style that a chat template teaches; `None`: none that is known.
     pub fn of(template: &str) -> Option<&'static ToolStyle> {
         TOOL_STYLES.iter().find(|style| style.tells.iter().any(|tell| template.contains(tell)))
+    }
+
+    /// Calls as a model of this style writes them.
+    pub fn write(&self, calls: &[ToolCall]) -> String {
+        let Writing { begin, call: [before, middle, after], between, end, quoted } = &self.writing;
+        let one = |call: &ToolCall| {
+            let name = if *quoted { Value::from(call.name.as_str()).to_string() } else { call.name.clone() };
+            format!("{before}{name}{middle}{}{after}", Value::Object(call.arguments.clone()))
+        };
+        format!("{begin}{}{end}", calls.iter().map(one).collect::<Vec<_>>().join(between))
     }
 
     /// What a token says to a [`ToolParser`]: its bytes, or for a control token that is one of the style's marks, the mark. Other control tokens say nothing.

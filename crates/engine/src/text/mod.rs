@@ -14,6 +14,7 @@
 //! | `tokenizer.rs` | encoding and decoding |
 //! | `template.rs` | chat templates |
 //! | `stream.rs` | whole characters and stop strings |
+//! | `turns.rs` | which turns go when a conversation does not fit |
 //! | `calls.rs` | `TOOL_STYLES`, the table of ways in which models call tools, and the parser of calls |
 //! | `thinking.rs` | what stands between `<think>` and `</think>` |
 
@@ -34,11 +35,12 @@ mod stream;
 mod template;
 mod thinking;
 mod tokenizer;
+mod turns;
 mod unicode;
 mod vocab;
 mod write_gguf;
 
-pub use calls::{Said, TOOL_STYLES, ToolCall, ToolParser, ToolStyle};
+pub use calls::{Said, TOOL_STYLES, ToolCall, ToolParser, ToolStyle, Writing};
 pub use error::TextError;
 pub use minijinja::Value;
 pub use pretokenize::{Cut, PRE_TOKENIZERS, PreTokenizer, Step};
@@ -47,4 +49,5 @@ pub use stream::{Chunk, Stream};
 pub use template::{Clock, Render, Template};
 pub use thinking::{Parted, ThoughtSplitter, opens_thought, template_thinks, thinking_variables};
 pub use tokenizer::Tokenizer;
+pub use turns::leave_out;
 pub use vocab::{Added, Algorithm, Merge, Prefix, SpecialIds, TokenType, Vocab};

@@ -383,6 +383,14 @@ impl Models {
         Ok(())
     }
 
+    /// Takes a model that is no longer there out of memory: no request finds it any more, and those under way keep theirs to their end.
+    pub async fn forget(&self, key: &str) {
+        let gone = lock(&self.slots).remove(key);
+        if gone.is_some() {
+            discard(gone).await;
+        }
+    }
+
     /// Takes all models out of memory; requests that are under way keep theirs.
     pub fn unload_all(&self) {
         lock(&self.slots).clear();

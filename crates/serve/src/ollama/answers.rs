@@ -201,6 +201,9 @@ impl Shape {
         if let Some(truncated) = &done.truncated {
             fields.insert("truncated".into(), json!(truncated));
         }
+        if let Some(shifted) = &done.shifted {
+            fields.insert("shifted".into(), json!(shifted));
+        }
         fields
     }
 }

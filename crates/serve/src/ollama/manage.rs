@@ -118,12 +118,13 @@ pub async fn delete(app: Arc<App>, mut call: Call) -> Result<Response, Problem> 
         let asked: Name = name.parse()?;
         let found = store.find(&asked)?;
         match found.is_like(&asked) {
-            true => store.remove(&found),
+            true => store.remove(&found).map(|_| found.full()),
             false => Err(StoreError::NotFound { name: asked }),
         }
     };
     let removed = app.models.with_store(remove).await;
-    removed.map_err(|problem| if problem.status == StatusCode::NOT_FOUND { Problem::no_model(&shown) } else { problem })?;
+    let key = removed.map_err(|problem| if problem.status == StatusCode::NOT_FOUND { Problem::no_model(&shown) } else { problem })?;
+    app.models.forget(&key).await;
     Ok(empty())
 }
 

@@ -39,7 +39,7 @@ pub struct Generate {
     pub think: Option<Value>,
     /// A prompt that is too long is shortened, and the answer says so.
     pub truncate: Option<bool>,
-    /// The oldest tokens make room when the context is full.
+    /// The oldest part makes room when the context is full, and the answer says so.
     pub shift: Option<bool>,
     /// Log probabilities of the answer's tokens.
     pub logprobs: Option<bool>,
@@ -69,7 +69,7 @@ pub struct Chat {
     pub think: Option<Value>,
     /// Messages that do not fit are left out, the oldest first, and the answer says so.
     pub truncate: Option<bool>,
-    /// The oldest tokens make room when the context is full.
+    /// The oldest part makes room when the context is full, and the answer says so.
     pub shift: Option<bool>,
     /// Log probabilities of the answer's tokens.
     pub logprobs: Option<bool>,

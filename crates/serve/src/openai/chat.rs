@@ -30,7 +30,7 @@ pub async fn chat(app: Arc<App>, mut call: Call) -> Result<Response, Problem> {
         return Err(Problem::bad(format!("top_logprobs is {top}; expected 0 to 20")).param("top_logprobs"));
     }
     let logprobs = body.logprobs.unwrap_or(false).then_some(top as usize);
-    let tools = Tools::new(body.tools.unwrap_or_default())?.choose(choice(body.tool_choice.as_ref())?)?;
+    let tools = Tools::new(body.tools.unwrap_or_default())?.choose(choice(body.tool_choice.as_ref())?)?.parallel(body.parallel_tool_calls);
     let count = answers(common)?;
     let (format, bias, think) =
         (format::of_openai(body.response_format.as_ref())?, bias(common)?, think(body.reasoning_effort.as_deref())?);
@@ -47,7 +47,7 @@ pub async fn chat(app: Arc<App>, mut call: Call) -> Result<Response, Problem> {
             tools: tools.clone(),
             bias: bias.clone(),
             truncate: common.truncate.unwrap_or(false),
-            shift: false,
+            shift: common.shift.unwrap_or(false),
             turn: turn as u64,
         };
         talks.push(Talk::start(&app, lease.clone(), ask, call.ticket.clone()).await?);
@@ -127,6 +127,9 @@ impl Shape {
         });
         if let Some(truncated) = dones.first().and_then(|d| d.truncated.as_ref()) {
             value["truncated"] = json!(truncated);
+        }
+        if let Some(shifted) = dones.iter().find_map(|d| d.shifted.as_ref()) {
+            value["shifted"] = json!(shifted);
         }
         value
     }
@@ -224,6 +227,9 @@ fn stream(app: &Arc<App>, talks: Vec<Talk>, shape: Shape, with_usage: bool) -> R
                 let mut last = shape.piece(json!([{"index": i, "delta": {}, "logprobs": null, "finish_reason": finish(&done)}]));
                 if let Some(truncated) = &done.truncated {
                     last["truncated"] = json!(truncated);
+                }
+                if let Some(shifted) = &done.shifted {
+                    last["shifted"] = json!(shifted);
                 }
                 if sender.send(&last).await.is_err() {
                     return;

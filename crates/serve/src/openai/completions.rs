@@ -65,7 +65,7 @@ pub async fn completions(app: Arc<App>, mut call: Call) -> Result<Response, Prob
                 tools: Tools::none(),
                 bias: bias.clone(),
                 truncate: common.truncate.unwrap_or(false),
-                shift: false,
+                shift: common.shift.unwrap_or(false),
                 turn: turn as u64,
             };
             heads.push(match (&prompt, echo) {
@@ -98,6 +98,9 @@ pub async fn completions(app: Arc<App>, mut call: Call) -> Result<Response, Prob
     value["usage"] = total;
     if let Some(truncated) = dones.iter().find_map(|d| d.truncated.as_ref()) {
         value["truncated"] = json!(truncated);
+    }
+    if let Some(shifted) = dones.iter().find_map(|d| d.shifted.as_ref()) {
+        value["shifted"] = json!(shifted);
     }
     Ok(reply::json(&value))
 }
@@ -166,6 +169,9 @@ fn stream(app: &Arc<App>, talk: Talk, shape: Shape, head: String, with_usage: bo
                     let mut last = shape.piece(vec![choice(0, &delta.text, &delta, Some(&done))]);
                     if let Some(truncated) = &done.truncated {
                         last["truncated"] = json!(truncated);
+                    }
+                    if let Some(shifted) = &done.shifted {
+                        last["shifted"] = json!(shifted);
                     }
                     let mut sent = sender.send(&last).await;
                     if with_usage && sent.is_ok() {

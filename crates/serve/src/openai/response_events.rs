@@ -73,6 +73,9 @@ impl Writer {
         if let Some(truncated) = done.and_then(|done| done.truncated.as_ref()) {
             value["truncated"] = json!(truncated);
         }
+        if let Some(shifted) = done.and_then(|done| done.shifted.as_ref()) {
+            value["shifted"] = json!(shifted);
+        }
         value
     }
 

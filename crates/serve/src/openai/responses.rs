@@ -35,7 +35,8 @@ pub async fn responses(app: Arc<App>, mut call: Call) -> Result<Response, Proble
         Some("auto") => true,
         Some(other) => return Err(Problem::bad(format!("truncation is {other:?}; expected auto or disabled")).param("truncation")),
     };
-    let tools = Tools::new(body.tools.clone().unwrap_or_default())?.choose(choice(body.tool_choice.as_ref())?)?;
+    let tools =
+        Tools::new(body.tools.clone().unwrap_or_default())?.choose(choice(body.tool_choice.as_ref())?)?.parallel(body.parallel_tool_calls);
     let options = options(common, body.max_output_tokens)?;
     let format = format::of_openai(body.text.as_ref().and_then(|text| text.get("format")))?;
     let effort = body.reasoning.as_ref().and_then(|r| r["effort"].as_str()).map(str::to_string);
@@ -50,7 +51,7 @@ pub async fn responses(app: Arc<App>, mut call: Call) -> Result<Response, Proble
         tools,
         bias,
         truncate,
-        shift: false,
+        shift: common.shift.unwrap_or(false),
         turn: 0,
     };
     let mut talk = Talk::start(&app, lease, ask, call.ticket.clone()).await?;
@@ -63,7 +64,7 @@ pub async fn responses(app: Arc<App>, mut call: Call) -> Result<Response, Proble
         "instructions": body.instructions,
         "max_output_tokens": body.max_output_tokens.map(|n| n.0),
         "metadata": body.metadata.unwrap_or(json!({})),
-        "parallel_tool_calls": true,
+        "parallel_tool_calls": body.parallel_tool_calls.unwrap_or(true),
         "previous_response_id": null,
         "reasoning": {"effort": effort, "summary": null},
         "store": false,

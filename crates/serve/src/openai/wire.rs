@@ -46,6 +46,8 @@ pub struct Common {
     pub keep_alive: Option<KeepAlive>,
     /// A prompt that is too long is shortened, and the answer says so (Ollama's).
     pub truncate: Option<bool>,
+    /// The oldest part makes room when the context is full, and the answer says so (Ollama's).
+    pub shift: Option<bool>,
     /// The context's length (Ollama's).
     pub num_ctx: Option<Whole>,
 }
@@ -75,6 +77,8 @@ pub struct Chat {
     pub tools: Option<Vec<Value>>,
     /// `auto`, `none`, `required` or one function.
     pub tool_choice: Option<Value>,
+    /// Whether an answer may have more than one call; it may by default.
+    pub parallel_tool_calls: Option<bool>,
     /// Log probabilities of the answer's tokens.
     pub logprobs: Option<bool>,
     /// How many alternatives with them.
@@ -193,6 +197,8 @@ pub struct Responses {
     pub tools: Option<Vec<Value>>,
     /// `auto`, `none`, `required` or one function.
     pub tool_choice: Option<Value>,
+    /// Whether an answer may have more than one call; it may by default.
+    pub parallel_tool_calls: Option<bool>,
     /// `{"format": {"type": ...}}`.
     pub text: Option<Value>,
     /// `{"effort": ...}`.

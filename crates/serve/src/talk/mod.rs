@@ -4,9 +4,11 @@
 //! |---|---|
 //! | `turn.rs` | conversations, functions and calls as templates see them |
 //! | `prompt.rs` | what was asked as tokens that the context holds |
+//! | `shift.rs` | what goes when the context is full and the answer is to go on |
 //! | `text.rs` | tokens as text, parted into what is said, thought and called |
 
 mod prompt;
+mod shift;
 mod text;
 mod turn;
 
@@ -19,7 +21,9 @@ use crate::options::Options;
 use crate::reply::Sender;
 use crate::worker::{self, Event};
 use axum::http::StatusCode;
+use nibble_engine::sampler::{Guide, Sampler, Sampling};
 use serde::Serialize;
+use shift::Shift;
 use std::sync::Arc;
 use std::time::Duration;
 use text::Reader;
@@ -47,16 +51,16 @@ pub struct Ask {
     pub bias: Vec<(u32, f32)>,
     /// A prompt that is too long is shortened, and the answer says so.
     pub truncate: bool,
-    /// The oldest tokens make room when the context is full.
+    /// The oldest part makes room when the context is full, and the answer goes on and says so.
     pub shift: bool,
     /// Which of several answers to one request this is: each has a seed of its own.
     pub turn: u64,
 }
 
-/// What was left out of a prompt that was too long.
+/// What was left out of a prompt that was too long, or of a context that was full.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Truncated {
-    /// Tokens that the whole prompt had more than the one that was read.
+    /// Tokens that the whole prompt had more than the one that was read; or that the context held and the answer's end no longer knew of.
     pub tokens: usize,
     /// Messages of the conversation that were left out.
     pub messages: usize,
@@ -85,7 +89,9 @@ pub struct Done {
     pub total_time: Duration,
     /// The prompt was shortened.
     pub truncated: Option<Truncated>,
-    /// Prompt and answer.
+    /// The oldest part made room in a full context.
+    pub shifted: Option<Truncated>,
+    /// Prompt and answer; of an answer that went on in a full context, what the context holds.
     pub tokens: Vec<u32>,
 }
 
@@ -105,7 +111,14 @@ pub struct Talk {
     lease: Lease,
     ticket: Arc<Ticket>,
     truncated: Option<Truncated>,
+    /// What the context holds, the answer's last token included.
     tokens: Vec<u32>,
+    /// The tokens of the answer, of one that may have to make room.
+    answer: Vec<u32>,
+    /// How to go on in a full context, and with what.
+    shift: Option<(Shift, Again)>,
+    /// What the parts before such a change took.
+    before: worker::Report,
     /// The model was going to end by itself.
     ended: bool,
 }
@@ -118,38 +131,59 @@ impl Talk {
         let context = options.context()?.map_or(lease.context(), |wanted| wanted.min(lease.context()));
         let mut sampling = options.sampling(lease.recommended(), context)?;
         sampling.seed = sampling.seed.wrapping_add(ask.turn);
-        if ask.shift {
-            return Err(Problem::bad(
-                "shift is not supported: an answer ends where the context is full (done_reason \"length\"), and nothing is forgotten unsaid",
-            )
-            .param("shift"));
-        }
-        if matches!(ask.tools.choice, Choice::Required | Choice::Named(_)) {
-            return Err(Problem::bad("tool_choice can be auto or none; a model cannot be made to call here").param("tool_choice"));
-        }
         lease.check_tokens(&ask.bias.iter().map(|(token, _)| *token).collect::<Vec<_>>())?;
         // Rendering and tokenizing a long conversation takes long enough to keep others waiting.
+        let most = options.most();
         let made = {
             let (lease, ask) = (lease.clone(), ask.clone());
-            crate::models::blocking(move || prompt::make(&lease, &ask, context, options.most())).await?
+            crate::models::blocking(move || prompt::make(&lease, &ask, context, most)).await?
         };
-        let grammar = text::grammar(&lease, &ask).await?;
+        let grammar = text::grammar(&lease, &ask, &made).await?;
         let reader = Reader::new(&lease, &ask, &made, options_stops(&ask, &lease));
-        let request = worker::Request {
-            prompt: made.tokens.clone(),
-            context,
-            most: ask.options.clone().or(&lease.origin().options).most(),
-            sampling,
-            ends: lease.tokenizer().ends().to_vec(),
-            constraint: grammar,
-            bias: ask.bias,
-            logprobs: ask.logprobs,
-        };
+        let left_out = made.truncated.as_ref().map_or(0, |truncated| truncated.messages);
+        let shift = ask.shift.then(|| Shift::new(&ask, context, most, left_out));
+        let most = shift.as_ref().map_or(most, |shift| Some(shift.most));
+        let again = Again { context, sampling, bias: ask.bias, logprobs: ask.logprobs };
+        let shift = shift.map(|shift| (shift, again.clone()));
+        let request = again.request(&lease, made.tokens.clone(), most, None, grammar);
         let events = lease.worker().submit(request).map_err(|full| {
             app.metrics.refused.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             Problem::busy(full.waiting, full.retry_after)
         })?;
-        Ok(Talk { events, reader, lease, ticket, truncated: made.truncated, tokens: made.tokens, ended: false })
+        Ok(Talk {
+            events,
+            reader,
+            lease,
+            ticket,
+            truncated: made.truncated,
+            tokens: made.tokens,
+            answer: vec![],
+            shift,
+            before: worker::Report::default(),
+            ended: false,
+        })
+    }
+
+    /// Goes on in a full context, if that was wished and something can go. `report`: of the part that has just ended.
+    async fn go_on(&mut self, report: &worker::Report) -> Result<bool, Problem> {
+        if !report.full || self.reader.is_over() {
+            return Ok(false);
+        }
+        let Some((mut shift, again)) = self.shift.clone() else { return Ok(false) };
+        let Some(rest) = self.events.rest() else { return Ok(false) };
+        let (lease, held, answer) = (self.lease.clone(), self.tokens.clone(), self.answer.clone());
+        let (shift, made) = crate::models::blocking(move || {
+            let made = shift.make(&lease, &held, &answer)?;
+            Ok((shift, made))
+        })
+        .await?;
+        let most = shift.most.saturating_sub(self.answer.len());
+        self.shift = Some((shift, again.clone()));
+        let Some(made) = made else { return Ok(false) };
+        self.tokens.clone_from(&made);
+        self.before.add(report);
+        self.events = self.lease.worker().resume(again.request(&self.lease, made, Some(most), Some(rest.sampler), rest.constraint));
+        Ok(true)
     }
 
     /// The next piece; after the end, an error.
@@ -160,6 +194,9 @@ impl Talk {
                 Event::Prompt { .. } => {}
                 Event::Token(token) => {
                     self.tokens.push(token.id);
+                    if self.shift.is_some() {
+                        self.answer.push(token.id);
+                    }
                     let delta = self.reader.push(&token);
                     if self.reader.is_over() {
                         // A stop text: the rest is not waited for, but what it took is told.
@@ -170,9 +207,14 @@ impl Talk {
                     }
                 }
                 Event::Done(report) => {
+                    if self.go_on(&report).await? {
+                        continue;
+                    }
                     self.ended = true;
+                    self.before.add(&report);
+                    let report = worker::Report { cut: report.cut, ..std::mem::take(&mut self.before) };
                     let last = self.reader.finish();
-                    self.ticket.spent(report.prompt, report.reused, report.generated, report.prompt_time, report.time);
+                    self.ticket.spent(&report);
                     let done = Done {
                         cut: report.cut && !self.reader.is_over(),
                         called: self.reader.called(),
@@ -184,6 +226,7 @@ impl Talk {
                         time: report.time,
                         total_time: self.ticket.elapsed(),
                         truncated: self.truncated.take(),
+                        shifted: self.shift.take().and_then(|(shift, _)| shift.dropped),
                         tokens: std::mem::take(&mut self.tokens),
                     };
                     return Ok(Step::Done(last, done));
@@ -209,6 +252,30 @@ impl Talk {
                 }
             }
         }
+    }
+}
+
+/// What the parts of an answer have in common.
+#[derive(Clone)]
+struct Again {
+    context: usize,
+    sampling: Sampling,
+    bias: Vec<(u32, f32)>,
+    logprobs: Option<usize>,
+}
+
+impl Again {
+    fn request(
+        self,
+        lease: &Lease,
+        prompt: Vec<u32>,
+        most: Option<usize>,
+        resumed: Option<Sampler>,
+        constraint: Option<Box<dyn Guide>>,
+    ) -> worker::Request {
+        let Again { context, sampling, bias, logprobs } = self;
+        let ends = lease.tokenizer().ends().to_vec();
+        worker::Request { prompt, context, most, sampling, ends, resumed, constraint, bias, logprobs }
     }
 }
 

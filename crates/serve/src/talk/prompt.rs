@@ -3,7 +3,7 @@
 use super::{Ask, Truncated, Turn};
 use crate::error::Problem;
 use crate::models::Lease;
-use nibble_engine::text::{Prompt as Text, opens_thought};
+use nibble_engine::text::{Prompt as Text, leave_out, opens_thought};
 
 /// What to answer or to continue.
 #[derive(Debug, Clone)]
@@ -96,7 +96,7 @@ pub fn make(lease: &Lease, ask: &Ask, context: usize, most: Option<usize>) -> Re
 }
 
 /// Tokens for a prompt that had to be shortened: a quarter of the context, or less where the answer is shorter, is left for the answer.
-fn room(context: usize, most: Option<usize>) -> usize {
+pub fn room(context: usize, most: Option<usize>) -> usize {
     let answer = most.unwrap_or(usize::MAX).min(context / 4).max(1);
     context.saturating_sub(answer).max(1)
 }
@@ -111,32 +111,9 @@ fn chat(lease: &Lease, ask: &Ask, turns: &[Turn], context: usize, most: Option<u
     if !ask.truncate {
         return Err(Problem::too_long(whole, context));
     }
-    let room = room(context, most);
-    // Where the conversation may begin: with what a person says. An answer at its beginning would answer nothing, and a call's result is nothing without it.
-    let begins: Vec<usize> = (1..turns.len()).filter(|&i| turns[i].role == "user").collect();
-    let from = |begin: usize| {
-        let kept: Vec<Turn> =
-            turns.iter().enumerate().filter(|(i, turn)| *i >= begin || turn.role == "system").map(|(_, t)| t.clone()).collect();
-        let left_out = turns.len() - kept.len();
-        rendered(lease, ask, &kept, None).map(|made| (made, left_out))
-    };
-    // The first of them from which the rest fits: the later the beginning, the fewer the tokens.
-    let (mut low, mut high) = (0, begins.len());
-    let mut best = None;
-    while low < high {
-        let middle = low + (high - low) / 2;
-        let (made, left_out) = from(begins[middle])?;
-        if made.tokens.len() <= room {
-            high = middle;
-            best = Some((made, left_out));
-        } else {
-            low = middle + 1;
-        }
-    }
-    let (made, messages) = match best {
-        Some(best) => best,
-        // Perhaps with less room for the answer.
-        None => from(begins.last().copied().unwrap_or(0))?,
+    let (made, messages) = match shorten(lease, ask, turns, room(context, most))? {
+        Some(shortened) => shortened,
+        None => (rendered(lease, ask, turns, None)?, 0),
     };
     if made.tokens.len() > context {
         let mut problem = Problem::too_long(made.tokens.len(), context);
@@ -145,6 +122,24 @@ fn chat(lease: &Lease, ask: &Ask, turns: &[Turn], context: usize, most: Option<u
     }
     let truncated = Some(Truncated { tokens: whole.saturating_sub(made.tokens.len()), messages });
     Ok(Made { truncated, ..made })
+}
+
+/// A conversation with as many of its oldest turns left out as it has to be for `room` tokens, and how many messages those are. When not even the last turn
+/// of the user fits, that one nevertheless; `None`: there is nothing to leave out.
+pub fn shorten(lease: &Lease, ask: &Ask, turns: &[Turn], room: usize) -> Result<Option<(Made, usize)>, Problem> {
+    let roles: Vec<&str> = turns.iter().map(|turn| turn.role.as_str()).collect();
+    let from = |begin: usize| {
+        let stays = |(i, turn): &(usize, &Turn)| *i >= begin || turn.role == "system";
+        let kept: Vec<Turn> = turns.iter().enumerate().filter(stays).map(|(_, turn)| turn.clone()).collect();
+        let left_out = turns.len() - kept.len();
+        rendered(lease, ask, &kept, None).map(|made| (made, left_out))
+    };
+    let found = leave_out(&roles, |begin| Ok(Some(from(begin)?).filter(|(made, _)| made.tokens.len() <= room)))?;
+    match (found, roles.iter().rposition(|role| *role == "user")) {
+        (Some(found), _) => Ok(Some(found)),
+        (None, Some(last)) => from(last).map(Some),
+        (None, None) => Ok(None),
+    }
 }
 
 fn rendered(lease: &Lease, ask: &Ask, turns: &[Turn], template: Option<&str>) -> Result<Made, Problem> {

@@ -130,6 +130,8 @@ pub struct Tools {
     pub schemas: Vec<Value>,
     /// Whether to call.
     pub choice: Choice,
+    /// One call at most.
+    pub single: bool,
 }
 
 impl Tools {
@@ -166,7 +168,7 @@ impl Tools {
             Ok(json!({"type": "function", "function": function}))
         };
         let schemas = offered.into_iter().enumerate().map(schema).collect::<Result<_, _>>()?;
-        Ok(Tools { schemas, choice: Choice::Auto })
+        Ok(Tools { schemas, ..Tools::default() })
     }
 
     /// The same with a choice.
@@ -179,13 +181,28 @@ impl Tools {
             Choice::Named(name) if !self.names().any(|known| known == name) => {
                 return refuse(format!("tool_choice names {name:?}, which is none of the tools"));
             }
-            Choice::Named(name) => self.schemas.retain(|schema| schema["function"]["name"] == name.as_str()),
+            // One function, and as OpenAI does it, one call.
+            Choice::Named(name) => {
+                self.schemas.retain(|schema| schema["function"]["name"] == name.as_str());
+                self.single = true;
+            }
             // The model does not hear of what it must not call.
             Choice::None => self.schemas.clear(),
             _ => {}
         }
         self.choice = choice;
         Ok(self)
+    }
+
+    /// The same with one call at most, where `parallel` is false.
+    pub fn parallel(mut self, parallel: Option<bool>) -> Tools {
+        self.single |= parallel == Some(false);
+        self
+    }
+
+    /// Whether the answer must be a call.
+    pub fn must(&self) -> bool {
+        matches!(self.choice, Choice::Required | Choice::Named(_))
     }
 
     /// Their names.

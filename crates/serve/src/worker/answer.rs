@@ -1,7 +1,10 @@
 //! One answer in the making.
 
-use super::{Event, Job, Report, Request, Token};
+use super::{Event, Job, Report, Request, Rest, Token};
+use nibble_engine::Rows;
 use nibble_engine::sampler::Sampler;
+use nibble_engine::speculate::{Ask, Speculator};
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
@@ -9,8 +12,10 @@ use std::time::Instant;
 pub struct Answer {
     job: Job,
     sampler: Sampler,
-    /// The token that was chosen last, which the session has not seen; none while the prompt is read.
-    next: [u32; 1],
+    /// Prompt and answer. The session has seen all of it but the last token; while the prompt is read, less.
+    text: Vec<u32>,
+    /// Guesses at what comes next, fed behind the last token; see [`Answer::guess`].
+    guesses: Vec<u32>,
     reading: bool,
     report: Report,
     /// When it took its slot, and when the prompt had been read.
@@ -24,13 +29,18 @@ pub struct Answer {
 
 impl Answer {
     /// Takes a slot that holds `reused` tokens of the prompt.
-    pub fn new(job: Job, mut sampler: Sampler, reused: usize) -> Answer {
-        let Request { prompt, most, .. } = &job.request;
-        prompt.iter().for_each(|&token| sampler.accept(token));
+    pub fn new(mut job: Job, mut sampler: Sampler, reused: usize) -> Answer {
+        let Request { prompt, most, resumed, .. } = &mut job.request;
+        match resumed.take() {
+            // It has seen the tokens, those too that are no longer there.
+            Some(resumed) => sampler = resumed,
+            None => prompt.iter().for_each(|&token| sampler.accept(token)),
+        }
         let none = *most == Some(0);
         let report = Report { prompt: prompt.len(), reused, cut: none, ..Report::default() };
         let (now, over) = (Instant::now(), none.then_some(Ok(())));
-        Answer { job, sampler, next: [0], reading: true, report, begun: now, read: now, over, biased: Vec::new() }
+        let text = prompt.clone();
+        Answer { job, sampler, text, guesses: Vec::new(), reading: true, report, begun: now, read: now, over, biased: Vec::new() }
     }
 
     /// When it took its slot.
@@ -60,15 +70,41 @@ impl Answer {
         self.over.is_some()
     }
 
-    /// What to feed next to a session that holds `held` tokens: at most `share` of the prompt, or the one token that was chosen. With it, whether logits
-    /// are wanted.
-    pub fn feed(&self, held: usize, share: usize) -> (&[u32], bool) {
+    /// What to feed next to a session that holds `held` tokens: at most `share` of the prompt, or the token that was chosen with the guesses behind it.
+    pub fn feed(&self, held: usize, share: usize) -> (Vec<u32>, Rows) {
         if !self.reading {
-            return (&self.next, true);
+            return ([&self.text[self.text.len() - 1..], &self.guesses].concat(), Rows::All);
         }
         let prompt = &self.job.request.prompt;
         let end = prompt.len().min(held + share);
-        (&prompt[held..end], end == prompt.len())
+        (prompt[held..end].to_vec(), if end == prompt.len() { Rows::Last } else { Rows::None })
+    }
+
+    /// Has the tokens guessed that come after the last one, as many as there is room for and as promise to be worth it. `new`: the guesser has not seen
+    /// this answer yet.
+    pub fn guess(&mut self, speculator: &mut Speculator, new: bool) -> Result<(), String> {
+        let request = &self.job.request;
+        let wanted = || !self.job.stop.load(Relaxed);
+        if new {
+            speculator.begin(&self.text, &wanted).map_err(|error| error.to_string())?;
+        }
+        // With k guesses up to k + 1 tokens come: no more guesses than the answer or the context has room for.
+        let left = request.most.map_or(usize::MAX, |most| most.saturating_sub(self.report.generated + 1));
+        let left = left.min(request.context.saturating_sub(self.text.len()));
+        let ask = Ask { text: &self.text, most: left, sampler: &self.sampler, go_on: &wanted };
+        let guesses = speculator.propose(&ask, &request.ends).map_err(|error| error.to_string())?;
+        self.guesses.extend_from_slice(guesses);
+        Ok(())
+    }
+
+    /// Tells the guesser how its last guesses fared.
+    pub fn judge(&mut self, speculator: &mut Speculator) {
+        let before = speculator.statistics();
+        speculator.settle(&self.text);
+        let (after, sum) = (speculator.statistics(), &mut self.report.guesses);
+        sum.batches += after.batches - before.batches;
+        sum.drafted += after.drafted - before.drafted;
+        sum.accepted += after.accepted - before.accepted;
     }
 
     /// The session has read the prompt so far.
@@ -79,8 +115,24 @@ impl Answer {
         }
     }
 
-    /// Chooses the next token from the logits. `held`: tokens in the session.
-    pub fn choose(&mut self, logits: &[f32], held: usize) {
+    /// Chooses the next tokens from rows of logits over a vocabulary of so many tokens: after the first token that was fed, and as long as what is chosen
+    /// is what was guessed, after the guesses. `before`: tokens in the session before the first row's own and those that were fed with it. Returns how
+    /// many the session is to hold: behind them it has seen guesses that were wrong.
+    pub fn choose(&mut self, logits: &[f32], vocab: usize, before: usize) -> usize {
+        let guesses = std::mem::take(&mut self.guesses);
+        let mut held = before;
+        for (i, row) in logits.chunks_exact(vocab).enumerate() {
+            held = before + i + 1;
+            self.choose_one(row, held);
+            if self.over.is_some() || self.text.last() != guesses.get(i) {
+                break;
+            }
+        }
+        held
+    }
+
+    /// Chooses the next token. `held`: tokens of which the session knows.
+    fn choose_one(&mut self, logits: &[f32], held: usize) {
         if self.reading {
             self.reading = false;
             self.read = Instant::now();
@@ -91,14 +143,16 @@ impl Answer {
             Ok(Some(token)) => {
                 self.report.generated += 1;
                 self.sampler.accept(token.id);
-                self.next = [token.id];
+                self.text.push(token.id);
                 let unwanted = self.job.to.send(Event::Token(token)).is_err();
                 // The token just chosen still has to go into the context for another to follow.
                 let request = &self.job.request;
-                self.report.cut = request.most.is_some_and(|most| self.report.generated >= most) || held >= request.context;
+                let enough = request.most.is_some_and(|most| self.report.generated >= most);
+                self.report.cut = enough || held >= request.context;
                 // Where only an end could follow, it need not be asked for.
                 let finished = request.constraint.as_ref().is_some_and(|guide| guide.is_finished());
                 self.report.cut &= !finished;
+                self.report.full = self.report.cut && !enough;
                 if unwanted || finished || self.report.cut {
                     self.over = Some(Ok(()));
                 }
@@ -138,6 +192,10 @@ impl Answer {
             self.report.time = self.read.elapsed();
         } else {
             self.report.prompt_time = self.begun.elapsed();
+        }
+        if self.report.full {
+            let rest = Rest { sampler: self.sampler, constraint: self.job.request.constraint.take() };
+            *self.job.rest.lock().unwrap_or_else(PoisonError::into_inner) = Some(rest);
         }
         let event = match self.over.take() {
             Some(Err(error)) => Event::Failed(error),

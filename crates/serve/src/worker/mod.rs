@@ -5,6 +5,8 @@
 //! are read once for all, a request that comes joins in the middle of the others, and none waits for another's end. An answer does not depend on its
 //! company: the engine gives the same bits alone and in a batch.
 //!
+//! An answer that is alone has its next tokens guessed from the text so far (`nibble_engine::speculate`), which changes none of them.
+//!
 //! A slot keeps what it read after its answer. The next request that begins alike takes it over, or copies it from a slot that is still at work.
 //!
 //! | file | what it does |
@@ -20,10 +22,11 @@ mod slots;
 #[cfg(test)]
 mod tests;
 
-use nibble_engine::sampler::{Guide, Sampling};
+use nibble_engine::sampler::{Guide, Sampler, Sampling};
+use nibble_engine::speculate::{DEFAULT_MOST, Lookup, Speculator, Statistics};
 use nibble_engine::{Error, Model};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
@@ -39,6 +42,8 @@ pub struct Request {
     pub sampling: Sampling,
     /// Tokens that end the answer.
     pub ends: Vec<u32>,
+    /// An answer that a full context has ended, and that goes on here: the sampler as it was left, instead of a new one.
+    pub resumed: Option<Sampler>,
     /// What the answer must follow.
     pub constraint: Option<Box<dyn Guide>>,
     /// Added to the logits of these tokens.
@@ -63,16 +68,35 @@ pub struct Token {
 pub struct Report {
     /// It was cut, by the limit or the end of the context.
     pub cut: bool,
+    /// It was the context's end, and there would have been more: [`Events::rest`] can go on elsewhere.
+    pub full: bool,
     /// Tokens of the prompt.
     pub prompt: usize,
     /// Those that a slot held already.
     pub reused: usize,
     /// Tokens of the answer.
     pub generated: usize,
+    /// What came of the guesses at its tokens.
+    pub guesses: Statistics,
     /// From taking a slot to the first logits.
     pub prompt_time: Duration,
     /// From there to the end.
     pub time: Duration,
+}
+
+impl Report {
+    /// With what a further part of the same answer took. The prompt is the first part's, unless there was none.
+    pub fn add(&mut self, next: &Report) {
+        if self.prompt == 0 {
+            (self.prompt, self.reused) = (next.prompt, next.reused);
+        }
+        self.generated += next.generated;
+        self.guesses.batches += next.guesses.batches;
+        self.guesses.drafted += next.guesses.drafted;
+        self.guesses.accepted += next.guesses.accepted;
+        self.prompt_time += next.prompt_time;
+        self.time += next.time;
+    }
 }
 
 /// What happens to a request.
@@ -97,12 +121,26 @@ pub enum Event {
 pub struct Events {
     from: mpsc::UnboundedReceiver<Event>,
     stop: Arc<AtomicBool>,
+    rest: Arc<Mutex<Option<Rest>>>,
+}
+
+/// What an answer that met the end of the context goes on with.
+pub struct Rest {
+    /// Its sampler, behind the last token.
+    pub sampler: Sampler,
+    /// What it must follow, likewise.
+    pub constraint: Option<Box<dyn Guide>>,
 }
 
 impl Events {
     /// The next event; none after the end.
     pub async fn recv(&mut self) -> Option<Event> {
         self.from.recv().await
+    }
+
+    /// What an answer goes on with that has ended with [`Report::full`]; once.
+    pub fn rest(&self) -> Option<Rest> {
+        self.rest.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// No more tokens are wanted; the end still comes.
@@ -137,6 +175,7 @@ struct Job {
     request: Request,
     to: mpsc::UnboundedSender<Event>,
     stop: Arc<AtomicBool>,
+    rest: Arc<Mutex<Option<Rest>>>,
 }
 
 /// Texts on their way to vectors.
@@ -148,7 +187,7 @@ struct Embedding {
 }
 
 enum Work {
-    Answer(Job),
+    Answer(Box<Job>),
     Embed(Embedding),
 }
 
@@ -173,18 +212,29 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts the thread: `parallel` requests are answered at a time, `queue` may wait.
+    /// Starts the thread: `parallel` requests are answered at a time, `queue` may wait. An answer that has the thread for itself gets its tokens by guesses
+    /// where that is quicker; they are the same tokens.
     ///
     /// # Errors
     /// When there is no memory for a context.
     pub fn start(model: Model, parallel: usize, queue: usize) -> Result<Worker, Error> {
+        Worker::with(model, parallel, queue, || Some(Speculator::new(Lookup::new(), DEFAULT_MOST)))
+    }
+
+    /// As [`Worker::start`], with another way to guess, or none.
+    fn with(
+        model: Model,
+        parallel: usize,
+        queue: usize,
+        speculator: impl FnOnce() -> Option<Speculator<'static>> + Send + 'static,
+    ) -> Result<Worker, Error> {
         // Refused here rather than in the thread: whoever loads the model is told.
         drop(model.session()?);
         let (jobs, from) = std::sync::mpsc::channel();
         let gauges = Arc::new(Gauges::default());
         let parallel = parallel.max(1);
         let told = gauges.clone();
-        let body = move || schedule::run(&model, parallel, &from, &told);
+        let body = move || schedule::run(&model, parallel, speculator(), &from, &told);
         let thread =
             std::thread::Builder::new().name("model".into()).spawn(body).map_err(|error| Error::Io { path: "a thread".into(), error })?;
         Ok(Worker { jobs: Some(jobs), gauges, parallel, queue, thread: Some(thread) })
@@ -192,10 +242,17 @@ impl Worker {
 
     /// Puts a request into the queue.
     pub fn submit(&self, request: Request) -> Result<Events, Full> {
-        let (to, from) = mpsc::unbounded_channel();
-        let stop = Arc::new(AtomicBool::new(false));
-        self.push(Work::Answer(Job { request, to, stop: stop.clone() }))?;
-        Ok(Events { from, stop })
+        let (job, events) = job(request);
+        self.push(Work::Answer(Box::new(job)))?;
+        Ok(events)
+    }
+
+    /// Puts a request into the queue that had a place already: it is not refused for want of one.
+    pub fn resume(&self, request: Request) -> Events {
+        let (job, events) = job(request);
+        self.gauges.held.fetch_add(1, Relaxed);
+        self.send(Work::Answer(Box::new(job)));
+        events
     }
 
     /// Puts texts into the queue, each of at least one token and no more than the context, to become vectors of the model's width.
@@ -214,11 +271,15 @@ impl Worker {
             let retry_after = (took.as_secs_f64() * (waiting.max(1) as f64) / self.parallel as f64).ceil().clamp(1.0, 600.0) as u64;
             return Err(Full { waiting, retry_after });
         }
+        self.send(work);
+        Ok(())
+    }
+
+    fn send(&self, work: Work) {
         // Without the thread there is nobody to answer: the receiver's end says so.
         if let Some(jobs) = &self.jobs {
             let _ = jobs.send(work);
         }
-        Ok(())
     }
 
     /// Requests that are being answered, and that wait.
@@ -226,6 +287,14 @@ impl Worker {
         let running = self.gauges.running.load(Relaxed);
         (running, self.gauges.held.load(Relaxed).saturating_sub(running))
     }
+}
+
+/// A request for the thread, and where its events come out.
+fn job(request: Request) -> (Job, Events) {
+    let (to, from) = mpsc::unbounded_channel();
+    let (stop, rest) = (Arc::new(AtomicBool::new(false)), Arc::default());
+    let events = Events { from, stop: stop.clone(), rest: Arc::clone(&rest) };
+    (Job { request, to, stop, rest }, events)
 }
 
 impl Drop for Worker {

@@ -4,6 +4,7 @@ use super::answer::Answer;
 use super::slots::Slots;
 use super::{Embedding, Event, Gauges, Job, Pooling, Work};
 use nibble_engine::sampler::Sampler;
+use nibble_engine::speculate::Speculator;
 use nibble_engine::{Batch, Feed, Model, Rows, Session};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,8 +15,9 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 const SHARE: usize = 64;
 
 /// Runs until nobody can send any more.
-pub fn run(model: &Model, parallel: usize, from: &Receiver<Work>, gauges: &Gauges) {
-    let mut thread = Thread { model, gauges, waiting: VecDeque::new(), embeddings: VecDeque::new(), slots: Slots::new(model, parallel) };
+pub fn run(model: &Model, parallel: usize, speculator: Option<Speculator<'static>>, from: &Receiver<Work>, gauges: &Gauges) {
+    let (waiting, embeddings, slots) = (VecDeque::new(), VecDeque::new(), Slots::new(model, parallel));
+    let mut thread = Thread { model, gauges, waiting, embeddings, slots, speculator, guessed: None };
     let mut batch = Batch::new(model);
     loop {
         if thread.is_idle() {
@@ -51,6 +53,10 @@ struct Thread<'m, 'g> {
     waiting: VecDeque<Job>,
     embeddings: VecDeque<Embedding>,
     slots: Slots<'m>,
+    /// Guesses the tokens of an answer that is alone. What it has learnt of the times of batches it keeps from answer to answer.
+    speculator: Option<Speculator<'static>>,
+    /// The answer that it knows, by its number.
+    guessed: Option<u64>,
 }
 
 impl<'m> Thread<'m, '_> {
@@ -60,7 +66,7 @@ impl<'m> Thread<'m, '_> {
 
     fn enqueue(&mut self, work: Work) {
         match work {
-            Work::Answer(job) => self.waiting.push_back(job),
+            Work::Answer(job) => self.waiting.push_back(*job),
             Work::Embed(embedding) => self.embeddings.push_back(embedding),
         }
     }
@@ -99,9 +105,26 @@ impl<'m> Thread<'m, '_> {
         self.gauges.running.store(self.slots.running(), Relaxed);
     }
 
+    /// Has the next tokens guessed of an answer that is alone and past its prompt. With others at work a step is a batch already: guesses would be paid for
+    /// with their time. Whether there are any.
+    fn guess(&mut self) -> bool {
+        let Some(speculator) = &mut self.speculator else { return false };
+        let mut answers = self.slots.slots.iter_mut().filter_map(|slot| Some((slot.used(), slot.answer.as_mut()?)));
+        let (Some((number, answer)), None) = (answers.next(), answers.next()) else { return false };
+        if answer.is_reading() {
+            return false;
+        }
+        let new = self.guessed.replace(number) != Some(number);
+        if let Err(error) = answer.guess(speculator, new) {
+            answer.end(Err(error));
+        }
+        true
+    }
+
     /// One step of all answers.
     fn step(&mut self, batch: &mut Batch<'m>) {
         self.retire();
+        let guessed = self.guess();
         let generating = self.slots.slots.iter().any(|slot| slot.answer.as_ref().is_some_and(|answer| !answer.is_reading()));
         let mut share = if generating { SHARE } else { self.model.options().batch.max(1) };
         // Who came first reads first; those who generate always go on.
@@ -114,15 +137,16 @@ impl<'m> Thread<'m, '_> {
             if most == 0 {
                 continue;
             }
-            let (ids, wanted) = answer.feed(session.tokens().len(), most);
+            let (ids, rows) = answer.feed(session.tokens().len(), most);
             if answer.is_reading() {
                 share = most - ids.len();
             }
-            let ids = ids.to_vec();
-            feeds.push((session, ids, if wanted { Rows::Last } else { Rows::None }));
+            feeds.push((session, ids, rows));
             fed.push(answer);
         }
-        let held: Vec<usize> = feeds.iter().map(|(session, ids, _)| session.tokens().len() + ids.len()).collect();
+        // Tokens in each session before the first row of logits that it gets.
+        let held: Vec<usize> =
+            feeds.iter().map(|(session, ids, rows)| session.tokens().len() + if *rows == Rows::All { 0 } else { ids.len() - 1 }).collect();
         let mut feeds: Vec<Feed> = feeds.iter_mut().map(|(session, ids, rows)| Feed { session, ids, rows: *rows }).collect();
         if feeds.is_empty() {
             return;
@@ -132,17 +156,26 @@ impl<'m> Thread<'m, '_> {
             fed.swap_remove(i).end(Err(error.to_string()));
             return self.retire();
         }
+        if let (true, Some(speculator)) = (guessed, &mut self.speculator) {
+            speculator.computed();
+        }
         // Choosing a token takes a pass over the vocabulary, or several, for each answer: on all threads.
-        let mut choices: Vec<_> = fed.into_iter().enumerate().collect();
-        let batch = &*batch;
+        let (batch, vocab) = (&*batch, self.model.config().vocab);
+        let mut choices: Vec<_> = fed.into_iter().zip(feeds).enumerate().collect();
         self.model.pool().chunks(&mut choices, 1, |_, choice| {
-            let (i, answer) = &mut choice[0];
-            answer.has_read(held[*i]);
+            let (i, (answer, feed)) = &mut choice[0];
+            answer.has_read(feed.session.tokens().len());
             let logits = batch.logits(*i);
             if !logits.is_empty() {
-                answer.choose(logits, held[*i]);
+                let known = answer.choose(logits, vocab, held[*i]);
+                if known < feed.session.tokens().len() {
+                    feed.session.truncate(known);
+                }
             }
         });
+        if let (true, Some(speculator), Some((_, (answer, _)))) = (guessed, &mut self.speculator, choices.first_mut()) {
+            answer.judge(speculator);
+        }
         drop(choices);
         self.retire();
     }
@@ -182,6 +215,7 @@ impl<'m> Thread<'m, '_> {
     /// Ends all that was in the making.
     fn give_up(&mut self, reason: &str) {
         let answers = self.slots.clear();
+        self.guessed = None;
         self.gauges.running.store(0, Relaxed);
         answers.into_iter().for_each(|answer| {
             self.leave();

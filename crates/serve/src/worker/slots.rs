@@ -20,6 +20,13 @@ pub struct Slot<'m> {
     used: u64,
 }
 
+impl Slot<'_> {
+    /// A number that no other answer has, be it in this slot or another.
+    pub fn used(&self) -> u64 {
+        self.used
+    }
+}
+
 /// All slots.
 pub struct Slots<'m> {
     model: &'m Model,

@@ -2,6 +2,7 @@
 
 use super::*;
 use nibble_engine::sampler::{Guide, Sampler};
+use nibble_engine::speculate::Speculator;
 use nibble_engine::text::{Tokenizer, Vocab};
 use nibble_engine::{Options, Stop, generate};
 use std::path::Path;
@@ -17,7 +18,17 @@ fn tokenizer(model: &Model) -> Tokenizer {
 
 fn request(prompt: Vec<u32>, seed: u64, most: usize) -> Request {
     let sampling = Sampling { seed, temperature: 1.2, ..Sampling::default() };
-    Request { prompt, context: 512, most: Some(most), sampling, ends: vec![], constraint: None, bias: vec![], logprobs: None }
+    Request {
+        prompt,
+        context: 512,
+        most: Some(most),
+        sampling,
+        ends: vec![],
+        resumed: None,
+        constraint: None,
+        bias: vec![],
+        logprobs: None,
+    }
 }
 
 /// A prompt that differs from every other from its first word on, or shares a beginning with some.
@@ -78,6 +89,120 @@ fn answers_do_not_depend_on_their_company() {
         assert_eq!((report.generated, report.prompt), (tokens.len(), make(i).prompt.len()));
         assert!(report.cut && report.reused < report.prompt);
     }
+    assert_eq!(worker.load(), (0, 0));
+}
+
+/// A worker that guesses this many tokens each time, whether it pays or not.
+fn guessing(model: Model, parallel: usize, count: usize) -> Worker {
+    Worker::with(model, parallel, 64, move || Some(Speculator::fixed(Lookup::new(), count))).unwrap()
+}
+
+/// Greedy and drawn, with and without penalties, a bias, a guide, probabilities, an end in the middle, and to the end of the context: guesses change nothing.
+#[test]
+fn guesses_change_no_answer() {
+    let text = "the cat and the dog and the cat and the dog and the cat and the dog and the ";
+    let make = |tokenizer: &Tokenizer, vocab: usize, i: usize| {
+        let prompt = tokenizer.encode(&format!("{} {i} {}", &text[..i % 20], text.repeat(1 + i % 3)));
+        let context = if i.is_multiple_of(5) { prompt.len() + 20 } else { 512 };
+        let mut request = Request { context, most: (!i.is_multiple_of(4)).then_some(30 + i), ..request(prompt, i as u64, 0) };
+        if request.most.is_none() && request.context == 512 {
+            request.most = Some(60);
+        }
+        request.sampling.temperature = [0.0, 0.7, 1.2][i % 3];
+        request.sampling.repeat_penalty = [1.0, 1.1][i / 3 % 2];
+        request.logprobs = i.is_multiple_of(7).then_some(2);
+        if i % 6 == 1 {
+            request.constraint = Some(Thirds::new(vocab, 1000, false));
+        }
+        if i % 6 == 2 {
+            request.bias = vec![(prompt_token(tokenizer), 4.0)];
+        }
+        if i % 4 == 3 {
+            request.ends = vec![prompt_token(tokenizer)];
+        }
+        request
+    };
+    let plain = model(512);
+    let (tokenizer, vocab) = (tokenizer(&plain), plain.config().vocab);
+    let plain = Worker::with(plain, 1, 64, || None).unwrap();
+    for count in [1, 5] {
+        let worker = guessing(model(512), 1, count);
+        let mut right = 0;
+        for i in 0..24 {
+            let (tokens, end) = every(&mut plain.submit(make(&tokenizer, vocab, i)).unwrap());
+            let (same, ended) = every(&mut worker.submit(make(&tokenizer, vocab, i)).unwrap());
+            assert_eq!(same, tokens, "request {i} with {count} guesses");
+            let (end, ended) = (done(end), done(ended));
+            assert_eq!(
+                (ended.cut, ended.full, ended.generated, ended.prompt),
+                (end.cut, end.full, end.generated, end.prompt),
+                "request {i}"
+            );
+            // What the slot holds is what it would hold, so the same is taken over.
+            assert_eq!(ended.reused, end.reused, "request {i}");
+            assert_eq!(end.guesses.drafted, 0);
+            right += ended.guesses.accepted;
+        }
+        assert!(right > 50, "{right} guesses were right");
+    }
+}
+
+fn prompt_token(tokenizer: &Tokenizer) -> u32 {
+    tokenizer.encode(" cat")[0]
+}
+
+/// All tokens with their probabilities, and the last event.
+fn every(events: &mut Events) -> (Vec<Token>, Event) {
+    let mut tokens = Vec::new();
+    loop {
+        match events.from.blocking_recv().expect("an end comes before the channel closes") {
+            Event::Prompt { .. } => {}
+            Event::Token(token) => tokens.push(token),
+            end => return (tokens, end),
+        }
+    }
+}
+
+/// Guessing begins, ends and begins again as others come and go.
+#[test]
+fn guesses_do_not_depend_on_company() {
+    let model_ = model(512);
+    let tokenizer = tokenizer(&model_);
+    let make = |i: usize| Request { most: Some(20 + 15 * (i % 4)), ..request(prompt(&tokenizer, i), i as u64, 0) };
+    let expected: Vec<Vec<u32>> = (0..24).map(|i| alone(&model_, &make(i))).collect();
+    let worker = guessing(model_, 2, 4);
+    let mut events: Vec<Events> = (0..24).map(|i| worker.submit(make(i)).unwrap()).collect();
+    for (i, events) in events.iter_mut().enumerate() {
+        assert_eq!(all(events).0, expected[i], "request {i}");
+    }
+}
+
+/// What a full context has ended goes on elsewhere with the sampler and the guide as they were.
+#[test]
+fn an_answer_goes_on_with_its_sampler_and_its_guide() {
+    let model = model(512);
+    let tokenizer = tokenizer(&model);
+    let vocab = model.config().vocab;
+    let worker = Worker::start(model, 1, 4).unwrap();
+    let make = |context: usize, most: usize| Request {
+        context,
+        constraint: Some(Thirds::new(vocab, 1000, false)),
+        ..request(prompt(&tokenizer, 2), 9, most)
+    };
+    let whole = all(&mut worker.submit(make(512, 40)).unwrap()).0;
+    let first = make(512, 40);
+    let (context, mut text) = (first.prompt.len() + 12, first.prompt.clone());
+    let mut events = worker.submit(make(context, 40)).unwrap();
+    let (tokens, end) = all(&mut events);
+    let report = done(end);
+    assert!(report.full && report.cut && tokens.len() == 13 && tokens == whole[..13]);
+    let rest = events.rest().unwrap();
+    assert!(events.rest().is_none());
+    text.extend(&tokens);
+    let next = Request { prompt: text, most: Some(27), resumed: Some(rest.sampler), constraint: rest.constraint, ..request(vec![], 0, 0) };
+    let (more, end) = all(&mut worker.resume(next));
+    assert_eq!([tokens, more].concat(), whole);
+    assert!(!done(end).full);
     assert_eq!(worker.load(), (0, 0));
 }
 

@@ -6,3 +6,4 @@ mod limits;
 mod ollama;
 mod openai;
 mod store;
+mod tools;

@@ -218,6 +218,74 @@ fn a_prompt_that_is_too_long_is_never_cut_unsaid() {
 }
 
 #[test]
+fn an_answer_goes_on_in_a_full_context_where_that_is_wished_and_says_so() {
+    let server = usual();
+    let turns = |count: usize| -> Vec<Value> {
+        let role = |i: usize| if i.is_multiple_of(2) { "user" } else { "assistant" };
+        let system = json!({"role": "system", "content": "You know stories."});
+        [system].into_iter().chain((0..count).map(|i| json!({"role": role(i), "content": format!("{i} {}", "word ".repeat(12))}))).collect()
+    };
+    // Its own ends are taken from the model, so that it has to go on.
+    let body = |count: usize, shift: bool, most: i64| {
+        ask(json!({"messages": turns(count), "shift": shift, "stream": false, "format": endless(),
+                   "options": {"num_ctx": 192, "num_predict": most, "seed": 4}}))
+    };
+    let plain = server.post("/api/chat", body(7, false, 400)).is(200).json();
+    assert_eq!((&plain["done_reason"], plain.get("shifted")), (&json!("length"), None));
+    let (prompt, held) = (plain["prompt_eval_count"].as_u64().unwrap(), plain["eval_count"].as_u64().unwrap());
+    assert_eq!(prompt + held, 193);
+    let shifted = server.post("/api/chat", body(7, true, 400)).is(200).json();
+    assert_eq!(
+        (&shifted["eval_count"], &shifted["prompt_eval_count"], &shifted["done_reason"]),
+        (&json!(400), &json!(prompt), &json!("length"))
+    );
+    // All turns but the last have gone, which are three of the user's with their answers; then the beginning of the answer.
+    assert_eq!(shifted["shifted"]["messages"], 6, "{shifted}");
+    assert!(shifted["shifted"]["tokens"].as_u64().unwrap() > prompt + 400 - 192 - 48, "{shifted}");
+    let text = |answer: &Value| answer["message"]["content"].as_str().unwrap().to_string();
+    assert!(text(&shifted).starts_with(&text(&plain)) && text(&shifted).len() > text(&plain).len());
+    // The first room is that of whole turns.
+    let some = server.post("/api/chat", body(7, true, held as i64 + 1)).is(200).json();
+    assert!([2, 4].contains(&some["shifted"]["messages"].as_u64().unwrap()), "{some}");
+    // In pieces the end says it, and nothing is lost.
+    let mut streamed = body(7, true, 400);
+    streamed["stream"] = json!(true);
+    let pieces = server.post("/api/chat", streamed).is(200).lines();
+    let joined: String = pieces.iter().map(|p| p["message"]["content"].as_str().unwrap()).collect();
+    assert_eq!((joined, &pieces.last().unwrap()["shifted"]), (text(&shifted), &shifted["shifted"]));
+    // What fits is as ever.
+    assert_eq!(server.post("/api/chat", body(1, true, 5)).is(200).json().get("shifted"), None);
+
+    // A text: half of what is held goes, but for its beginning.
+    let text = json!({"model": "tiny", "prompt": "Once upon a time", "stream": false, "shift": true, "format": endless(),
+                      "options": {"num_ctx": 64, "num_predict": 200, "num_keep": 3, "seed": 4}});
+    let long = server.post("/api/generate", text).is(200).json();
+    assert_eq!((&long["eval_count"], &long["shifted"]["messages"]), (&json!(200), &json!(0)), "{long}");
+    assert!(long["context"].as_array().unwrap().len() <= 65, "{long}");
+    let held = long["prompt_eval_count"].as_u64().unwrap() + 200;
+    assert_eq!(long["shifted"]["tokens"].as_u64().unwrap(), held - long["context"].as_array().unwrap().len() as u64);
+    // OpenAI's clients can ask for it too.
+    let body = json!({"model": "tiny", "prompt": "Once upon a time", "shift": true, "num_ctx": 64, "max_tokens": 100, "temperature": 0,
+                      "logit_bias": ends(&server)});
+    let long = server.post("/v1/completions", body).is(200).json();
+    assert_eq!(long["usage"]["completion_tokens"], 100);
+    assert!(long["shifted"]["tokens"].as_u64().unwrap() > 0);
+}
+
+/// A form that an answer cannot come to the end of.
+fn endless() -> Value {
+    json!({"type": "string", "minLength": 5000})
+}
+
+/// A bias that keeps an answer from its ends.
+fn ends(server: &crate::client::Running) -> Value {
+    let text = "<|eot_id|><|end_of_text|>";
+    let body = json!({"model": "tiny", "content": text, "parse_special": true});
+    let tokens = server.post("/tokenize", body).is(200).json()["tokens"].clone();
+    tokens.as_array().unwrap().iter().map(|token| (token.to_string(), json!(-100))).collect::<serde_json::Map<_, _>>().into()
+}
+
+#[test]
 fn what_cannot_be_done_is_said() {
     let server = usual();
     let said = |path: &str, body: Value, status: u16, words: &str| {
@@ -232,7 +300,6 @@ fn what_cannot_be_done_is_said() {
     said("/api/chat", ask(json!({"messages": [{"role": "user", "content": "x", "images": ["aGk="]}]})), 400, "cannot see");
     said("/api/chat", ask(json!({"tools": [{"type": "function", "function": {"name": "f"}}]})), 400, "does not support tools");
     said("/api/chat", ask(json!({"think": true})), 400, "does not support thinking");
-    said("/api/chat", ask(json!({"shift": true})), 400, "shift");
     said("/api/chat", ask(json!({"options": {"temperature": "hot"}})), 400, "options.temperature");
     said("/api/chat", ask(json!({"options": {"top_p": 7}})), 400, "top_p");
     said("/api/chat", ask(json!({"keep_alive": "soon"})), 400, "keep_alive");

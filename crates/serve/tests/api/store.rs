@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 /// models/tiny as a GGUF file.
-fn gguf(dir: &Path) -> Vec<u8> {
+pub fn gguf(dir: &Path) -> Vec<u8> {
     let source = Source::open(&tiny()).unwrap();
     let plan = nibble_compress::plan(&source, Recipe::by_name("q4_0").unwrap(), nibble_compress::Options::default()).unwrap();
     let out = dir.join("tiny.gguf");
@@ -20,12 +20,12 @@ fn gguf(dir: &Path) -> Vec<u8> {
 }
 
 /// A server with an empty store and nothing else, which fetches nothing.
-fn empty(dir: &Path) -> Running {
+pub fn empty(dir: &Path) -> Running {
     let hub = Hub { offline: true, ..Hub::default() };
     start(Settings { store: Some(dir.join("store")), models: vec![], hub, ..settings() })
 }
 
-fn upload(server: &Running, bytes: &[u8]) -> String {
+pub fn upload(server: &Running, bytes: &[u8]) -> String {
     let digest = Digest::of(bytes).to_string();
     let path = format!("/api/blobs/{digest}");
     server.open("HEAD", &path, &[], b"").is(404);
@@ -93,6 +93,28 @@ fn a_model_is_made_used_copied_and_removed() {
     server.open("DELETE", "/api/delete", &[], json!({"model": "story"}).to_string().as_bytes()).is(404);
     server.open("DELETE", "/api/delete", &[], json!({"name": "story:q4"}).to_string().as_bytes()).is(200);
     assert_eq!(chat("loud", json!([{"role": "user", "content": "x"}]))["done"], true);
+}
+
+#[test]
+fn a_model_that_is_removed_leaves_the_memory_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = empty(dir.path());
+    let digest = upload(&server, &gguf(dir.path()));
+    server.post("/api/create", json!({"model": "gone", "files": {"tiny.gguf": digest}, "stream": false})).is(200);
+    server.post("/api/generate", json!({"model": "gone", "keep_alive": -1})).is(200);
+    assert_eq!(server.get("/api/ps").json()["models"].as_array().unwrap().len(), 1);
+    // An answer under way goes on to its end.
+    let body = json!({"model": "gone", "prompt": "Tell me a story.", "options": {"num_predict": 60, "seed": 1}});
+    let mut answer = server.post("/api/generate", body).is(200);
+    answer.piece().expect("it has begun");
+    server.open("DELETE", "/api/delete", &[], json!({"model": "GONE"}).to_string().as_bytes()).is(200);
+    assert_eq!(server.get("/api/ps").json(), json!({"models": []}));
+    server.post("/api/generate", json!({"model": "gone", "prompt": "x"})).is(404);
+    let mut last = String::new();
+    while let Some(piece) = answer.piece() {
+        last = piece;
+    }
+    assert!(last.contains("\"done\":true") && last.contains("eval_count"), "{last}");
 }
 
 #[test]
