@@ -32,6 +32,18 @@ const RULES: &[Rule] = &[
     Rule { word: "memmap2::", within: "crates/", only: &["crates/container/src/map"], why: "only map.rs maps files" },
     Rule { word: "println!", within: "crates/", only: &["crates/cli/"], why: "only the cli prints" },
     Rule { word: "env::var", within: "crates/", only: &["crates/cli/"], why: "only the cli reads the environment" },
+    Rule {
+        word: "process::exit",
+        within: "crates/",
+        only: &["crates/cli/src/interrupt.rs"],
+        why: "the program ends there or by returning from main, with a code of the table in exit.rs",
+    },
+    Rule {
+        word: "ExitCode::",
+        within: "crates/",
+        only: &["crates/cli/src/exit.rs", "crates/cli/src/main.rs"],
+        why: "the table in exit.rs has every code that the program leaves with",
+    },
     Rule { word: "std::fs", within: "crates/kernels/", only: &[], why: "kernels reads no file" },
     Rule { word: "std::thread", within: "crates/kernels/", only: &[], why: "kernels spawns nothing" },
     Rule { word: "Vec<", within: "crates/kernels/", only: &[], why: "kernels allocates nothing" },

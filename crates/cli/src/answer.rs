@@ -156,7 +156,7 @@ impl Speaker {
     pub fn think(&mut self, think: Option<Think>) -> Result<()> {
         if matches!(think, Some(Think::Yes(_))) && !self.thinks() {
             return Err(Problem::failure("the model cannot be asked to think: its chat template knows nothing of it")
-                .hint("without --think it answers at once")
+                .hint("a model that was trained to, such as DeepSeek-R1-Distill-Llama-8B")
                 .into());
         }
         self.think = think;
@@ -226,7 +226,8 @@ impl Speaker {
     ) -> Result<Answer> {
         let mut stream = Stream::new(self.stops.clone());
         let (mut text, mut thinking) = (String::new(), String::new());
-        let parts = self.thinks() && self.format.is_none() && (prompt.opened || self.think != Some(Think::No));
+        // One that thinks although it was asked not to is shown to.
+        let parts = self.thinks() && self.format.is_none();
         let mut splitter = if parts { ThoughtSplitter::new(prompt.opened) } else { ThoughtSplitter::off() };
         let mut shown = Ok(());
         let mut stopped = false;

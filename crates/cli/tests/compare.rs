@@ -4,7 +4,7 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use common::{arg, files_below, nibble, nibble_in, tiny};
+use common::{arg, command, files_below, finish, nibble, nibble_in, tiny};
 use serde_json::Value;
 
 fn quantized(dir: &Path, kind: &str) -> PathBuf {
@@ -135,4 +135,20 @@ fn mistakes_are_found_before_anything_is_measured() {
     std::fs::write(dir.path().join("short.txt"), "Too short.").unwrap();
     compare(&["--no-speed", "--text", "short.txt"]).exits(1).says(&["the text has", "512"]);
     assert_eq!(files_below(dir.path()), ["short.txt"]);
+}
+
+#[test]
+fn a_model_of_the_store_is_called_by_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |args: &[&str]| finish(command(args).current_dir(dir.path()).env("NIBBLE_MODELS", dir.path().join("store")), None).exits(0);
+    run(&["create", "small", "--from", arg(&tiny()), "-t", "q4_0"]);
+    run(&["cp", "small", "again"]);
+    let text = "Once upon a time there was a cat. It was happy. ".repeat(30);
+    std::fs::write(dir.path().join("text.txt"), text).unwrap();
+    let common = ["compare", "--text", "text.txt", "-c", "64", "--chunks", "1", "--no-speed", "--no-tensors", "--json"];
+    let json = run(&[&common[..], &[arg(&tiny()), "small", "again"]].concat()).says(&["small:latest: loading"]).json();
+    let names: Vec<&str> = json["entries"].as_array().unwrap().iter().map(|entry| entry["name"].as_str().unwrap()).collect();
+    // A second name of the same file is no second model.
+    assert_eq!(names, ["tiny", "small:latest"]);
+    assert!(json["entries"][1]["path"].as_str().unwrap().contains("sha256-"));
 }

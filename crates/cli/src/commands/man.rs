@@ -50,7 +50,7 @@ pub fn pages() -> Result<Vec<(String, Vec<u8>)>> {
     let mut program = super::program();
     program.build();
     let mut top = render(program.clone())?;
-    exit_status(&mut top)?;
+    top.extend(exit_status().into_bytes());
     let mut pages = vec![("nibble.1".to_string(), top)];
     add(&program, "nibble", &mut pages)?;
     Ok(pages)
@@ -67,7 +67,7 @@ fn add(of: &clap::Command, name: &str, pages: &mut Vec<(String, Vec<u8>)>) -> Re
 }
 
 /// The section that manual pages have for exit codes, at the end of the first page.
-fn exit_status(page: &mut Vec<u8>) -> Result<()> {
+fn exit_status() -> String {
     let mut roff = Roff::new();
     roff.control("SH", ["EXIT STATUS"]);
     for row in exit::CODES {
@@ -75,7 +75,8 @@ fn exit_status(page: &mut Vec<u8>) -> Result<()> {
         roff.text([bold(row.code.to_string()), roman(format!(" ({})", row.name))]);
         roff.text([roman(row.about)]);
     }
-    Ok(roff.to_writer(page)?)
+    // Without what begins a page: this one has begun.
+    roff.to_roff()
 }
 
 fn render(command: clap::Command) -> Result<Vec<u8>> {

@@ -103,9 +103,9 @@ impl ThoughtSplitter {
     }
 }
 
-/// Whether a chat template knows of thinking.
+/// Whether a chat template knows of thinking: it begins thoughts, takes them out of earlier answers, or can be told.
 pub fn template_thinks(template: &str) -> bool {
-    [OPEN, "enable_thinking", "reasoning_content"].iter().any(|word| template.contains(word))
+    [OPEN, CLOSE, "enable_thinking", "reasoning_content"].iter().any(|word| template.contains(word))
 }
 
 /// Whether a rendered prompt has begun the thought itself, so that the answer begins within it.
@@ -140,6 +140,15 @@ mod tests {
         assert_eq!(run(ThoughtSplitter::new(false), &["<think>cut </thin"]), parted("cut </thin", ""));
         assert_eq!(run(ThoughtSplitter::off(), &["<think>x</think>"]), parted("", "<think>x</think>"));
         assert_eq!(run(ThoughtSplitter::new(false), &["<thin"]), parted("", "<thin"));
+    }
+
+    #[test]
+    fn templates_that_know_of_thoughts_are_known() {
+        // As of Qwen3, of DeepSeek-R1's distillations, and of a model that does not think.
+        assert!(template_thinks("{%- if enable_thinking is defined and enable_thinking is false %}"));
+        assert!(template_thinks("{% set content = content.split('</think>')[-1] %}"));
+        assert!(!template_thinks("{{ message['content'] | trim }}"));
+        assert!(opens_thought("<|Assistant|><think>\n") && !opens_thought("<think>\n\n</think>\n\n"));
     }
 
     proptest! {
