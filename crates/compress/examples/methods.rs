@@ -109,7 +109,13 @@ fn quantize(model: &str, kind: &str, name: &str, out: &str, rest: &[&str]) -> Re
     }
     if known.needs == Needs::Texts {
         options.texts = Some(Arc::new(load(&source, text)?));
-        options.method = Box::leak(Box::new(Method { name: known.name, about: known.about, needs: known.needs, knobs: known.knobs.map(|_| knobs), fold }));
+        options.method = Box::leak(Box::new(Method {
+            name: known.name,
+            about: known.about,
+            needs: known.needs,
+            knobs: known.knobs.map(|_| knobs),
+            fold,
+        }));
     } else {
         options.method = known;
     }

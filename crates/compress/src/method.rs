@@ -149,7 +149,7 @@ impl Method {
     ) -> Result<Option<Box<dyn Work + 'a>>, Error> {
         let texts = || plan.options.texts.as_ref().ok_or(Error::NoTexts { method: self.name });
         Ok(match (self.knobs, self.fold) {
-            (Some(knobs), fold) => Some(Box::new(Gptq::new(source, plan, knobs, fold, texts()?, threads, cancel)?)),
+            (Some(knobs), fold) => Some(Box::new(Gptq::new(source, plan, knobs, texts()?, threads, cancel)?.folding(fold))),
             (None, Some(fold)) => Some(Box::new(Folding::new(source, fold, texts()?, threads, cancel)?)),
             (None, None) => None,
         })

@@ -16,8 +16,8 @@ use nibble_container::gguf::{GgufWriter, Metadata, Value};
 use nibble_container::{Checkpoint, Declared, Dtype};
 use nibble_engine::arch::Meta;
 use nibble_engine::source::Source;
-use nibble_kernels::{Format, format};
 use nibble_engine::{KvType, Model, Options as Run};
+use nibble_kernels::{Format, format};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -149,7 +149,10 @@ fn norms_of_sixteen_bits_are_made_up_for() {
     let method = always(AWQ, &[(0.7, 0.0)]);
     quantize(&halves, "f32", Options { method, texts: Some(ids(vocab, 3)), ..Options::default() }, &out).unwrap();
     let file = Checkpoint::open(&out).unwrap();
-    assert_eq!(file.get("blk.0.attn_norm.weight").unwrap().dtype, Checkpoint::open(&halves).unwrap().get("blk.0.attn_norm.weight").unwrap().dtype);
+    assert_eq!(
+        file.get("blk.0.attn_norm.weight").unwrap().dtype,
+        Checkpoint::open(&halves).unwrap().get("blk.0.attn_norm.weight").unwrap().dtype
+    );
     assert!(moved(&halves, &out).contains(&"attn_norm.weight".to_owned()));
     let ids = &ids(vocab, 1).chunks[0];
     let off = difference(&logits(&halves, ids), &logits(&out, ids));
@@ -215,7 +218,8 @@ fn loud_channels_are_won_back() {
     for (recipe, knobs) in [("q4_0", AWQ), ("q4_k_m", AWQ), ("q8_0", SMOOTHQUANT)] {
         let off = |model: &Path, exponents: &'static [(f32, f32)]| {
             let out = dir.path().join("out.gguf");
-            quantize(model, recipe, Options { method: always(knobs, exponents), texts: Some(own.clone()), ..Options::default() }, &out).unwrap();
+            quantize(model, recipe, Options { method: always(knobs, exponents), texts: Some(own.clone()), ..Options::default() }, &out)
+                .unwrap();
             let after = logits(&out, ids);
             before.iter().zip(&after).map(|(a, b)| f64::from((a - b) * (a - b))).sum::<f64>()
         };

@@ -74,13 +74,7 @@ pub struct Folding<'a> {
 
 impl<'a> Folding<'a> {
     /// Before the first layer.
-    pub fn new(
-        source: &'a Source,
-            knobs: Knobs,
-        texts: &Arc<Texts>,
-        threads: usize,
-        cancel: &'a AtomicBool,
-    ) -> Result<Folding<'a>, Error> {
+    pub fn new(source: &'a Source, knobs: Knobs, texts: &Arc<Texts>, threads: usize, cancel: &'a AtomicBool) -> Result<Folding<'a>, Error> {
         let walk = Walk::new(source, threads)?;
         let hidden = texts.chunks.iter().map(|ids| walk.embed(ids)).collect();
         Ok(Folding { source, knobs, walk, hidden, cancel })
