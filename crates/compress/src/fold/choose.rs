@@ -130,7 +130,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// The same of the matrices' columns.
+    /// The same of the matrices' columns, over the rows that tell.
     fn weight(&self, loudness: Loudness, matrices: &[Matrix]) -> Vec<f32> {
         let cols = self.inputs.cols;
         let join = |a: f32, b: f32| match loudness {
