@@ -74,7 +74,7 @@ pub const GPTQ: Knobs = Knobs {
     head: Some(0.3),
 };
 
-/// Activation-aware scales, as measured best (bench/record).
+/// Activation-aware scales: the powers of loudness that were published, and some that look at the weights too, as later programs do.
 pub const AWQ: fold::Knobs = fold::Knobs {
     loudness: fold::Loudness::Mean,
     exponents: &[
@@ -95,7 +95,7 @@ pub const AWQ: fold::Knobs = fold::Knobs {
     judge: fold::Judge::Moments,
 };
 
-/// SmoothQuant's scales, a = 1 - b, as measured best (bench/record).
+/// SmoothQuant's scales, b = 1 - a, around the published half.
 pub const SMOOTHQUANT: fold::Knobs = fold::Knobs {
     loudness: fold::Loudness::Most,
     exponents: &[(0.0, 0.0), (0.3, 0.7), (0.4, 0.6), (0.5, 0.5), (0.6, 0.4), (0.7, 0.3), (0.8, 0.2)],
@@ -116,14 +116,14 @@ pub static METHODS: &[Method] = &[
     },
     Method {
         name: "smoothquant",
-        about: "loud activations made quieter, their norms and neighbours taking it up: for q8_0, whose products round both; runs a text through the model",
+        about: "for q8_0: loud activations are made quieter before products round them, norms and neighbours take it up; runs a text through the model",
         needs: Needs::Texts,
         fold: Some(SMOOTHQUANT),
         ..PLAIN
     },
     Method {
         name: "awq",
-        about: "finer steps for columns whose inputs are loud, their norms and neighbours making up for it; runs a text through the model",
+        about: "weighted, and columns with loud inputs get finer steps, for which norms and neighbours make up; runs a text through the model",
         needs: Needs::Texts,
         fold: Some(AWQ),
         ..PLAIN
@@ -161,7 +161,7 @@ impl Method {
     ) -> Result<Option<Box<dyn Work + 'a>>, Error> {
         let texts = || plan.options.texts.as_ref().ok_or(Error::NoTexts { method: self.name });
         Ok(match (self.knobs, self.fold) {
-            (Some(knobs), fold) => Some(Box::new(Gptq::new(source, plan, knobs, fold, texts()?, threads, cancel)?)),
+            (Some(knobs), fold) => Some(Box::new(Gptq::new(source, plan, knobs, texts()?, threads, cancel)?.folding(fold))),
             (None, Some(fold)) => Some(Box::new(Folding::new(source, fold, texts()?, threads, cancel)?)),
             (None, None) => None,
         })

@@ -273,3 +273,24 @@ fn a_plan_does_not_depend_on_the_method() {
     let (rtn, awq) = (planned("rtn"), planned("awq"));
     assert!(rtn.steps.iter().zip(&awq.steps).all(|(a, b)| a.name == b.name && a.to.name == b.to.name && a.bytes_out == b.bytes_out));
 }
+
+/// A damaged checkpoint is named, whether the damage reaches what a matrix is fed or only its own rows, and nothing is written.
+#[test]
+fn damage_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = Source::open(&tiny()).unwrap();
+    let damaged = dir.path().join("damaged.gguf");
+    let error = |tensor: &'static str| {
+        as_gguf(&source, &format::F32, &damaged, &|name, cols, x| {
+            if name == tensor {
+                x[2 * cols + 1] = f32::NAN;
+            }
+        });
+        let options = Options { method: Method::by_name("awq").unwrap(), texts: Some(ids(4096, 1)), ..Options::default() };
+        let error = quantize(&damaged, "q4_0", options, &dir.path().join("out.gguf")).unwrap_err();
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        error.to_string()
+    };
+    assert!(error("blk.2.attn_v.weight").starts_with("blk.2.attn_output: what the matrix is fed"), "{}", error("blk.2.attn_v.weight"));
+    assert!(error("blk.5.ffn_down.weight").starts_with("blk.5.ffn_down.weight: row 2 "), "{}", error("blk.5.ffn_down.weight"));
+}

@@ -43,6 +43,7 @@ pub struct Walk<'s> {
 
 /// One layer's weights.
 pub struct Layer {
+    index: usize,
     spec: LayerSpec,
     weights: LayerWeights,
 }
@@ -114,7 +115,7 @@ impl<'s> Walk<'s> {
 
     /// Binds layer `i`.
     pub fn layer(&self, i: usize) -> Result<Layer, Error> {
-        Ok(Layer { spec: self.source.config().layer(i), weights: LayerWeights::bind(self.source, i)? })
+        Ok(Layer { index: i, spec: self.source.config().layer(i), weights: LayerWeights::bind(self.source, i)? })
     }
 
     /// Gives the pages of layer `i` back to the system, so that they do not count as this process's memory.
@@ -149,6 +150,11 @@ impl<'s> Walk<'s> {
 }
 
 impl Layer {
+    /// Which layer it is.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
     /// Puts blocks of another format in a matrix's place, rows in the order in which the source stores them. `name`: one of [`Site::matrices`].
     ///
     /// # Panics

@@ -44,10 +44,10 @@ pub fn layer(
         let (Some(inputs), Some(matrices)) = (inputs.get(&site), matrices(site, i, steps)) else { continue };
         let at = Place { source, pool, spec: &spec, site, inputs };
         // Where there is nothing to win, nothing is moved, if that may be.
-        if knobs.exponents.contains(&(0.0, 0.0)) && matrices.iter().all(|(_, step)| step.to.block_len == 1) {
+        if knobs.exponents.contains(&(0.0, 0.0)) && matrices.iter().all(|step| step.to.block_len == 1) {
             continue;
         }
-        let matrices: Vec<Matrix> = matrices.iter().map(|(_, step)| at.matrix(step)).collect();
+        let matrices: Vec<Matrix> = matrices.iter().map(|step| at.matrix(step)).collect();
         let maker = steps.iter().find(|s| s.canonical == format!("blk.{i}.{}", makers(site)[0]));
         let (loud, weight) = (at.loudness(knobs.loudness), at.weight(knobs.loudness, &matrices));
         let mut best: Option<(f64, Option<Scale>)> = None;
@@ -130,7 +130,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// The same of the matrices' columns.
+    /// The same of the matrices' columns, over the rows that tell.
     fn weight(&self, loudness: Loudness, matrices: &[Matrix]) -> Vec<f32> {
         let cols = self.inputs.cols;
         let join = |a: f32, b: f32| match loudness {

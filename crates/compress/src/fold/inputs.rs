@@ -44,6 +44,11 @@ impl Inputs {
         }
     }
 
+    /// Whether no token's input was infinite or no number.
+    pub fn finite(&self) -> bool {
+        self.squares.iter().all(|s| s.is_finite())
+    }
+
     /// The mean magnitude of each column.
     pub fn means(&self) -> Vec<f32> {
         self.magnitudes.iter().map(|m| (m / self.tokens.max(1) as f64) as f32).collect()

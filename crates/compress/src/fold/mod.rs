@@ -160,6 +160,9 @@ impl Work for Folding<'_> {
         let layer = self.walk.layer(i)?;
         let inputs = gather(&mut self.walk, &layer, &mut self.hidden, self.knobs.judge, true, self.cancel)?;
         drop(layer);
+        if let Some(site) = Site::ALL.into_iter().find(|site| inputs.get(site).is_some_and(|inputs| !inputs.finite())) {
+            return Err(Error::Moments { site: format!("blk.{i}.{}", site.matrices()[0]) });
+        }
         note(0.5, &format!("layer {i}, scales"));
         let fold = choose::layer(self.source, self.walk.pool(), self.knobs, i, steps, &inputs, self.cancel)?;
         note(0.9, &format!("layer {i}"));

@@ -86,17 +86,17 @@ pub fn free(step: &Step) -> bool {
 }
 
 /// The matrices of a site, where scales can be put there; `None` where something is copied or not whole blocks.
-pub fn matrices<'a>(site: Site, i: usize, steps: &'a [Step]) -> Option<Vec<(&'static str, &'a Step)>> {
+pub fn matrices(site: Site, i: usize, steps: &[Step]) -> Option<Vec<&Step>> {
     let find = |name: &str, rest: &str| steps.iter().find(|s| s.canonical == format!("blk.{i}.{name}{rest}"));
     let maker = find(makers(site)[0], "")?;
-    let all: Vec<_> = site.matrices().iter().map(|name| Some((*name, find(name, ".weight")?))).collect::<Option<_>>()?;
+    let all: Vec<_> = site.matrices().iter().map(|name| find(name, ".weight")).collect::<Option<_>>()?;
     let whole = |step: &Step| {
         let (_, cols) = crate::run::dimensions(step);
         cols.is_multiple_of(ROWS) && step.to.row_bytes(cols).is_some()
     };
     // Rows of NF4 that are not whole blocks are flattened.
     let maker_whole = maker.shape.len() == 1 || maker.to.name == format::NF4.name || whole(maker);
-    (free(maker) && maker_whole && all.iter().all(|(_, s)| free(s) && whole(s))).then_some(all)
+    (free(maker) && maker_whole && all.iter().all(|s| free(s) && whole(s))).then_some(all)
 }
 
 /// The scales at one site.

@@ -75,7 +75,7 @@ pub struct Measuring<'a> {
 pub fn measure(source: &Source, plan: &Plan, knobs: Knobs, texts: &Texts, how: Measuring<'_>) -> Result<(), Error> {
     let part = |chunks: Vec<Vec<u32>>| Arc::new(Texts { name: texts.name.clone(), chunks });
     let (fitted, judged) = split(&texts.chunks);
-    let gptq = Gptq::new(source, plan, knobs, None, &part(fitted), how.threads, how.cancel)?;
+    let gptq = Gptq::new(source, plan, knobs, &part(fitted), how.threads, how.cancel)?;
     let layers = (0..source.config().layers).map(|i| gptq.walk.layer(i)).collect::<Result<_, _>>()?;
     let mut judge = Judge { gptq, layers, texts: judged, reference: Vec::new() };
     judge.all(&plan.steps, how)
@@ -130,7 +130,7 @@ impl Judge<'_> {
                 if missing.is_empty() {
                     continue;
                 }
-                let moments = self.gptq.moments(i, &self.layers[i], &[site])?.remove(&site).expect("the site that was asked for");
+                let moments = self.gptq.moments(&self.layers[i], &[site])?.remove(&site).expect("the site that was asked for");
                 let problem = self.gptq.problem(moments, self.gptq.knobs.damping, &format!("blk.{i}.{}", site.matrices()[0]))?;
                 for step in missing {
                     stopped(self.gptq.cancel)?;

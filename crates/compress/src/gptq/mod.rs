@@ -122,7 +122,6 @@ impl<'a> Gptq<'a> {
         source: &'a Source,
         plan: &'a Plan,
         knobs: Knobs,
-        folding: Option<fold::Knobs>,
         texts: &Arc<Texts>,
         threads: usize,
         cancel: &'a AtomicBool,
@@ -143,13 +142,18 @@ impl<'a> Gptq<'a> {
             cancel,
             book: Codebook::default(),
             guide,
-            folding,
+            folding: None,
             fold: LayerFold::default(),
         })
     }
 
+    /// With scales moved before codes are chosen.
+    pub fn folding(self, folding: Option<fold::Knobs>) -> Gptq<'a> {
+        Gptq { folding, ..self }
+    }
+
     /// Second moments of the inputs of `sites`, as the layer stands.
-    fn moments(&mut self, i: usize, layer: &Layer, sites: &[Site]) -> Result<HashMap<Site, Moments>, Error> {
+    fn moments(&mut self, layer: &Layer, sites: &[Site]) -> Result<HashMap<Site, Moments>, Error> {
         let mut all: HashMap<Site, Moments> = HashMap::new();
         let last = sites.last().copied();
         let mut x = Vec::new();
@@ -164,7 +168,7 @@ impl<'a> Gptq<'a> {
                 if sites.contains(&site) {
                     let mut rows = rows.to_vec();
                     if let Some(guide) = guide {
-                        weigh(&mut rows, guide.counts(i, site, nth));
+                        weigh(&mut rows, guide.counts(layer.index(), site, nth));
                     } else if relative && matches!(site, Site::Output | Site::Down) {
                         in_proportion(&mut rows, x, dim);
                     }
@@ -401,13 +405,13 @@ impl Work for Gptq<'_> {
         let step_of = |name: &str| steps.iter().find(|s| s.canonical == format!("blk.{i}.{name}.weight"));
         let mut all = match self.knobs.inputs {
             Inputs::Site => HashMap::new(),
-            _ => self.moments(i, &layer, &Site::ALL)?,
+            _ => self.moments(&layer, &Site::ALL)?,
         };
         for (nth, site) in Site::ALL.into_iter().enumerate() {
             note(nth as f64 / 4.0, &format!("layer {i}, inputs of {}", site.matrices()[0]));
             let moments = match all.remove(&site) {
                 Some(moments) => moments,
-                None => self.moments(i, &layer, &[site])?.remove(&site).expect("the site that was asked for"),
+                None => self.moments(&layer, &[site])?.remove(&site).expect("the site that was asked for"),
             };
             let wanted: Vec<(&str, &Step)> =
                 site.matrices().iter().filter_map(|name| Some((*name, step_of(name)?))).filter(|(_, s)| takes(s)).collect();

@@ -6,7 +6,7 @@
 //!
 //! Read in this order: `block` (a layer forward and backward), and here: a model, some texts at a time, so that memory is bounded.
 //!
-//! Memory: [`BYTES`] of hidden states, and one layer's weights in floats; for the output matrix all of it in floats. Time: about three forward passes.
+//! Memory: 256 MiB of hidden states, and one layer's weights in floats; for the output matrix all of it in floats. Time: about three forward passes.
 
 mod block;
 mod dense;
@@ -24,7 +24,7 @@ use nibble_engine::walk::Site;
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
 
-/// Bytes of hidden states that are kept between the forward and the backward pass.
+/// Bytes of hidden states that are kept between the forward and the backward pass, or a text a thread where that is more.
 const BYTES: usize = 256 << 20;
 
 /// Tokens whose logits a thread has at a time.
