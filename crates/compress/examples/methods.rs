@@ -2,7 +2,7 @@
 //!
 //!     methods calibrate MODEL OUT.{gguf,dat} [TEXT]
 //!     methods quantize MODEL TYPE METHOD OUT [imatrix=FILE] [text=FILE] [damping=0.01] [shrinking=0] [starts=nearest,before,turn] [sorted=1] [sweeps=4] [refits=1]
-//!         [importance=diagonal|left] [inputs=original|layer|site] [relative=1] [guided=0] [head=0.1|no] [double=0]
+//!         [importance=diagonal|left] [inputs=original|layer|site] [relative=1] [guided=no] [head=0.1|no] [double=0]
 //!         [fold=awq|smoothquant|gptq (none)] [exponents=a/b,...] [budget=SIZE] [keep=MEASUREMENTS] [list=TYPES, written] [types=TYPES, read]
 //!     methods kl BASE TEXT CHUNKS FILE...
 //!
@@ -79,7 +79,7 @@ fn quantize(model: &str, kind: &str, name: &str, out: &str, rest: &[&str]) -> Re
             "damping" => knobs.damping = value.parse()?,
             "shrinking" => knobs.shrinking = value.parse()?,
             "relative" => knobs.relative = value == "1",
-            "guided" => knobs.guided = value == "1",
+            "guided" => knobs.guided = value.parse().ok(),
             "head" => knobs.head = value.parse().ok(),
             "sorted" => knobs.sorted = value == "1",
             "refits" => knobs.refits = value.parse()?,

@@ -70,7 +70,7 @@ pub const GPTQ: Knobs = Knobs {
     importance: Importance::Diagonal,
     inputs: Inputs::Site,
     relative: true,
-    guided: false,
+    guided: None,
     head: Some(0.3),
 };
 

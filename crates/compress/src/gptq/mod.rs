@@ -90,8 +90,8 @@ pub struct Knobs {
     pub inputs: Inputs,
     /// Errors that go into the residual stream count in proportion to it, token by token: the next norm divides by its size.
     pub relative: bool,
-    /// Errors count as much as the loss changes with the output at their token, in place of `relative`: see [`crate::guide`].
-    pub guided: bool,
+    /// Errors count as much as the loss changes with the output at their token, to this power, in place of `relative`: see [`crate::guide`].
+    pub guided: Option<f32>,
     /// Damping of the head, which is the embedding too where they are tied; `None`: the head is encoded in the plain way.
     pub head: Option<f32>,
 }
@@ -129,8 +129,8 @@ impl<'a> Gptq<'a> {
         let walk = Walk::new(source, threads)?;
         let hidden = texts.chunks.iter().map(|ids| walk.embed(ids)).collect();
         let guide = match knobs.guided {
-            true => Some(Guide::new(source, &texts.chunks, walk.pool(), cancel, &mut |_| {})?),
-            false => None,
+            Some(power) => Some(Guide::new(source, &texts.chunks, power, walk.pool(), cancel)?),
+            None => None,
         };
         Ok(Gptq {
             source,

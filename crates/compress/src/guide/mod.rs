@@ -38,7 +38,7 @@ pub struct Guide {
 
 impl Guide {
     /// Of texts, by one forward and one backward pass through the original model.
-    pub fn new(source: &Source, texts: &[Vec<u32>], pool: &Pool, cancel: &AtomicBool, note: &mut dyn FnMut(f64)) -> Result<Guide, Error> {
+    pub fn new(source: &Source, texts: &[Vec<u32>], power: f32, pool: &Pool, cancel: &AtomicBool) -> Result<Guide, Error> {
         let config = source.config();
         let context = texts.iter().map(Vec::len).max().unwrap_or(1);
         let at_once = (BYTES / (4 * context * config.dim * (config.layers + 1))).max(pool.threads());
@@ -46,7 +46,6 @@ impl Guide {
         let head = Head::new(source);
         let angles = Angles::new(&config.rope, source.rope_factors()?.as_deref());
         for (nth, group) in texts.chunks(at_once).enumerate() {
-            note((nth * at_once) as f64 / texts.len() as f64);
             let mut states: Vec<State> = group.iter().map(|ids| State::new(source, ids)).collect();
             for i in 0..config.layers {
                 stopped(cancel)?;
@@ -76,7 +75,7 @@ impl Guide {
                 }
             }
         }
-        counts.iter_mut().flat_map(HashMap::values_mut).for_each(|texts| around_one(texts));
+        counts.iter_mut().flat_map(HashMap::values_mut).for_each(|texts| around_one(texts, power));
         Ok(Guide { counts })
     }
 
@@ -86,8 +85,9 @@ impl Guide {
     }
 }
 
-/// Makes the mean 1; where all is zero, all becomes 1.
-fn around_one(texts: &mut [Vec<f32>]) {
+/// Takes a power and makes the mean 1; where all is zero, all becomes 1.
+fn around_one(texts: &mut [Vec<f32>], power: f32) {
+    texts.iter_mut().flatten().for_each(|x| *x = x.powf(power));
     let count = texts.iter().map(Vec::len).sum::<usize>();
     let mean = texts.iter().flatten().map(|x| f64::from(*x)).sum::<f64>() / count.max(1) as f64;
     texts.iter_mut().flatten().for_each(|x| *x = if mean > 0.0 { (f64::from(*x) / mean) as f32 } else { 1.0 });

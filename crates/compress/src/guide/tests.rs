@@ -82,7 +82,7 @@ fn counts_do_not_depend_on_threads() {
     let texts: Vec<Vec<u32>> = (0..3).map(|c| (0..20).map(|i| i * 31 + c * 7 + 3).collect()).collect();
     let run = |threads| {
         let pool = nibble_engine::pool::Pool::new(threads, &[]);
-        super::Guide::new(&source, &texts, &pool, &std::sync::atomic::AtomicBool::new(false), &mut |_| {}).unwrap().counts
+        super::Guide::new(&source, &texts, 1.0, &pool, &std::sync::atomic::AtomicBool::new(false)).unwrap().counts
     };
     let (one, three) = (run(1), run(3));
     assert!(one == three);
