@@ -143,8 +143,9 @@ fn is_loopback_name(host: &str) -> bool {
 }
 
 fn address(host: &str) -> Option<IpAddr> {
+    // Only an address of version 6 has a zone: behind one of version 4 anything could stand, and a name look like an address.
     let without_zone = host.split('%').next().unwrap_or(host);
-    without_zone.parse::<Ipv4Addr>().map(IpAddr::V4).ok().or_else(|| without_zone.parse::<Ipv6Addr>().map(IpAddr::V6).ok())
+    host.parse::<Ipv4Addr>().map(IpAddr::V4).ok().or_else(|| without_zone.parse::<Ipv6Addr>().map(IpAddr::V6).ok())
 }
 
 /// An address was not looked up, so nobody can have made it point here.
@@ -192,6 +193,8 @@ mod tests {
             "localhost:x",
             "a b",
             "0x7f000001",
+            "127.0.0.1%",
+            "127.0.0.1%.evil.example",
         ] {
             assert!(!check(bad), "{bad}");
         }
@@ -220,6 +223,7 @@ mod tests {
             "http://localhost.evil.example",
             "http://nas.local:80",
             "http://192.168.1.7",
+            "http://127.0.0.1%.evil.example",
             "http://",
             "data://x",
         ] {
