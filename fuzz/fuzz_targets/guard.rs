@@ -10,9 +10,9 @@ use std::net::IpAddr;
 fn host(authority: &str) -> String {
     let end = authority.rfind(':').filter(|at| !authority[*at..].contains(']')).unwrap_or(authority.len());
     let host = authority[..end].trim_end_matches('.').to_ascii_lowercase();
-    // Only an address in brackets has a zone; a point behind it changes nothing, since no name can stand there.
+    // Only an address in brackets has a zone.
     match host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')) {
-        Some(inner) => inner.split('%').next().unwrap_or(inner).trim_end_matches('.').to_string(),
+        Some(inner) => inner.split('%').next().unwrap_or(inner).to_string(),
         None => host,
     }
 }
