@@ -9,7 +9,12 @@ use std::net::IpAddr;
 /// The host of an authority, by another way than the guard's.
 fn host(authority: &str) -> String {
     let end = authority.rfind(':').filter(|at| !authority[*at..].contains(']')).unwrap_or(authority.len());
-    authority[..end].trim_matches(['[', ']']).trim_end_matches('.').to_ascii_lowercase()
+    let host = authority[..end].trim_end_matches('.').to_ascii_lowercase();
+    // Only an address in brackets has a zone.
+    match host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')) {
+        Some(inner) => inner.split('%').next().unwrap_or(inner).to_string(),
+        None => host,
+    }
 }
 
 fn is_local(host: &str) -> bool {

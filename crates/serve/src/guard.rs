@@ -133,18 +133,22 @@ pub fn host_of(authority: &str) -> Option<&str> {
     };
     let port_is_fine = rest.is_empty() || rest.strip_prefix(':').is_some_and(|p| p.parse::<u16>().is_ok());
     let name_is_fine = !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b':' | b'%'));
-    (port_is_fine && name_is_fine).then_some(host)
+    // Between brackets there is an address of version 6 and nothing else.
+    let form_is_fine = !authority.starts_with('[') || address(host).is_some_and(|ip| ip.is_ipv6());
+    (port_is_fine && name_is_fine && form_is_fine).then_some(host)
 }
 
 /// Names that only mean this machine; resolvers do not ask the network for them (RFC 6761).
 fn is_loopback_name(host: &str) -> bool {
     let host = host.trim_end_matches('.').to_ascii_lowercase();
-    host == "localhost" || host.ends_with(".localhost")
+    // A name has no colon; the zone of an address may end like one.
+    host == "localhost" || host.ends_with(".localhost") && !host.contains(':')
 }
 
 fn address(host: &str) -> Option<IpAddr> {
+    // Only an address of version 6 has a zone: behind one of version 4 anything could stand, and a name look like an address.
     let without_zone = host.split('%').next().unwrap_or(host);
-    without_zone.parse::<Ipv4Addr>().map(IpAddr::V4).ok().or_else(|| without_zone.parse::<Ipv6Addr>().map(IpAddr::V6).ok())
+    host.parse::<Ipv4Addr>().map(IpAddr::V4).ok().or_else(|| without_zone.parse::<Ipv6Addr>().map(IpAddr::V6).ok())
 }
 
 /// An address was not looked up, so nobody can have made it point here.
@@ -192,6 +196,11 @@ mod tests {
             "localhost:x",
             "a b",
             "0x7f000001",
+            "127.0.0.1%",
+            "[::1.]",
+            "[localhost]",
+            "[:::%0.localhost]",
+            "127.0.0.1%.evil.example",
         ] {
             assert!(!check(bad), "{bad}");
         }
@@ -220,6 +229,8 @@ mod tests {
             "http://localhost.evil.example",
             "http://nas.local:80",
             "http://192.168.1.7",
+            "http://127.0.0.1%.evil.example",
+            "http://[fe80::1%a.localhost]",
             "http://",
             "data://x",
         ] {
