@@ -9,6 +9,7 @@ use std::time::Instant;
 use anyhow::Result;
 use nibble_engine::sampler::Sampler;
 use nibble_engine::speculate::Speculator;
+use nibble_engine::text::leave_out;
 use nibble_engine::{Finish, Session};
 use nibble_store::Parameters;
 
@@ -275,33 +276,32 @@ impl<'a> Chat<'a> {
         self.turns.push(Message::user(text));
         // A quarter of the context is room for an answer, unless answers are shorter.
         let room = (context / 4).min(self.speaker.most.unwrap_or(usize::MAX)).max(1);
-        let mut dropped = 0;
-        loop {
-            let conversation: Vec<Message> = self.system.iter().map(|s| Message::system(s)).chain(self.turns.iter().cloned()).collect();
-            let asked = self.speaker.encode_chat(&template, &conversation)?;
-            let tokens = asked.tokens.len();
-            let shifts = self.options.overflow == Overflow::Shift;
-            let full = if shifts { tokens + room > context } else { tokens >= context };
-            // A turn is a question with all that follows it up to the next.
-            let next = self.turns.iter().skip(1).position(|m| m.role == "user").map(|at| at + 1);
-            match (full, next) {
-                (true, Some(next)) if shifts => {
-                    self.turns.drain(..next);
-                    dropped += 1;
-                }
-                (true, _) if tokens >= context => {
-                    return Err(Full { tokens, context, turns: self.turns.len() > 1 }.into());
-                }
-                _ => {
-                    if dropped > 0 {
-                        let turns = if dropped == 1 { "turn was" } else { "turns were" };
-                        self.console
-                            .warn(format!("the context is full: the oldest {dropped} {turns} dropped; the model no longer knows of them"));
-                    }
-                    return Ok(asked);
-                }
-            }
+        let encode = |turns: &[Message]| {
+            let conversation: Vec<Message> = self.system.iter().map(|s| Message::system(s)).chain(turns.iter().cloned()).collect();
+            self.speaker.encode_chat(&template, &conversation)
+        };
+        let (mut begin, mut asked) = (0, encode(&self.turns)?);
+        if self.options.overflow == Overflow::Shift && asked.tokens.len() + room > context {
+            let roles: Vec<&str> = self.turns.iter().map(|turn| turn.role.as_str()).collect();
+            let fitting = leave_out(&roles, |begin| {
+                let asked = encode(&self.turns[begin..])?;
+                anyhow::Ok((asked.tokens.len() + room <= context).then_some((begin, asked)))
+            })?;
+            // The message alone has to do with less room for its answer.
+            let last = roles.len() - 1;
+            (begin, asked) = fitting.map_or_else(|| Ok((last, encode(&self.turns[last..])?)), anyhow::Ok)?;
         }
+        let tokens = asked.tokens.len();
+        if tokens >= context {
+            return Err(Full { tokens, context, turns: self.turns.len() - begin > 1 }.into());
+        }
+        if begin > 0 {
+            // A turn is a question with all that follows it up to the next.
+            let dropped = self.turns.drain(..begin).filter(|turn| turn.role == "user").count();
+            let turns = if dropped == 1 { "turn was" } else { "turns were" };
+            self.console.warn(format!("the context is full: the oldest {dropped} {turns} dropped; the model no longer knows of them"));
+        }
+        Ok(asked)
     }
 }
 

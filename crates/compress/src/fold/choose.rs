@@ -181,10 +181,9 @@ impl<'a> Place<'a> {
     /// Rows with the scales folded in, and their blocks.
     fn encode(&self, matrix: &Matrix, rows: &[f32], columns: Option<&[f32]>) -> (Vec<f32>, Vec<u8>) {
         let cols = self.inputs.cols;
-        let mut importance = self.inputs.mean_squares();
+        let importance = self.inputs.mean_squares(columns);
         let mut rows = rows.to_vec();
         if let Some(scales) = columns {
-            importance.iter_mut().zip(scales).for_each(|(i, s)| *i /= s * s);
             rows.chunks_exact_mut(cols).for_each(|row| row.iter_mut().zip(scales).for_each(|(w, s)| *w *= s));
         }
         let to = matrix.step.to;

@@ -54,9 +54,13 @@ impl Inputs {
         self.magnitudes.iter().map(|m| (m / self.tokens.max(1) as f64) as f32).collect()
     }
 
-    /// The mean square of each column, tokens counted as errors at them count.
-    pub fn mean_squares(&self) -> Vec<f32> {
-        self.squares.iter().map(|s| (s / self.tokens.max(1) as f64) as f32).collect()
+    /// The mean square of each column, tokens counted as errors at them count; `scales`: that of inputs divided by them.
+    pub fn mean_squares(&self, scales: Option<&[f32]>) -> Vec<f32> {
+        let mut squares: Vec<f32> = self.squares.iter().map(|s| (s / self.tokens.max(1) as f64) as f32).collect();
+        if let Some(scales) = scales {
+            squares.iter_mut().zip(scales).for_each(|(square, s)| *square /= s * s);
+        }
+        squares
     }
 
     /// `rows`: as they are; `counted`: divided by the size of the residual stream where errors count in proportion to it.

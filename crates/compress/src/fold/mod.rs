@@ -132,11 +132,7 @@ pub(crate) fn vector(source: &Source, fold: &LayerFold, step: &Step) -> Made {
 
 /// Importance of a matrix's columns, the fold's scales taken out.
 pub(crate) fn importance(fold: &LayerFold, step: &Step, inputs: &Inputs) -> Vec<f32> {
-    let mut importance = inputs.mean_squares();
-    if let Some(scales) = fold.columns(part(step)) {
-        importance.iter_mut().zip(scales).for_each(|(i, s)| *i /= s * s);
-    }
-    importance
+    inputs.mean_squares(fold.columns(part(step)))
 }
 
 /// A step's name within its layer: `attn_q.weight`.

@@ -229,7 +229,8 @@ impl<'a> Gptq<'a> {
         }
         let mut moments = Moments::new(self.source.config().dim);
         x.iter().for_each(|x| moments.add(self.walk.pool(), &self.walk.last_norm(x)));
-        self.problem(moments, self.knobs.head.unwrap_or(self.knobs.damping), "the output matrix")
+        let name = if self.source.config().tied { "token_embd.weight" } else { "output.weight" };
+        self.problem(moments, self.knobs.head.unwrap_or(self.knobs.damping), name)
     }
 
     /// One matrix in the step's format, rows as they are stored.
