@@ -13,6 +13,8 @@ pub enum Isa {
     AvxVnni,
     /// x86-64 with AVX-512 (F, BW, DQ, VL) and VNNI (Cascade Lake, 2019; Zen 4, 2022), and all of AVX2.
     Avx512Vnni,
+    /// All of AVX-512 with VNNI, and AMX with bytes (Sapphire Rapids, 2023), which the system must let the process use.
+    Amx,
     /// Base Armv8 NEON: every aarch64 CPU.
     Neon,
     /// NEON with the dot products of Armv8.2 (Cortex-A55, A75 and A76, 2018; Apple A11).
@@ -23,7 +25,7 @@ pub enum Isa {
 
 impl Isa {
     /// All that exist, best first.
-    pub const ALL: &'static [Isa] = &[Isa::Avx512Vnni, Isa::AvxVnni, Isa::Avx2, Isa::I8mm, Isa::DotProd, Isa::Neon, Isa::Scalar];
+    pub const ALL: &'static [Isa] = &[Isa::Amx, Isa::Avx512Vnni, Isa::AvxVnni, Isa::Avx2, Isa::I8mm, Isa::DotProd, Isa::Neon, Isa::Scalar];
 
     /// The name in lower case, as `NIBBLE_REQUIRE_ISA` of the tests spells it.
     pub fn name(self) -> &'static str {
@@ -32,6 +34,7 @@ impl Isa {
             Isa::Avx2 => "avx2",
             Isa::AvxVnni => "avxvnni",
             Isa::Avx512Vnni => "avx512vnni",
+            Isa::Amx => "amx",
             Isa::Neon => "neon",
             Isa::DotProd => "dotprod",
             Isa::I8mm => "i8mm",
@@ -56,6 +59,8 @@ impl Isa {
                     && std::arch::is_x86_feature_detected!("avx512vl")
                     && std::arch::is_x86_feature_detected!("avx512vnni")
             }
+            #[cfg(target_arch = "x86_64")]
+            Isa::Amx => Isa::Avx512Vnni.available() && amx::available(),
             // NEON is part of the aarch64 baseline: no question to ask.
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => true,
@@ -71,5 +76,52 @@ impl Isa {
     /// The best one of this CPU.
     pub fn best() -> Isa {
         Isa::ALL.iter().copied().find(|isa| isa.available()).unwrap_or(Isa::Scalar)
+    }
+}
+
+/// Tiles must be asked for twice: the CPU whether it has them, and the system whether the process may use them (Linux 5.16, Documentation/arch/x86/xstate.rst), since a
+/// thread that does takes 8 KiB more in every context switch and signal.
+#[cfg(target_arch = "x86_64")]
+mod amx {
+    use std::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
+    use std::sync::OnceLock;
+
+    /// Asked once a process; all its threads share the permission.
+    pub fn available() -> bool {
+        static ANSWER: OnceLock<bool> = OnceLock::new();
+        *ANSWER.get_or_init(|| {
+            // SAFETY: every CPU that gets here has AVX-512, and so `xgetbv` and these leaves.
+            unsafe { has() && permitted() }
+        })
+    }
+
+    /// Leaf 7: AMX-TILE and AMX-INT8; and the system saves both parts of their state.
+    #[target_feature(enable = "xsave")]
+    unsafe fn has() -> bool {
+        const TILES: u32 = 1 << 24 | 1 << 25;
+        const STATE: u64 = 1 << 17 | 1 << 18;
+        // SAFETY: the caller's CPU has `xgetbv`.
+        __cpuid(0).eax >= 7 && __cpuid_count(7, 0).edx & TILES == TILES && unsafe { _xgetbv(0) } & STATE == STATE
+    }
+
+    /// `arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)`.
+    #[cfg(target_os = "linux")]
+    fn permitted() -> bool {
+        const ARCH_PRCTL: i64 = 158;
+        const ARCH_REQ_XCOMP_PERM: u64 = 0x1023;
+        const XFEATURE_XTILEDATA: u64 = 18;
+        let mut result = ARCH_PRCTL;
+        // SAFETY: a system call that takes two numbers and touches no memory; `syscall` itself overwrites rcx and r11.
+        unsafe {
+            std::arch::asm!("syscall", inout("rax") result, in("rdi") ARCH_REQ_XCOMP_PERM, in("rsi") XFEATURE_XTILEDATA,
+                out("rcx") _, out("r11") _, options(nostack))
+        };
+        result == 0
+    }
+
+    /// Other systems: nobody has tried.
+    #[cfg(not(target_os = "linux"))]
+    fn permitted() -> bool {
+        false
     }
 }

@@ -27,6 +27,8 @@
 use crate::tile::Tile;
 use crate::{Format, Isa};
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod amx;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod arm;
 #[cfg(target_arch = "x86_64")]

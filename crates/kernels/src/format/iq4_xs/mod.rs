@@ -35,6 +35,13 @@ pub static IQ4_XS: Format = Format {
     kernels: &[
         #[cfg(target_arch = "x86_64")]
         Kernel {
+            isa: Isa::Amx,
+            unpack: avx2::unpack,
+            few: dot::avx512::blocks256::<avx512::Blocks>,
+            many: dot::amx::blocks256::<dot::avx512::many::Any<128>, dot::amx::Words, false>,
+        },
+        #[cfg(target_arch = "x86_64")]
+        Kernel {
             isa: Isa::Avx512Vnni,
             unpack: avx2::unpack,
             few: dot::avx512::blocks256::<avx512::Blocks>,

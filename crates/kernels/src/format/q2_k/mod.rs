@@ -33,6 +33,13 @@ pub static Q2_K: Format = Format {
     kernels: &[
         #[cfg(target_arch = "x86_64")]
         Kernel {
+            isa: Isa::Amx,
+            unpack: avx2::unpack,
+            few: dot::avx512::blocks256::<avx512::Blocks>,
+            many: dot::amx::blocks256::<dot::avx512::many::Any<0>, dot::amx::Words, true>,
+        },
+        #[cfg(target_arch = "x86_64")]
+        Kernel {
             isa: Isa::Avx512Vnni,
             unpack: avx2::unpack,
             few: dot::avx512::blocks256::<avx512::Blocks>,

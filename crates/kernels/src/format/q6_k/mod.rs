@@ -37,6 +37,13 @@ pub static Q6_K: Format = Format {
     kernels: &[
         #[cfg(target_arch = "x86_64")]
         Kernel {
+            isa: Isa::Amx,
+            unpack: avx2::unpack,
+            few: dot::avx512::blocks256::<avx512::Blocks>,
+            many: dot::amx::blocks256::<dot::avx512::many::Q6K, dot::amx::Words, false>,
+        },
+        #[cfg(target_arch = "x86_64")]
+        Kernel {
             isa: Isa::Avx512Vnni,
             unpack: avx2::unpack,
             few: dot::avx512::blocks256::<avx512::Blocks>,

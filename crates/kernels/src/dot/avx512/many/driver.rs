@@ -199,7 +199,7 @@ fn add<const T: usize>(to: &mut [Sums; T], earlier: &[Sums; T]) {
 /// # Safety
 /// `sums` has `count` tokens.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
-unsafe fn write(sums: *const Sums, count: usize, out: &mut [f32], tokens: usize, first: usize, rows: usize) {
+pub unsafe fn write(sums: *const Sums, count: usize, out: &mut [f32], tokens: usize, first: usize, rows: usize) {
     for t in (0..count).step_by(16) {
         let some = 16.min(count - t);
         let mask = (0xffff_u32 >> (16 - some)) as __mmask16;

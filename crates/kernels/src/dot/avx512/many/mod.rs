@@ -2,9 +2,9 @@
 
 mod blocks256;
 mod blocks32;
-mod driver;
+pub(crate) mod driver;
 mod floats;
-mod panel;
+pub(crate) mod panel;
 
 pub(crate) use blocks32::blocks32;
 pub(crate) use blocks256::blocks256;

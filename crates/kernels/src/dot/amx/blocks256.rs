@@ -1,0 +1,312 @@
+//! Blocks of 256 columns times many tokens with AMX.
+//!
+//! A block's integer sum is that of scale * code * activation over sub-blocks of 16 or 32 columns. With the scales multiplied into the codes beforehand a block is one sum of
+//! 256 products; but scale * code takes 10 to 14 bits, and a tile holds bytes. So the product is cut in two, [`Split`]: low + 2^SHIFT * high, two tiles, two sums.
+//! Both are exact, and so is what they make together. Sixteen tokens and rows of a block are eight `tdp`, 128 cycles, for 65,536 products.
+//!
+//! ```text
+//! for each 32 rows:
+//!     for each block in the order of the tree:
+//!         fill a unit of the panel, cut its products in two          (16 KiB, first-level cache)
+//!         for each sixteen tokens:
+//!             the matrix unit: low and high sums of 32 rows          (4 tiles)
+//!             meanwhile the vector unit: what the tokens before gave, as floats, onto their sums
+//! ```
+//! The two units only work at the same time if their instructions stand near each other: a quarter of the tokens before is finished after each 64 columns.
+
+use std::arch::asm;
+use std::arch::x86_64::*;
+use std::mem::MaybeUninit;
+
+use super::{Groups, Place, State, TILE, Tiles};
+use crate::activation::{HEADER, TILE_BYTES};
+use crate::dot::Job;
+use crate::dot::avx512::many::driver::{Sums, write};
+use crate::dot::avx512::many::panel::{Fill256, LANES, ROWS, Rows, Unit256};
+use crate::dot::panels::{TOKENS, hide, lane};
+
+/// Where a tile of activations has its sums of sixteen codes.
+const SUMS: usize = 32;
+
+/// Columns of a tile, and tiles of a block.
+const STEP: usize = 64;
+const STEPS: usize = 4;
+
+/// How products of scales and codes are cut into bytes that tiles can hold: scale * code = low + 2^SHIFT * high, low unsigned, high signed.
+pub trait Split {
+    /// Bits between the two.
+    const SHIFT: u32;
+
+    /// What [`Split::split`] multiplies by, from a scale that stands in both words of a dword.
+    ///
+    /// # Safety
+    /// The CPU has AVX-512.
+    unsafe fn scales(scale: __m512i) -> [__m512i; 2];
+
+    /// Low and high of 64 codes, from which `bias` is to be taken off.
+    ///
+    /// # Safety
+    /// The CPU has AVX-512.
+    unsafe fn split(codes: __m512i, bias: i32, scales: [__m512i; 2]) -> [__m512i; 2];
+}
+
+/// Codes up to 15 and scales up to 63, none negative: the scale's low four bits and the high ones, one product each. No product is above 225, so two codes in a word are
+/// multiplied at once.
+pub struct Nibbles;
+
+impl Split for Nibbles {
+    const SHIFT: u32 = 4;
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
+    unsafe fn scales(scale: __m512i) -> [__m512i; 2] {
+        [_mm512_and_si512(scale, _mm512_set1_epi16(15)), _mm512_srli_epi16::<4>(scale)]
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
+    unsafe fn split(codes: __m512i, _: i32, scales: [__m512i; 2]) -> [__m512i; 2] {
+        [_mm512_mullo_epi16(codes, scales[0]), _mm512_mullo_epi16(codes, scales[1])]
+    }
+}
+
+/// Any codes and scales with products of 16 bits: the two bytes of the product.
+pub struct Words;
+
+impl Split for Words {
+    const SHIFT: u32 = 8;
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
+    unsafe fn scales(scale: __m512i) -> [__m512i; 2] {
+        [scale, scale]
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
+    unsafe fn split(codes: __m512i, bias: i32, [scale, _]: [__m512i; 2]) -> [__m512i; 2] {
+        let product = |codes| _mm512_mullo_epi16(_mm512_sub_epi16(codes, _mm512_set1_epi16(bias as i16)), scale);
+        let even = product(_mm512_and_si512(codes, _mm512_set1_epi16(0xff)));
+        let odd = product(_mm512_srli_epi16::<8>(codes));
+        const ODD: __mmask64 = 0xaaaa_aaaa_aaaa_aaaa;
+        [_mm512_mask_blend_epi8(ODD, even, _mm512_slli_epi16::<8>(odd)), _mm512_mask_blend_epi8(ODD, _mm512_srli_epi16::<8>(even), odd)]
+    }
+}
+
+/// Products of a block, cut in two: `[p][low, high]`, each four tiles.
+#[repr(C, align(64))]
+struct Planes([[[__m512i; 64]; 2]; 2]);
+
+/// Low and high sums of 32 rows as the matrix unit leaves them: `[p][low, high][token]`.
+#[repr(C, align(64))]
+struct Products([[[__m512i; 16]; 2]; 2]);
+
+/// Blocks of 256 times Q8_K activations, from eight tokens on.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
+pub fn blocks256<F: Fill256, S: Split, const OFFSET: bool>(job: &Job<'_>, out: &mut [f32]) {
+    let blocks = job.row_bytes / job.format.block_bytes;
+    let rows = job.w.len() / job.row_bytes;
+    let mut state = MaybeUninit::<State>::uninit();
+    let state: *mut [Sums; TOKENS] = state.as_mut_ptr().cast();
+    let mut unit = MaybeUninit::<Unit256>::uninit();
+    let mut planes = MaybeUninit::<Planes>::uninit();
+    let mut at = 0;
+    let mut chunks = job.tokens.div_ceil(TOKENS);
+    while at < job.tokens {
+        let groups = Groups::of((job.tokens - at).div_ceil(chunks));
+        chunks -= 1;
+        // SAFETY: the caller promises the instructions.
+        let tiles = unsafe { Tiles::configure(groups.size, STEP) };
+        for first in (0..rows).step_by(ROWS) {
+            let row = |r: usize| job.w[(first + r).min(rows - 1) * job.row_bytes..].as_ptr();
+            let halves: [Rows; 2] = [std::array::from_fn(row), std::array::from_fn(|r| row(LANES + r))];
+            for i in 0..16 {
+                for block in (lane(i)..blocks).step_by(16) {
+                    // SAFETY: every row has the block, and every token its tile; the state has room for a chunk.
+                    unsafe {
+                        for (p, rows) in halves.iter().enumerate() {
+                            F::fill(job, &rows.map(|row| row.add(block * job.format.block_bytes)), unit.as_mut_ptr(), p);
+                        }
+                        split::<F, S>(unit.as_ptr(), planes.as_mut_ptr());
+                        let acts = job.acts.as_ptr().add(at * job.act_bytes + block * TILE_BYTES);
+                        let place = Place::of(block, i, blocks);
+                        products::<F, S, OFFSET>(&*unit.as_ptr(), &*planes.as_ptr(), acts, job.act_bytes, groups, place, state);
+                    }
+                }
+            }
+            // The tokens of all groups but the last, then of the last.
+            let before = (groups.count - 1) * groups.size;
+            for (slot, token, count) in [(0, 0, before), (before, groups.first(groups.count - 1), groups.size)] {
+                // SAFETY: the last block of the tree has left the sums of every slot there.
+                let sums = unsafe { state.add(Place::ROOT).cast::<Sums>().add(slot) };
+                let out = &mut out[first * job.tokens..];
+                // SAFETY: as above.
+                unsafe { write(sums, count, out, job.tokens, at + token, rows - first) };
+            }
+        }
+        drop(tiles);
+        at += groups.tokens;
+    }
+}
+
+/// Multiplies the codes of a unit by their scales.
+///
+/// # Safety
+/// The unit is filled, `planes` valid for writes.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
+unsafe fn split<F: Fill256, S: Split>(unit: *const Unit256, planes: *mut Planes) {
+    // SAFETY: promised by the caller.
+    let (unit, planes) = unsafe { (&*unit, &mut *planes) };
+    for p in 0..2 {
+        for (g, scale) in unit.scale.iter().enumerate() {
+            // SAFETY: the function has the instructions.
+            let scales = unsafe { S::scales(_mm512_or_si512(scale[p], _mm512_slli_epi32::<16>(scale[p]))) };
+            for k in 4 * g..4 * g + 4 {
+                // SAFETY: as above.
+                [planes.0[p][0][k], planes.0[p][1][k]] = unsafe { S::split(unit.q[k][p], F::BIAS, scales) };
+            }
+        }
+    }
+}
+
+/// A block of 32 rows times the tokens of a chunk, onto their sums.
+///
+/// # Safety
+/// `acts` is the block's tile of the chunk's first token; the tiles are configured for the groups; the state has room and what `place` adds.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
+unsafe fn products<F: Fill256, S: Split, const OFFSET: bool>(
+    unit: &Unit256,
+    planes: &Planes,
+    acts: *const u8,
+    act_bytes: usize,
+    groups: Groups,
+    place: Place,
+    state: *mut [Sums; TOKENS],
+) {
+    let mut products = MaybeUninit::<[Products; 2]>::uninit();
+    let products: *mut Products = products.as_mut_ptr().cast();
+    // SAFETY: promised by the caller.
+    unsafe {
+        let act = |group: usize| acts.add(groups.first(group) * act_bytes);
+        // What the group before gave, tokens `from` .. `to` of it.
+        let finish = |group: usize, from: usize, to: usize| {
+            let sums = state.cast::<Sums>().add(group * groups.size);
+            let products = products.add(group % 2);
+            finish::<F, S, OFFSET>(unit, &*products, act(group), act_bytes, from..to, place, sums);
+        };
+        for group in 0..groups.count {
+            asm!("tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3", options(nomem, nostack, preserves_flags));
+            for step in 0..STEPS {
+                multiply(act(group).add(HEADER + STEP * step), act_bytes, planes, step);
+                if group > 0 {
+                    finish(group - 1, step * groups.size / STEPS, (step + 1) * groups.size / STEPS);
+                }
+            }
+            let to = products.add(group % 2);
+            asm!(
+                "tilestored [{to} + {row}], tmm0",
+                "tilestored [{to} + {row} + {tile}], tmm1",
+                "tilestored [{to} + {row} + 2 * {tile}], tmm2",
+                "tilestored [{to} + {row} + 3 * {tile}], tmm3",
+                to = in(reg) to, row = in(reg) 64usize, tile = const TILE, options(nostack, preserves_flags)
+            );
+        }
+        finish(groups.count - 1, 0, groups.size);
+    }
+}
+
+/// Adds 64 columns of a group's tokens to the sums in tiles 0 to 3.
+///
+/// # Safety
+/// Each of the group's tokens has 64 codes there; the tiles are configured.
+#[inline(always)]
+unsafe fn multiply(codes: *const u8, act_bytes: usize, planes: &Planes, step: usize) {
+    // SAFETY: reads the codes and the planes; only tiles change.
+    unsafe {
+        asm!(
+            "tileloadd tmm4, [{codes} + {act_bytes}]",
+            "tileloadd tmm5, [{planes} + {row}]",
+            "tileloadd tmm6, [{planes} + {row} + 4 * {tile}]",
+            "tileloadd tmm7, [{planes} + {row} + 8 * {tile}]",
+            "tdpbsud tmm0, tmm4, tmm5",
+            "tileloadd tmm5, [{planes} + {row} + 12 * {tile}]",
+            "tdpbssd tmm1, tmm4, tmm6",
+            "tdpbsud tmm2, tmm4, tmm7",
+            "tdpbssd tmm3, tmm4, tmm5",
+            codes = in(reg) codes,
+            act_bytes = in(reg) act_bytes,
+            planes = in(reg) (&raw const *planes).cast::<u8>().add(step * TILE),
+            row = in(reg) 64usize,
+            tile = const TILE,
+            options(readonly, nostack, preserves_flags)
+        );
+    }
+}
+
+/// The contributions of a block for some tokens of a group.
+///
+/// # Safety
+/// `acts` is the block's tile of the group's first token, `sums` the group's first slot.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
+unsafe fn finish<F: Fill256, S: Split, const OFFSET: bool>(
+    unit: &Unit256,
+    products: &Products,
+    acts: *const u8,
+    act_bytes: usize,
+    tokens: std::ops::Range<usize>,
+    place: Place,
+    sums: *mut Sums,
+) {
+    for t in tokens {
+        let mut pairs = MaybeUninit::<[i32; 4]>::uninit();
+        let mut pairs: *mut i32 = pairs.as_mut_ptr().cast();
+        // SAFETY: the token has the tile; nothing that is read or written has an alignment but sums and products.
+        unsafe {
+            let act = acts.add(t * act_bytes);
+            let da = _mm512_set1_ps(act.cast::<f32>().read_unaligned());
+            if OFFSET && F::MINS == 4 {
+                let of_32 = _mm256_madd_epi16(_mm256_loadu_si256(act.add(SUMS).cast()), _mm256_set1_epi16(1));
+                _mm_storeu_si128(pairs.cast(), _mm256_cvtepi32_epi16(of_32));
+                hide(&mut pairs);
+            }
+            for p in 0..2 {
+                let [low, high] = [products.0[p][0][t], products.0[p][1][t]];
+                let isum = _mm512_add_epi32(low, _mm512_sll_epi32(high, _mm_cvtsi32_si128(S::SHIFT as i32)));
+                let mut sum = _mm512_mul_ps(_mm512_mul_ps(unit.d[p], da), _mm512_cvtepi32_ps(isum));
+                if OFFSET {
+                    let mut msum = _mm512_setzero_si512();
+                    for (k, min) in unit.min[..F::MINS].iter().enumerate() {
+                        let from = if F::MINS == 4 { pairs.cast::<u8>().cast_const() } else { act.add(SUMS) };
+                        add_pairs(&mut msum, min[p], from.add(4 * k));
+                    }
+                    sum = _mm512_sub_ps(sum, _mm512_mul_ps(_mm512_mul_ps(unit.m[p], da), _mm512_cvtepi32_ps(msum)));
+                }
+                let slot = |level: usize| &raw mut (*sums.add(level * TOKENS + t))[p];
+                let earlier = if place.first { _mm512_setzero_ps() } else { *slot(Place::ROOT) };
+                sum = _mm512_add_ps(earlier, sum);
+                let mut levels = place.levels;
+                while levels != 0 {
+                    sum = _mm512_add_ps(*slot(levels.trailing_zeros() as usize), sum);
+                    levels &= levels - 1;
+                }
+                *slot(place.to) = sum;
+            }
+        }
+    }
+}
+
+/// `sum += w * a` of pairs of words; the dword of activations is broadcast by the instruction itself.
+///
+/// # Safety
+/// There are four bytes at `from`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
+unsafe fn add_pairs(sum: &mut __m512i, w: __m512i, from: *const u8) {
+    // SAFETY: reads what the caller promises, and nothing else happens.
+    unsafe {
+        asm!("vpdpwssd {0}, {1}, dword ptr [{2}]{{1to16}}", inout(zmm_reg) *sum, in(zmm_reg) w, in(reg) from,
+            options(pure, readonly, nostack, preserves_flags));
+    }
+}
