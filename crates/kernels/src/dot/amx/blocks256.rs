@@ -134,9 +134,7 @@ pub fn blocks256<F: Fill256, S: Split, const OFFSET: bool>(job: &Job<'_>, out: &
                     }
                 }
             }
-            // The tokens of all groups but the last, then of the last.
-            let before = (groups.count - 1) * groups.size;
-            for (slot, token, count) in [(0, 0, before), (before, groups.first(groups.count - 1), groups.size)] {
+            for (slot, token, count) in groups.slots() {
                 // SAFETY: the last block of the tree has left the sums of every slot there.
                 let sums = unsafe { state.add(Place::ROOT).cast::<Sums>().add(slot) };
                 let out = &mut out[first * job.tokens..];
@@ -283,15 +281,7 @@ unsafe fn finish<F: Fill256, S: Split, const OFFSET: bool>(
                     }
                     sum = _mm512_sub_ps(sum, _mm512_mul_ps(_mm512_mul_ps(unit.m[p], da), _mm512_cvtepi32_ps(msum)));
                 }
-                let slot = |level: usize| &raw mut (*sums.add(level * TOKENS + t))[p];
-                let earlier = if place.first { _mm512_setzero_ps() } else { *slot(Place::ROOT) };
-                sum = _mm512_add_ps(earlier, sum);
-                let mut levels = place.levels;
-                while levels != 0 {
-                    sum = _mm512_add_ps(*slot(levels.trailing_zeros() as usize), sum);
-                    levels &= levels - 1;
-                }
-                *slot(place.to) = sum;
+                place.add(sum, sums.add(t), p);
             }
         }
     }
