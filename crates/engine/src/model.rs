@@ -52,6 +52,7 @@ pub struct Model {
     context: usize,
     need: Need,
     weights: Weights,
+    ignored: Vec<String>,
     layers: Vec<LayerSpec>,
     angles: Angles,
     pool: Pool,
@@ -78,9 +79,10 @@ impl Model {
         let layers = (0..config.layers).map(|i| config.layer(i)).collect();
         let angles = Angles::new(&config.rope, source.rope_factors()?.as_deref());
         let mut weights = Weights::bind(&source, options.isa)?;
+        let ignored = adapters.iter().flat_map(Adapter::ignored).cloned().collect();
         adapters.into_iter().try_for_each(|adapter| weights.adapt(adapter))?;
         let pool = pool(&options);
-        Ok(Model { source, options, context, need, weights, layers, angles, pool })
+        Ok(Model { source, options, context, need, weights, ignored, layers, angles, pool })
     }
 
     /// Takes one matrix, by its GGUF name, from another file of the same model, however that one stores it: what does this tensor alone do? [`Model::restore`] puts it back. False when the name is no matrix's.
@@ -132,6 +134,11 @@ impl Model {
     /// The threads, for loops over what they have computed. Not to be called from inside one of its own.
     pub fn pool(&self) -> &Pool {
         &self.pool
+    }
+
+    /// Tensors of its adapters that are not used, see [`Adapter::ignored`].
+    pub fn ignored(&self) -> &[String] {
+        &self.ignored
     }
 
     /// The loops of attention.

@@ -431,7 +431,7 @@ fn every_fault_of_a_directory_names_its_field_or_tensor() {
         Adapter::open(&Lora::new(folder.path().join("lora").join(file)), &source).unwrap();
     }
     let copy = (format!("{full}.base_layer.weight"), vec![256, 256]);
-    assert_eq!(open(&good, &[&names(&full)[..], &[copy.clone()]].concat()).unwrap().ignored(), [copy.0]);
+    assert!(open(&good, &[&names(&full)[..], &[copy]].concat()).unwrap().ignored().is_empty());
     let refused = |config: &Value, tensors: &[(String, Vec<usize>)], wanted: &str| {
         let text = open(config, tensors).unwrap_err().to_string();
         assert!(text.contains("lora: ") && text.contains(wanted), "{wanted}: {text}");

@@ -146,7 +146,7 @@ impl Entries {
 struct Read {
     checkpoint: Checkpoint,
     entries: Entries,
-    /// Tensors that have no part in what is computed.
+    /// Tensors that would have a part in what is computed, and have none.
     ignored: Vec<String>,
     /// B's rows are in GGUF's order, and A of the look-up is [vocab, rank].
     gguf: bool,
@@ -189,6 +189,11 @@ impl Adapter {
         }
     }
 
+    /// Whether a path is PEFT's directory or a file of it.
+    pub fn is_directory(path: &Path) -> bool {
+        peft::directory(path).is_some()
+    }
+
     /// The file or directory.
     pub fn path(&self) -> &Path {
         &self.path
@@ -199,7 +204,7 @@ impl Adapter {
         self.deltas.iter().map(|delta| (delta.tensor.as_str(), delta.rank()))
     }
 
-    /// Tensors of the file that are not used: norms, which llama.cpp does not use either, and copies of the model's own weights.
+    /// Tensors of the file that are not used: norms, which llama.cpp does not use either.
     pub fn ignored(&self) -> &[String] {
         &self.ignored
     }

@@ -39,7 +39,7 @@ pub(super) fn read<'s>(directory: &Path, source: &'s Source, faults: &mut Vec<Ad
     refuse(&mut fields);
     faults.extend(fields.faults.into_iter().map(AdapterFault::Field));
     let checkpoint = Checkpoint::open(directory.join(WEIGHTS))?;
-    let (mut entries, mut ignored) = (Entries::default(), Vec::new());
+    let mut entries = Entries::default();
     // Canonical names by Hugging Face's.
     let names_of = |tensor: &'s Tensor| tensor.spec.hf.iter().map(|hf| (hf.as_str(), tensor.spec.gguf.as_str()));
     let matrices: HashMap<&str, &str> = source.tensors().iter().flat_map(names_of).collect();
@@ -47,7 +47,6 @@ pub(super) fn read<'s>(directory: &Path, source: &'s Source, faults: &mut Vec<Ad
     for name in &names {
         let own = name.strip_prefix("base_model.model.").unwrap_or(name);
         if own.ends_with(".base_layer.weight") {
-            ignored.push(name.clone());
             continue;
         }
         let cut = |endings: [&str; 2]| endings.iter().find_map(|ending| own.strip_suffix(ending));
@@ -73,7 +72,7 @@ pub(super) fn read<'s>(directory: &Path, source: &'s Source, faults: &mut Vec<Ad
             faults.push(tensor(name, format!("the same as {other}"), "one tensor for each side"));
         }
     }
-    Ok(Read { checkpoint, entries, ignored, gguf: false })
+    Ok(Read { checkpoint, entries, ignored: vec![], gguf: false })
 }
 
 /// Alpha and rank of each module.
