@@ -12,6 +12,7 @@ use nibble_engine::speculate::{Lookup, Speculator};
 use nibble_engine::state::{self, StateFault};
 use nibble_engine::{Adapter, Batch, Error, Event, Feed, KvType, Lora, Model, Options, Rows, Stop, generate_with};
 use nibble_kernels::{Isa, format};
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -458,6 +459,7 @@ fn every_fault_of_a_directory_names_its_field_or_tensor() {
         ("rank_pattern", json!({".*q_proj": 4}), "rank_pattern..*q_proj: found a regular expression"),
         ("rank_pattern", json!({"q_proj": 8}), "q_proj.lora_A.weight: found rank 4, expected 8"),
         ("alpha_pattern", json!({"q_proj": "x"}), "alpha_pattern.q_proj: found \"x\""),
+        ("alpha_pattern", json!({"q_proj": 0}), "alpha_pattern.q_proj: found 0"),
         ("use_rslora", json!(1), "use_rslora: found 1"),
     ] {
         let mut config = good.clone();
@@ -476,6 +478,10 @@ fn every_fault_of_a_directory_names_its_field_or_tensor() {
     refused(&good, &names(&full)[..1], &format!("{module}: found no lora_b"));
     refused(&good, &[(format!("{full}.weight"), vec![256, 256])], &format!("{full}.weight: found a tensor of another kind"));
     refused(&good, &[names(&full), names(module)].concat(), &format!("the same as "));
+    // Without elements there is nothing to turn round, however many rows there are said to be.
+    let embedding = ["A", "B"].map(|side| format!("base_model.model.model.embed_tokens.lora_embedding_{side}"));
+    let empty = [(embedding[0].clone(), vec![1 << 40, 0]), (embedding[1].clone(), vec![256, 0])];
+    refused(&good, &empty, "lora_embedding_A: found shape [1099511627776, 0]");
     let mut turned = names(&full);
     turned[0].1 = vec![256, 4];
     refused(&good, &turned, "lora_A.weight: found shape [256, 4], expected [rank, 256]");
@@ -491,4 +497,36 @@ fn every_fault_of_a_directory_names_its_field_or_tensor() {
     assert!(matches!(Adapter::open(&Lora::new(&path), &source), Err(Error::Json { .. })));
     let text = Adapter::open(&Lora::new(tiny()), &source).unwrap_err().to_string();
     assert!(text.contains("adapter_config.json"), "{text}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if emulated() { 8 } else { 200 }))]
+
+    /// Any byte of a small adapter changed, the header's above all: a fault, or an adapter whose shapes are the model's.
+    #[test]
+    fn no_bytes_make_the_readers_panic(at in 0usize..1200, value: u8, layout in 0..2, cut in 0usize..4000) {
+        let folder = tempfile::tempdir().unwrap();
+        let source = Source::open(&tiny()).unwrap();
+        let (path, file) = if layout == 0 {
+            let file = folder.path().join("lora.gguf");
+            let tensors = [("token_embd.weight", [4096, 1], [256, 1]), ("blk.1.attn_q.weight", [1, 256], [256, 1])];
+            let pair = |(name, a, b): (&str, _, _)| [floats(&format!("{name}.lora_a"), a), floats(&format!("{name}.lora_b"), b)];
+            write_gguf(&file, &header(), &tensors.into_iter().flat_map(pair).collect());
+            (file.clone(), file)
+        } else {
+            let config = json!({"peft_type": "LORA", "r": 1, "lora_alpha": 8});
+            let tensors = [("embed_tokens.lora_embedding_A", vec![1, 4096]), ("embed_tokens.lora_embedding_B", vec![256, 1]),
+                ("layers.1.self_attn.q_proj.lora_A.weight", vec![1, 256]), ("layers.1.self_attn.q_proj.lora_B.weight", vec![256, 1])];
+            let path = write_peft(&folder.path().join("lora"), &config, tensors.map(|(name, shape)| (format!("base_model.model.model.{name}"), shape)));
+            (path.clone(), path.join("adapter_model.safetensors"))
+        };
+        let mut bytes = std::fs::read(&file).unwrap();
+        let (len, kept) = (bytes.len(), bytes.len() - cut.saturating_sub(2000));
+        bytes[at % len] = value;
+        bytes.truncate(kept);
+        std::fs::write(&file, bytes).unwrap();
+        if let Ok(adapter) = Adapter::open(&Lora::new(path), &source) {
+            prop_assert!(adapter.changes().all(|(name, rank)| rank == 1 && ["token_embd.weight", "blk.1.attn_q.weight"].contains(&name)));
+        }
+    }
 }

@@ -260,14 +260,13 @@ fn delta(entry: &Entry, read: &Read, source: &Source, isa: Option<Isa>, user: f3
     })?;
     let (mut a, mut b) = (factor(&read.checkpoint, name_a, isa)?, factor(&read.checkpoint, name_b, isa)?);
     let look_up = entry.tensor == LOOK_UP;
-    if look_up && !read.gguf {
-        a = transposed(&a, isa);
-    }
-    let rank = if look_up { a.cols } else { a.rows };
+    // What A has beside its rank, and whether that is its rows. PEFT keeps A of an embedding the other way round.
+    let (side, b_rows) = if look_up { (rows, cols) } else { (cols, rows) };
+    let turned = look_up && read.gguf;
+    let (rank, found) = if turned { (a.cols, a.rows) } else { (a.rows, a.cols) };
     let of = |m: &Matrix| format!("shape [{}, {}]", m.rows, m.cols);
-    let (a_expected, b_rows) = if look_up { ([rows, rank], cols) } else { ([rank, cols], rows) };
-    if [a.rows, a.cols] != a_expected || rank == 0 {
-        let text = if look_up { format!("[{rows}, rank]") } else { format!("[rank, {cols}]") };
+    if found != side || rank == 0 {
+        let text = if turned { format!("[{side}, rank]") } else { format!("[rank, {side}]") };
         return Err(fault(name_a, of(&a), format!("{text}, as {} is [{rows}, {cols}]", entry.tensor)));
     }
     if [b.rows, b.cols] != [b_rows, rank] {
@@ -279,6 +278,9 @@ fn delta(entry: &Entry, read: &Read, source: &Source, isa: Option<Isa>, user: f3
     }
     if let Some(named) = entry.scale.rank.filter(|&named| named != rank) {
         return Err(fault(name_a, format!("rank {rank}"), format!("{named}, as adapter_config.json says")));
+    }
+    if look_up && !read.gguf {
+        a = transposed(&a, isa);
     }
     let gguf = matches!(source.kind(), Kind::Gguf);
     if let Some(heads) = permute.filter(|_| read.gguf != gguf) {
@@ -309,7 +311,7 @@ fn factor(checkpoint: &Checkpoint, name: &str, isa: Option<Isa>) -> Result<Matri
     Ok(Matrix::new(format, isa, rows, cols, Place::Mapped(span)).expect("rows of whole blocks, checked above"))
 }
 
-/// [cols, rows] in floats: PEFT keeps A of an embedding the other way round.
+/// [cols, rows] in floats.
 fn transposed(a: &Matrix, isa: Option<Isa>) -> Matrix {
     let mut row = vec![0.0; a.cols];
     let mut out = vec![0u8; 4 * a.rows * a.cols];

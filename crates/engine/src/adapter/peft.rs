@@ -86,7 +86,8 @@ struct Scales {
 
 impl Scales {
     fn of(config: &Value, fields: &mut Fields) -> Scales {
-        let alphas = pattern(config, fields, "alpha_pattern", |value| value.as_f64().map(|x| x as f32).filter(|x| x.is_finite()));
+        let alphas =
+            pattern(config, fields, "alpha_pattern", |value| value.as_f64().map(|x| x as f32).filter(|x| x.is_finite() && *x != 0.0));
         let rank = |value: &Value| value.as_u64().and_then(|n| usize::try_from(n).ok()).filter(|n| (1..=MOST_RANK).contains(n));
         Scales {
             alpha: number(fields, "lora_alpha"),
