@@ -385,7 +385,8 @@ fn every_fault_of_a_gguf_names_its_field_or_tensor() {
         tensors
     };
     let (a, b) = (format!("{q}.lora_a"), format!("{q}.lora_b"));
-    let cases: [(&dyn Fn(&mut Tensors), String); 9] = [
+    type Change<'a> = &'a dyn Fn(&mut Tensors);
+    let cases: [(Change, String); 9] = [
         (&|t| drop(t.remove(1)), format!("{q}: found no lora_b")),
         (&|t| drop(t.remove(0)), format!("{q}: found no lora_a")),
         (&|t| t[0].0 = "blk.1.attn_q.weight".into(), format!("{q}: found a tensor of another kind")),
@@ -477,7 +478,7 @@ fn every_fault_of_a_directory_names_its_field_or_tensor() {
     );
     refused(&good, &names(&full)[..1], &format!("{module}: found no lora_b"));
     refused(&good, &[(format!("{full}.weight"), vec![256, 256])], &format!("{full}.weight: found a tensor of another kind"));
-    refused(&good, &[names(&full), names(module)].concat(), &format!("the same as "));
+    refused(&good, &[names(&full), names(module)].concat(), "the same as ");
     // Without elements there is nothing to turn round, however many rows there are said to be.
     let embedding = ["A", "B"].map(|side| format!("base_model.model.model.embed_tokens.lora_embedding_{side}"));
     let empty = [(embedding[0].clone(), vec![1 << 40, 0]), (embedding[1].clone(), vec![256, 0])];
