@@ -1,11 +1,14 @@
 //! Adapters end to end: given on the command line, by a Modelfile, merged by quantize, packed; the same text by every way.
 
 mod common;
+#[path = "common/terminal.rs"]
+mod terminal;
 
 use std::path::{Path, PathBuf};
 
 use common::{Outcome, arg, command, finish, tiny};
 use serde_json::{Value, json};
+use terminal::Terminal;
 
 /// The program in a directory, with a store of its own there.
 fn run(dir: &Path, args: &[&str]) -> Outcome {
@@ -61,7 +64,7 @@ fn every_way_to_an_adapter_gives_the_same_text() {
     // By a Modelfile: the directory becomes a GGUF file beside the model's.
     std::fs::write(dir.join("Modelfile"), "FROM ./base.gguf\nADAPTER ./lora\n").unwrap();
     run(dir, &["create", "mine"]).exits(0);
-    run(dir, &["show", "mine"]).exits(0).prints(&["Adapters"]);
+    run(dir, &["show", "mine"]).exits(0).prints(&["Adapters", "18 matrices, rank 4"]);
     assert_eq!(text(dir, "mine", &[]), adapted);
     assert_eq!(text(dir, "mine", &["--adapter", "lora:0"]), base, "the flag stands in the place of the Modelfile's");
     let modelfile = run(dir, &["show", "mine", "--modelfile"]).exits(0).prints(&["ADAPTER "]).stdout;
@@ -125,4 +128,36 @@ fn what_is_no_adapter_of_the_model_is_refused_by_name() {
     std::fs::write(dir.join("Modelfile"), "FROM ./base.gguf\nADAPTER ./lora\n").unwrap();
     run(dir, &["create", "mine"]).exits(1).says(&["ADAPTER ./lora: ", "use_dora: found true"]);
     run(dir, &["list"]).exits(0).says(&["no models yet"]);
+}
+
+/// A chat with an adapter becomes a model with it, as often as it is saved; at another strength, which a Modelfile cannot say, it does not.
+#[test]
+fn a_session_keeps_its_adapter() {
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = scratch.path();
+    peft(dir);
+    run(dir, &["quantize", arg(&tiny()), "-t", "f32", "-o", "base.gguf"]).exits(0);
+    let chat = |model: &str, more: &[&str]| {
+        let mut command = command(&[&["run", model, "--temp", "0", "-n", "4", "--threads", "1"], more].concat());
+        let mut chat = Terminal::start(command.current_dir(dir).env("NIBBLE_MODELS", dir.join("store")).env("XDG_STATE_HOME", dir));
+        chat.shows(">>> ");
+        chat
+    };
+    let ask = |chat: &mut Terminal, line: &str| {
+        chat.types(line);
+        chat.shows(">>> ")
+    };
+    let mut first = chat("base.gguf", &["--adapter", "lora"]);
+    assert!(ask(&mut first, "/save mine").contains("made mine:latest"));
+    assert!(ask(&mut first, "/save mine").contains("made mine:latest"));
+    first.types("/bye");
+    assert!(first.ends().success());
+    let (mine, merged) = (text(dir, "mine", &[]), text(dir, "base.gguf", &["--adapter", "lora"]));
+    assert_eq!(mine, merged);
+    for model in ["base.gguf", "mine"] {
+        let mut other = chat(model, &["--adapter", "lora:0.5"]);
+        assert!(ask(&mut other, "/save other").contains("a session with --adapter cannot become a model"));
+        other.types("/bye");
+        assert!(other.ends().success());
+    }
 }

@@ -76,7 +76,7 @@ impl Rotation {
 }
 
 /// So many of the buffer's elements, whatever they hold. It never gets shorter: what it grew by again would be set to zero first.
-fn sized(v: &mut Vec<f32>, len: usize) -> &mut [f32] {
+pub(crate) fn sized(v: &mut Vec<f32>, len: usize) -> &mut [f32] {
     if v.len() < len {
         v.resize(len, 0.0);
     }

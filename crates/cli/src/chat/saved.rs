@@ -9,6 +9,7 @@ use nibble_store::{Create, Error, Modelfile, Parameters};
 use serde::{Deserialize, Serialize};
 
 use super::Chat;
+use crate::adapters::of_entry;
 use crate::answer::Message;
 use crate::commands::run::Options;
 use crate::exit::Problem;
@@ -92,8 +93,9 @@ impl Chat<'_> {
             Ok(_) | Err(Error::NotFound { .. }) => {}
             Err(error) => return Err(error.into()),
         }
-        // A Modelfile says nothing of scales, and a model of the store keeps its own adapters.
-        if self.given.adapters.given.iter().any(|lora| of.is_some() || lora.scale != 1.0) {
+        // A Modelfile says nothing of scales, and what is derived of a model of the store keeps that one's adapters.
+        let used = &self.options.adapters.given;
+        if of.map_or_else(|| used.iter().any(|lora| lora.scale != 1.0), |of| *used != of_entry(of)) {
             return Err(Problem::failure("a session with --adapter cannot become a model")
                 .hint("nibble create NAME with ADAPTER in its Modelfile first, or /save chat.json")
                 .into());
@@ -117,6 +119,7 @@ impl Chat<'_> {
         drop(transfer);
         self.console.note(format!("made {}, with {turns} messages; nibble run {} goes on with it", entry.name, entry.name));
         if self.options.entry.is_none() {
+            self.options.adapters.given = of_entry(&entry);
             self.options.entry = Some(Box::new(entry));
         }
         Ok(())
@@ -142,7 +145,7 @@ impl Chat<'_> {
             system: self.system.clone(),
             messages: self.turns.iter().map(|m| nibble_store::Message { role: m.role.clone(), content: m.content.clone() }).collect(),
             licenses: of.map_or_else(Vec::new, |entry| entry.licenses.clone()),
-            adapters: self.given.adapters.given.iter().map(|lora| absolute(&lora.path)).collect(),
+            adapters: self.options.adapters.given.iter().map(|lora| absolute(&lora.path)).collect(),
             requires: None,
         })
     }

@@ -40,7 +40,7 @@ pub(crate) fn add(pool: &Pool, matrices: &[&Matrix], input: &Input, acts: &mut V
         PRODUCT.with_borrow_mut(|product| {
             for n in own.clone() {
                 let b = &deltas[n].b;
-                product.resize(out.len(), 0.0);
+                let product = layer::sized(product, out.len());
                 let bytes = &b.bytes()[rows.start * b.row_bytes..rows.end * b.row_bytes];
                 b.chosen.matmul(bytes, b.cols, &acts[inputs[n].clone()], tokens, product);
                 ops::axpy(deltas[n].scale, product, out);
