@@ -114,7 +114,11 @@ fn what_is_no_adapter_of_the_model_is_refused_by_name() {
     run(dir, &["quantize", arg(&tiny()), "-t", "q4_0", "-o", "base.gguf"]).exits(0);
     let with = |adapter: &str| run(dir, &["run", "base.gguf", "Hi", "--raw", "-n", "1", "--adapter", adapter]);
     with("none.gguf").exits(1).says(&["none.gguf"]);
-    with("base.gguf").exits(1).says(&["base.gguf: the adapter cannot be used with this model", "general.type: found \"model\""]);
+    with("base.gguf").exits(1).says(&[
+        "base.gguf: the adapter cannot be used with this model",
+        "general.type: found \"model\"",
+        "try: nibble inspect base.gguf",
+    ]);
     with("lora:strong").exits(2).says(&["\"strong\" after the last colon is no scale"]);
     // A state of the model without it is another model's.
     let state = ["run", "base.gguf", "Hi", "--raw", "-n", "2", "--prompt-cache", "state"];
@@ -124,9 +128,9 @@ fn what_is_no_adapter_of_the_model_is_refused_by_name() {
     let config = dir.join("lora/adapter_config.json");
     let dora = std::fs::read_to_string(&config).unwrap().replace("\"bias\"", "\"use_dora\":true,\"bias\"");
     std::fs::write(&config, dora).unwrap();
-    with("lora").exits(1).says(&["use_dora: found true"]);
+    with("lora").exits(1).says(&["use_dora: found true", "try: merge it into its model with PEFT"]);
     std::fs::write(dir.join("Modelfile"), "FROM ./base.gguf\nADAPTER ./lora\n").unwrap();
-    run(dir, &["create", "mine"]).exits(1).says(&["ADAPTER ./lora: ", "use_dora: found true"]);
+    run(dir, &["create", "mine"]).exits(1).says(&["ADAPTER ./lora: ", "use_dora: found true", "merge_and_unload"]);
     run(dir, &["list"]).exits(0).says(&["no models yet"]);
 }
 
