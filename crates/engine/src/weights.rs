@@ -6,6 +6,7 @@ use crate::arch::permuted_row;
 use crate::source::{Kind, Source, Tensor, TensorFault};
 use nibble_container::Span;
 use nibble_kernels::{Chosen, Format, Isa};
+use std::ops::Range;
 
 /// A matrix [rows, cols] of a format's blocks, with the kernel that multiplies it.
 pub(crate) struct Matrix {
@@ -60,7 +61,12 @@ impl Matrix {
 
     /// One row as floats.
     pub fn row(&self, row: usize, out: &mut [f32]) {
-        (self.chosen.format().decode)(&self.bytes()[row * self.row_bytes..][..self.row_bytes], out);
+        self.rows(row..row + 1, out);
+    }
+
+    /// Some rows as floats, one after the other.
+    pub fn rows(&self, rows: Range<usize>, out: &mut [f32]) {
+        (self.chosen.format().decode)(&self.bytes()[rows.start * self.row_bytes..rows.end * self.row_bytes], out);
     }
 }
 

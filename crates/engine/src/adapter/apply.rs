@@ -1,7 +1,9 @@
 //! What adapters add to products and to the look-up of embeddings.
 //!
-//! Both factors are multiplied by the kernels of their own types, so that every number depends on its row and its token alone, like the model's. Two
-//! barriers more for a run of matrices of which one is adapted: A's rows, then all B's, each tile of which is added where the model's product stands.
+//! A x is a product by the kernel of A's type. Of B (A x) every number is the sum over the rank from its first term on, in floats, whichever way it is
+//! computed: a row of B at a time over all tokens where there are many, so that a register is sixteen tokens and nothing is added up across its lanes
+//! (a kernel's dot of a short row is mostly that). So each number depends on its row and its token alone, like the model's. Two barriers more for a run of
+//! matrices of which one is adapted: A's rows, then all B's, each tile of which is added where the model's product stands.
 
 use super::Delta;
 use crate::layer::{self, Input};
@@ -18,7 +20,8 @@ pub(crate) fn add(pool: &Pool, matrices: &[&Matrix], input: &Input, acts: &mut V
     let mut low = Vec::new();
     // A has few rows, and long ones.
     layer::products(pool, &factors, input, acts, tokens, &mut low, 4);
-    let inputs = inputs(&deltas, &low, tokens, acts);
+    // Where each delta's A x begins.
+    let places: Vec<usize> = deltas.iter().scan(0, |end, delta| Some(std::mem::replace(end, *end + delta.rank() * tokens))).collect();
 
     let (mut tiles, mut ends, mut end) = (Vec::new(), Vec::new(), 0);
     let mut first_delta = 0;
@@ -34,66 +37,48 @@ pub(crate) fn add(pool: &Pool, matrices: &[&Matrix], input: &Input, acts: &mut V
             ends.push(end);
         }
     }
-    let acts = Line::bytes(acts);
     pool.parts(&mut wide[..end], &ends, |i, out| {
         let (own, rows) = &tiles[i];
-        PRODUCT.with_borrow_mut(|product| {
-            for n in own.clone() {
-                let b = &deltas[n].b;
-                let product = layer::sized(product, out.len());
-                let bytes = &b.bytes()[rows.start * b.row_bytes..rows.end * b.row_bytes];
-                b.chosen.matmul(bytes, b.cols, &acts[inputs[n].clone()], tokens, product);
-                ops::axpy(deltas[n].scale, product, out);
-            }
-        });
+        for n in own.clone() {
+            deltas[n].add_rows(rows.clone(), &low[places[n]..][..deltas[n].rank() * tokens], out);
+        }
     });
 }
 
-/// Brings A x of every delta, [rank, tokens] one after the other, into the form that its B wants. Gives the bytes of each, which begin at a line. Few numbers, so the
-/// calling thread makes them.
-fn inputs(deltas: &[&Delta], low: &[f32], tokens: usize, acts: &mut Vec<Line>) -> Vec<Range<usize>> {
-    let mut end = 0;
-    let places: Vec<Range<usize>> = deltas
-        .iter()
-        .map(|delta| {
-            let start = end;
-            let len = delta.b.chosen.activation_bytes(delta.rank()) * tokens;
-            end = (start + len).next_multiple_of(Line::BYTES);
-            start..start + len
-        })
-        .collect();
-    acts.resize((end / Line::BYTES).max(acts.len()), Line::ZERO);
-    let bytes = Line::bytes_mut(acts);
-    let (mut row, mut rest) = (Vec::new(), low);
-    for (delta, place) in deltas.iter().zip(&places) {
-        let (own, later) = rest.split_at(delta.rank() * tokens);
-        rest = later;
-        row.resize(delta.rank(), 0.0);
-        let one = place.len() / tokens;
-        for (t, out) in bytes[place.clone()].chunks_exact_mut(one).enumerate() {
-            row.iter_mut().enumerate().for_each(|(r, x)| *x = own[r * tokens + t]);
-            delta.b.chosen.quantize(&row, out);
-        }
-    }
-    places
-}
+/// From so many tokens on a row of B is multiplied with all of them at once.
+const MANY: usize = 8;
 
 impl Delta {
+    /// Adds scale * B (A x) of some rows to `out`, [rows, tokens]. `low`: A x, [rank, tokens].
+    fn add_rows(&self, rows: Range<usize>, low: &[f32], out: &mut [f32]) {
+        let (rank, tokens) = (self.rank(), out.len() / rows.len());
+        SCRATCH.with_borrow_mut(|scratch| {
+            let (b, sum) = layer::sized(scratch, rows.len() * rank + tokens).split_at_mut(rows.len() * rank);
+            self.b.rows(rows, b);
+            for (b, out) in b.chunks_exact(rank).zip(out.chunks_exact_mut(tokens)) {
+                if tokens >= MANY {
+                    sum.fill(0.0);
+                    b.iter().zip(low.chunks_exact(tokens)).for_each(|(&b, low)| ops::axpy(b, low, sum));
+                    ops::axpy(self.scale, sum, out);
+                } else {
+                    for (t, out) in out.iter_mut().enumerate() {
+                        let terms = b.iter().zip(low[t..].iter().step_by(tokens));
+                        *out += self.scale * terms.fold(0.0, |sum, (b, low)| sum + b * low);
+                    }
+                }
+            }
+        });
+    }
+
     /// Adds to the embedding of token `id` what the adapter makes of it.
     pub fn look_up(&self, id: usize, out: &mut [f32]) {
         let mut low = vec![0.0; self.rank()];
         self.a.row(id, &mut low);
-        let len = self.b.chosen.activation_bytes(low.len());
-        let mut acts = vec![Line::ZERO; len.div_ceil(Line::BYTES)];
-        let acts = &mut Line::bytes_mut(&mut acts)[..len];
-        self.b.chosen.quantize(&low, acts);
-        let mut product = vec![0.0; out.len()];
-        self.b.chosen.matmul(self.b.bytes(), low.len(), acts, 1, &mut product);
-        ops::axpy(self.scale, &product, out);
+        self.add_rows(0..out.len(), &low, out);
     }
 }
 
 thread_local! {
-    /// What a tile of B gives, before it is scaled.
-    static PRODUCT: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    /// Rows of B as floats, and one row's sums.
+    static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }

@@ -53,6 +53,6 @@ impl Delta {
 
 fn floats(m: &crate::weights::Matrix) -> Vec<f32> {
     let mut out = vec![0.0; m.rows * m.cols];
-    out.chunks_exact_mut(m.cols).enumerate().for_each(|(r, out)| m.row(r, out));
+    m.rows(0..m.rows, &mut out);
     out
 }

@@ -214,11 +214,11 @@ impl Adapter {
         self.deltas.iter().map(|delta| (delta.a.bytes().len() + delta.b.bytes().len()) as u64).sum()
     }
 
-    /// Floats that a batch takes beside the model's own, at most: A x and its form for B of a run's matrices, and a tile of B's product in each thread.
+    /// Floats that a batch takes beside the model's own, at most: A x of a run's matrices, and a tile of B in each thread.
     pub(crate) fn most_floats(&self, batch: usize) -> usize {
-        let ranks = self.deltas.iter().map(|delta| delta.rank().next_multiple_of(16)).max().unwrap_or(0);
-        let rows = self.deltas.iter().map(|delta| delta.b.rows).max().unwrap_or(0);
-        batch * (RUN * 2 * ranks + rows)
+        let ranks = self.deltas.iter().map(Delta::rank).max().unwrap_or(0);
+        let factor = self.deltas.iter().map(|delta| delta.b.rows * delta.rank()).max().unwrap_or(0);
+        RUN * batch * ranks + factor
     }
 
     /// The changes, none where the scale is zero: what is not computed changes no bit.
