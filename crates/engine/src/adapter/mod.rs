@@ -214,12 +214,11 @@ impl Adapter {
         self.deltas.iter().map(|delta| (delta.a.bytes().len() + delta.b.bytes().len()) as u64).sum()
     }
 
-    /// Floats that a batch takes beside the model's own, at most: A x and its form for B of a run's matrices, B's product (in all threads together) or the lanes
-    /// of a row, which are fewer, and B's rows.
+    /// Floats that a batch takes beside the model's own, at most: A x and its form for B of a run's matrices, and a tile of B's product in each thread.
     pub(crate) fn most_floats(&self, batch: usize) -> usize {
-        let most = |of: &dyn Fn(&Delta) -> usize| self.deltas.iter().map(of).max().unwrap_or(0);
-        let ranks = most(&|delta| delta.rank().next_multiple_of(16));
-        batch * (RUN * 2 * ranks + most(&|delta| delta.b.rows)) + most(&|delta| delta.b.rows * delta.rank())
+        let ranks = self.deltas.iter().map(|delta| delta.rank().next_multiple_of(16)).max().unwrap_or(0);
+        let rows = self.deltas.iter().map(|delta| delta.b.rows).max().unwrap_or(0);
+        batch * (RUN * 2 * ranks + rows)
     }
 
     /// The changes, none where the scale is zero: what is not computed changes no bit.
