@@ -21,6 +21,7 @@ pub const SCRIPTS: &[&str] = &[
     "crates/compress/tests/golden/nf4.py",
     "crates/compress/tests/golden/imatrix.py",
     "crates/engine/tests/golden/engine_logits.py",
+    "crates/engine/tests/golden/adapter.py",
     "crates/engine/tests/golden/nf4.py",
     "crates/evaluate/tests/golden/quality.py",
     "crates/evaluate/tests/golden/tasks.py",

@@ -103,6 +103,7 @@ impl Speaker {
     pub fn open(options: &Options, console: &Console) -> Result<Speaker> {
         let start = Instant::now();
         let model = Arc::new(Model::open(&options.model, settings::engine(options))?);
+        crate::adapters::say_ignored(model.ignored(), console);
         let mut vocab = Vocab::of(model.source())?;
         if let Some(template) = options.entry.as_ref().map(|entry| entry.jinja()).transpose()?.flatten() {
             vocab.chat_template = Some(template);

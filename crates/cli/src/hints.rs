@@ -3,6 +3,8 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
+use nibble_engine::Adapter;
+use nibble_engine::adapter::AdapterFault;
 use nibble_engine::text::TextError;
 
 use crate::exit::Problem;
@@ -145,6 +147,14 @@ fn of_libraries(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
         Engine::State { path, .. } => Some(format!("rm {}, or another file for --prompt-cache", path.display())),
         Engine::Vocabulary(_) => Some("a smaller model of the same family, or no --draft".into()),
         Engine::Draft(draft) => of_libraries(draft.as_ref()),
+        Engine::Adapter { path, faults } => {
+            let field = faults.iter().any(|fault| matches!(fault, AdapterFault::Field(_)));
+            match (field, Adapter::is_directory(path)) {
+                (true, true) => Some("merge it into its model with PEFT (merge_and_unload), and give nibble the result".into()),
+                (true, false) => Some(format!("nibble inspect {} tells what it is", path.display())),
+                (false, _) => Some("an adapter that was trained on this very model".into()),
+            }
+        }
         Engine::NoTokens => Some("a prompt with some text".into()),
         _ => None,
     }

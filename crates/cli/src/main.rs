@@ -2,6 +2,7 @@
 //!
 //! This crate is the only one that prints and that reads the environment. Results go to stdout; progress, notes and warnings to stderr.
 
+mod adapters;
 mod address;
 mod answer;
 mod asking;

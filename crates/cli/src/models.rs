@@ -8,6 +8,7 @@ use anyhow::Result;
 use nibble_compress::Control;
 use nibble_compress::recipe::{Recipe, Target};
 use nibble_engine::source::Source;
+use nibble_engine::{Adapter, Lora};
 use nibble_store::{Convert, Entry, Error, Hub, Listener, Name, Progress, ServerFault, Store, Work};
 
 use crate::commands::quantize::job;
@@ -206,5 +207,18 @@ impl Convert for Quantizer {
                 Err(error) => error.into(),
             },
         })
+    }
+
+    fn adapter(&self, base: &Path, adapter: &Path, out: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let source = match Source::open(base) {
+            // The store may hold what this program cannot run; then a file's fit is for who runs it to see.
+            Err(nibble_engine::Error::Config { .. }) if !Adapter::is_directory(adapter) => return Ok(()),
+            source => source?,
+        };
+        let opened = Adapter::open(&Lora::new(adapter), &source)?;
+        if Adapter::is_directory(adapter) {
+            opened.write(&source, out)?;
+        }
+        Ok(())
     }
 }

@@ -13,6 +13,7 @@ pub fn engine(options: &Options) -> nibble_engine::Options {
         cores: options.cores.as_ref().map(|c| c.0.clone()),
         context: options.ctx.map(|n| usize::try_from(n).unwrap_or(usize::MAX)),
         kv: KvType::by_name(&options.kv).unwrap_or_default(),
+        adapters: options.adapters.given.clone(),
         ..nibble_engine::Options::default()
     }
 }

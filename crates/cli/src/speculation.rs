@@ -61,7 +61,8 @@ impl Speculation {
 }
 
 fn open(path: &Path, target: &Model, vocab: &Vocab) -> Result<Model> {
-    let path = &crate::models::path(path)?;
+    // The flag is of the large model; a small one has what it came with.
+    let (path, adapters) = &crate::adapters::Adapters::default().find(path)?;
     hints::check_checkpoint(path)?;
     let source = Source::open(path)?;
     same_vocabulary(&Vocab::of(&source)?, vocab).map_err(Error::from)?;
@@ -70,6 +71,7 @@ fn open(path: &Path, target: &Model, vocab: &Vocab) -> Result<Model> {
     let options = nibble_engine::Options {
         context: Some(target.context().min(source.config().context)),
         memory: options.memory.or_else(memory::available).map(|bytes| bytes.saturating_sub(beside)),
+        adapters: adapters.clone(),
         ..options.clone()
     };
     Ok(Model::load(Arc::new(source), options)?)

@@ -210,8 +210,8 @@ fn gguf_steps(source: &Source, recipe: &Recipe, options: &Options) -> Result<Ste
     tensors.sort_by(|a, b| visiting_key(&a.spec.gguf).cmp(&visiting_key(&b.spec.gguf)));
     let shapes: Vec<Vec<u64>> = tensors.iter().map(|t| t.spec.shape.iter().map(|&n| n as u64).collect()).collect();
     // The converter writes vectors in F32, whatever they were; in a GGUF they keep what they have.
-    let own = |t: &Tensor| match source.blocks(t) {
-        Some((format, _)) if !(from_hf && t.spec.shape.len() == 1) => format,
+    let own = |t: &Tensor| match t.format() {
+        Some(format) if !(from_hf && t.spec.shape.len() == 1) => format,
         _ => &format::F32,
     };
     let candidates: Vec<Candidate<'_>> =
@@ -225,7 +225,9 @@ fn gguf_steps(source: &Source, recipe: &Recipe, options: &Options) -> Result<Ste
     let mut steps = Vec::new();
     for ((tensor, shape), choice) in tensors.iter().zip(&shapes).zip(choices) {
         let from = source.type_name(tensor);
-        let again = source.blocks(tensor).is_some_and(|(f, _)| f.block_len > 1 && f.name != choice.format.name);
+        // What an adapter was merged into is encoded anew even in the format that it had.
+        let kept = |f: &Format| f.name == choice.format.name && source.blocks(tensor).is_some();
+        let again = tensor.format().is_some_and(|f| f.block_len > 1 && !kept(f));
         if again && !options.allow_requantize {
             return Err(Error::Requantize { tensor: tensor.spec.gguf.clone(), found: from, wanted: choice.format.name });
         }

@@ -87,6 +87,14 @@ pub enum Error {
         /// Every fault.
         faults: Vec<TensorFault>,
     },
+    /// An adapter cannot be read, or is another model's; all faults.
+    #[error("{}: the adapter cannot be used with this model:{}", .path.display(), lines(.faults))]
+    Adapter {
+        /// The adapter.
+        path: PathBuf,
+        /// Every fault.
+        faults: Vec<crate::adapter::AdapterFault>,
+    },
     /// An architecture's layers use a tensor that its list does not have: a mistake in this program.
     #[error("{tensor}: the architecture does not list this tensor")]
     Unlisted {

@@ -16,10 +16,10 @@
 
 use crate::arch::rope::Angles;
 use crate::arch::{Activation, LayerSpec};
-use crate::attention;
 use crate::cache::{LayerCache, Layout, STEP, Side};
 use crate::pool::Pool;
 use crate::weights::{LayerWeights, Matrix};
+use crate::{adapter, attention};
 use nibble_kernels::{Line, ops};
 use std::cell::RefCell;
 
@@ -76,7 +76,7 @@ impl Rotation {
 }
 
 /// So many of the buffer's elements, whatever they hold. It never gets shorter: what it grew by again would be set to zero first.
-fn sized(v: &mut Vec<f32>, len: usize) -> &mut [f32] {
+pub(crate) fn sized(v: &mut Vec<f32>, len: usize) -> &mut [f32] {
     if v.len() < len {
         v.resize(len, 0.0);
     }
@@ -84,7 +84,7 @@ fn sized(v: &mut Vec<f32>, len: usize) -> &mut [f32] {
 }
 
 /// The input of a matrix: `rows(first, out)` computes the rows of the tokens from `first` on into `out`, [tokens, cols].
-type Input<'a> = dyn Fn(usize, &mut [f32]) + Sync + 'a;
+pub(crate) type Input<'a> = dyn Fn(usize, &mut [f32]) + Sync + 'a;
 
 impl Scratch {
     /// A matrix times each row of `x` [tokens, cols]: [rows, tokens].
@@ -96,9 +96,26 @@ impl Scratch {
     }
 }
 
-/// `wide` = each matrix times each row of the input, the matrices' outputs one after the other, each [rows, tokens]. All matrices have the same columns. Two
-/// barriers (one for a single token), for each run of matrices that want the same form of activations.
+/// [`products`], and what adapters add to them.
 fn multiply(pool: &Pool, matrices: &[&Matrix], input: &Input, acts: &mut Vec<Line>, tokens: usize, wide: &mut Vec<f32>) {
+    // Kernels for many tokens work on up to 32 rows side by side, and every call prepares its activations.
+    products(pool, matrices, input, acts, tokens, wide, 32);
+    if matrices.iter().any(|m| !m.deltas.is_empty()) {
+        adapter::add(pool, matrices, input, acts, tokens, wide);
+    }
+}
+
+/// `wide` = each matrix times each row of the input, the matrices' outputs one after the other, each [rows, tokens]. All matrices have the same columns. Two
+/// barriers (one for a single token), for each run of matrices that want the same form of activations. A thread takes some times `unit` rows at a time.
+pub(crate) fn products(
+    pool: &Pool,
+    matrices: &[&Matrix],
+    input: &Input,
+    acts: &mut Vec<Line>,
+    tokens: usize,
+    wide: &mut Vec<f32>,
+    unit: usize,
+) {
     let total: usize = matrices.iter().map(|m| m.rows).sum();
     let mut rest = sized(wide, total * tokens);
     let mut from = 0;
@@ -109,7 +126,7 @@ fn multiply(pool: &Pool, matrices: &[&Matrix], input: &Input, acts: &mut Vec<Lin
         let group = &matrices[from..from + same];
         let (out, later) = rest.split_at_mut(group.iter().map(|m| m.rows).sum::<usize>() * tokens);
         let acts = prepare(pool, group[0], input, tokens, acts);
-        group_multiply(pool, group, acts, tokens, out);
+        group_multiply(pool, group, acts, tokens, out, unit);
         rest = later;
         from += same;
     }
@@ -133,11 +150,10 @@ fn prepare<'a>(pool: &Pool, m: &Matrix, input: &Input, tokens: usize, acts: &'a 
     acts
 }
 
-fn group_multiply(pool: &Pool, group: &[&Matrix], acts: &[u8], tokens: usize, out: &mut [f32]) {
-    // Tiles of rows: enough of them that a slow thread does not hold up the others, and not so small that taking them costs. Kernels for many tokens
-    // work on up to 32 rows side by side, and every call prepares its activations.
+fn group_multiply(pool: &Pool, group: &[&Matrix], acts: &[u8], tokens: usize, out: &mut [f32], unit: usize) {
+    // Tiles of rows: enough of them that a slow thread does not hold up the others, and not so small that taking them costs.
     let rows: usize = group.iter().map(|m| m.rows).sum();
-    let tile = rows.div_ceil(pool.threads() * 8).next_multiple_of(32).max(64);
+    let tile = rows.div_ceil(pool.threads() * 8).next_multiple_of(unit).max(2 * unit);
     let mut tiles = Vec::new();
     let mut ends = Vec::new();
     let mut end = 0;

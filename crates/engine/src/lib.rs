@@ -1,8 +1,9 @@
 //! Tensors to logits to text: architectures, the forward pass, KV cache, sampler, tokenizers, templates, thread pool.
 //!
-//! Read in this order: [`arch`] (what a model is: names, shapes, layers as data), [`source`] (a model on disk), `layer` (the forward pass), [`Session`]
+//! Read in this order: [`arch`] (what a model is: names, shapes, layers as data), [`source`] (a model on disk), `layer` (the forward pass), [`adapter`] (what is added to its products), [`Session`]
 //! (tokens in, logits out), [`Batch`] (several of them at once), [`generate()`] (the loop), [`speculate`] (the loop, sooner), [`state`] (a session on disk). Nothing here prints, reads the environment or uses the network.
 
+pub mod adapter;
 pub mod arch;
 mod attention;
 mod batch;
@@ -24,6 +25,7 @@ pub mod text;
 pub mod walk;
 mod weights;
 
+pub use adapter::{Adapter, Lora};
 pub use batch::{Batch, Feed, Rows};
 pub use cache::KvType;
 pub use error::Error;

@@ -1,5 +1,6 @@
 //! A model ready to run: its weights bound and checked, its threads started.
 
+use crate::adapter::{Adapter, Delta, Lora};
 use crate::arch::rope::Angles;
 use crate::arch::{Config, LayerSpec};
 use crate::cache::KvType;
@@ -34,11 +35,13 @@ pub struct Options {
     pub memory: Option<u64>,
     /// Run these kernels instead of the best; formats without them run their scalar ones. Results do not depend on it.
     pub isa: Option<Isa>,
+    /// Adapters, each beside the weights and those before it.
+    pub adapters: Vec<Lora>,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { threads: None, cores: None, context: None, kv: KvType::F16, batch: 256, memory: None, isa: None }
+        Options { threads: None, cores: None, context: None, kv: KvType::F16, batch: 256, memory: None, isa: None, adapters: vec![] }
     }
 }
 
@@ -49,6 +52,7 @@ pub struct Model {
     context: usize,
     need: Need,
     weights: Weights,
+    ignored: Vec<String>,
     layers: Vec<LayerSpec>,
     angles: Angles,
     pool: Pool,
@@ -70,12 +74,15 @@ impl Model {
         if options.kv.row_bytes(config.head_dim).is_none() {
             return Err(Error::KvType { kv: options.kv, head_dim: config.head_dim });
         }
-        let need = check(&source, &options, context, options.memory.or_else(memory::available).unwrap_or(u64::MAX))?;
+        let adapters = options.adapters.iter().map(|lora| Adapter::bind(lora, &source, options.isa)).collect::<Result<Vec<_>, _>>()?;
+        let need = check(&source, &options, &adapters, context, options.memory.or_else(memory::available).unwrap_or(u64::MAX))?;
         let layers = (0..config.layers).map(|i| config.layer(i)).collect();
         let angles = Angles::new(&config.rope, source.rope_factors()?.as_deref());
-        let weights = Weights::bind(&source, options.isa)?;
+        let mut weights = Weights::bind(&source, options.isa)?;
+        let ignored = adapters.iter().flat_map(Adapter::ignored).cloned().collect();
+        adapters.into_iter().try_for_each(|adapter| weights.adapt(adapter))?;
         let pool = pool(&options);
-        Ok(Model { source, options, context, need, weights, layers, angles, pool })
+        Ok(Model { source, options, context, need, weights, ignored, layers, angles, pool })
     }
 
     /// Takes one matrix, by its GGUF name, from another file of the same model, however that one stores it: what does this tensor alone do? [`Model::restore`] puts it back. False when the name is no matrix's.
@@ -129,6 +136,11 @@ impl Model {
         &self.pool
     }
 
+    /// Tensors of its adapters that are not used, see [`Adapter::ignored`].
+    pub fn ignored(&self) -> &[String] {
+        &self.ignored
+    }
+
     /// The loops of attention.
     pub(crate) fn attention(&self) -> Attention {
         self.options.isa.and_then(Attention::with).unwrap_or_else(Attention::best)
@@ -145,6 +157,12 @@ impl Model {
     /// The embedding of a token.
     pub(crate) fn embed(&self, id: u32, out: &mut [f32]) {
         self.weights.embedding.row(id as usize, out);
+        self.weights.look_up.iter().for_each(|delta| delta.look_up(id as usize, out));
+    }
+
+    /// What adapters change, in one order.
+    pub(crate) fn deltas(&self) -> impl Iterator<Item = &Delta> {
+        self.weights.deltas()
     }
 
     /// The last norm and the output matrix, which is the embedding where they are tied.
@@ -182,7 +200,12 @@ pub fn need_of(c: &Config, weights: u64, options: &Options, kv: KvType) -> Need 
 }
 
 /// Refuses a context that does not fit, and names what would: a shorter one, or a smaller type of cache, the nearest to the one asked for.
-fn check(source: &Source, options: &Options, context: usize, available: u64) -> Result<Need, Error> {
+fn check(source: &Source, options: &Options, adapters: &[Adapter], context: usize, available: u64) -> Result<Need, Error> {
+    let need = |source, options: &Options, kv| {
+        let plain = need(source, options, kv);
+        let (bytes, floats) = adapters.iter().fold((0, 0), |(bytes, floats), a| (bytes + a.bytes(), floats + a.most_floats(options.batch)));
+        Need { weights: plain.weights + bytes, fixed: plain.fixed + 4 * floats as u64, ..plain }
+    };
     let own = need(source, options, options.kv);
     own.check(context, available).map_err(|error| match error {
         Error::Memory { context, need: bytes, weights, available, fits, .. } => {

@@ -15,7 +15,7 @@
 //! | | | for each layer its keys and values (`LayerCache::copy_out`), filled up with zeros to a multiple of 8 |
 //! | end - 8 | 8 | [`Sum`] of all before |
 //!
-//! Keys and values fit only the weights that made them, in their order of rows and with their cache's type, so another model's are refused. They say nothing
+//! Keys and values fit only the weights that made them, adapters included, in their order of rows and with their cache's type, so another model's are refused. They say nothing
 //! about threads or instruction sets, since results do not depend on those, nor about the context's length: the first positions of a longer state are a
 //! state too, and only those that a prompt begins with are taken in.
 //!
@@ -80,7 +80,9 @@ pub enum StateFault {
         expected: u64,
     },
     /// Another model's.
-    #[error("the saved state was made with another model, or another file of it: fingerprint {found:016x}, this one's is {expected:016x}")]
+    #[error(
+        "the saved state was made with another model, another file of it, or other adapters: fingerprint {found:016x}, this one's is {expected:016x}"
+    )]
     Model {
         /// Of the model that made it.
         found: u64,
@@ -215,7 +217,7 @@ impl<'a> State<'a> {
 const MOST_BYTES: usize = 1 << 48;
 
 /// A number that two models share only if they give the same keys and values: over the configuration, every tensor's name, shape and type, and two rows
-/// of each. It does not read the whole model, so weights that differ nowhere else are not told apart.
+/// of each, and all of its adapters. It does not read the whole model, so weights that differ nowhere else are not told apart.
 pub fn fingerprint(model: &Model) -> u64 {
     let (source, config) = (model.source(), model.config());
     let mut sum = Sum::new();
@@ -242,6 +244,16 @@ pub fn fingerprint(model: &Model) -> u64 {
         for at in [0, tensor.rows() / 2] {
             source.read_stored(tensor, at..at + 1, &mut row);
             row.iter().for_each(|x| sum.word(u64::from(x.to_bits())));
+        }
+    }
+    // Small beside the model, so all of it.
+    for delta in model.deltas() {
+        text(&mut sum, &delta.tensor);
+        sum.word(u64::from(delta.scale.to_bits()));
+        for factor in [&delta.a, &delta.b] {
+            text(&mut sum, factor.chosen.format().name);
+            [factor.rows, factor.cols].iter().for_each(|&n| sum.word(n as u64));
+            sum.bytes(factor.bytes());
         }
     }
     sum.value()

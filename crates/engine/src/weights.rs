@@ -1,10 +1,12 @@
 //! The weights of a model, bound to their kernels. Matrices stay in the mapped file; only NF4's parts are put side by side, and vectors are copied.
 
 use crate::Error;
+use crate::adapter::{Adapter, Delta, HEAD, LOOK_UP};
 use crate::arch::permuted_row;
 use crate::source::{Kind, Source, Tensor, TensorFault};
 use nibble_container::Span;
 use nibble_kernels::{Chosen, Format, Isa};
+use std::ops::Range;
 
 /// A matrix [rows, cols] of a format's blocks, with the kernel that multiplies it.
 pub(crate) struct Matrix {
@@ -12,16 +14,24 @@ pub(crate) struct Matrix {
     pub cols: usize,
     pub chosen: Chosen,
     pub row_bytes: usize,
+    /// What adapters add to its products. Usually nothing, and then no product does anything for it.
+    pub deltas: Vec<Delta>,
     place: Place,
 }
 
 /// Where a matrix's bytes are.
-enum Place {
+pub(crate) enum Place {
     Mapped(Span),
     Own(Vec<u8>),
 }
 
 impl Matrix {
+    /// A matrix over bytes; `None`: its rows are not whole blocks of the format. The bytes are as long as the rows want.
+    pub fn new(format: &'static Format, isa: Option<Isa>, rows: usize, cols: usize, place: Place) -> Option<Matrix> {
+        let row_bytes = format.row_bytes(cols)?;
+        Some(Matrix { rows, cols, chosen: choose(format, isa), row_bytes, deltas: vec![], place })
+    }
+
     /// All bytes: `rows` times `row_bytes`.
     pub fn bytes(&self) -> &[u8] {
         match &self.place {
@@ -33,13 +43,30 @@ impl Matrix {
     /// Blocks of another format in place of what the matrix had, as many rows and columns. `None`: the bytes are not as long as that.
     pub fn replace(&mut self, format: &'static Format, bytes: Vec<u8>) -> Option<()> {
         let row_bytes = format.row_bytes(self.cols).filter(|row| row * self.rows == bytes.len())?;
-        *self = Matrix { chosen: Chosen::best(format), row_bytes, place: Place::Own(bytes), ..*self };
+        (self.chosen, self.row_bytes, self.place) = (Chosen::best(format), row_bytes, Place::Own(bytes));
         Some(())
+    }
+
+    /// The same with the rows of each head moved from GGUF's order to Hugging Face's, or back.
+    pub fn permuted(self, heads: usize, from_gguf: bool) -> Matrix {
+        let (size, bytes) = (self.row_bytes, self.bytes());
+        let mut own = vec![0; bytes.len()];
+        for r in 0..self.rows {
+            let other = permuted_row(r, self.rows, heads);
+            let (to, at) = if from_gguf { (other, r) } else { (r, other) };
+            own[to * size..][..size].copy_from_slice(&bytes[at * size..][..size]);
+        }
+        Matrix { place: Place::Own(own), ..self }
     }
 
     /// One row as floats.
     pub fn row(&self, row: usize, out: &mut [f32]) {
-        (self.chosen.format().decode)(&self.bytes()[row * self.row_bytes..][..self.row_bytes], out);
+        self.rows(row..row + 1, out);
+    }
+
+    /// Some rows as floats, one after the other.
+    pub fn rows(&self, rows: Range<usize>, out: &mut [f32]) {
+        (self.chosen.format().decode)(&self.bytes()[rows.start * self.row_bytes..rows.end * self.row_bytes], out);
     }
 }
 
@@ -70,6 +97,8 @@ pub(crate) struct Weights {
     pub output_norm: Vec<f32>,
     /// `None`: the embedding.
     pub output: Option<Matrix>,
+    /// What adapters add to the embedding of a token.
+    pub look_up: Vec<Delta>,
 }
 
 impl Weights {
@@ -82,7 +111,30 @@ impl Weights {
             layers,
             output_norm: b.vector("output_norm.weight")?,
             output: if source.config().tied { None } else { Some(b.matrix("output.weight")?) },
+            look_up: vec![],
         })
+    }
+
+    /// Has an adapter of this model applied.
+    pub fn adapt(&mut self, adapter: Adapter) -> Result<(), Error> {
+        for delta in adapter.into_deltas() {
+            let place = match delta.tensor.as_str() {
+                LOOK_UP => Some(&mut self.look_up),
+                // A tied head is a product of the embedding's matrix, whose look-up is another thing.
+                HEAD => Some(&mut self.output.as_mut().unwrap_or(&mut self.embedding).deltas),
+                name => self.matrix_mut(name).map(|matrix| &mut matrix.deltas),
+            };
+            // The adapter was checked against the architecture's list.
+            place.ok_or_else(|| Error::Unlisted { tensor: delta.tensor.clone() })?.push(delta);
+        }
+        Ok(())
+    }
+
+    /// All that adapters add, in one order.
+    pub fn deltas(&self) -> impl Iterator<Item = &Delta> {
+        let layers = self.layers.iter().flat_map(|w| [&w.q, &w.k, &w.v, &w.o, &w.gate, &w.up, &w.down]);
+        let matrices = layers.chain([&self.embedding]).chain(&self.output);
+        matrices.flat_map(|matrix| &matrix.deltas).chain(&self.look_up)
     }
 }
 
@@ -168,15 +220,9 @@ impl Weights {
         let mut matrix = binder.matrix(name)?;
         let theirs = matches!(from.kind(), Kind::Gguf);
         if let Some(heads) = tensor.spec.permute.filter(|_| theirs != gguf) {
-            let (size, bytes) = (matrix.row_bytes, matrix.bytes());
-            let mut own = vec![0; bytes.len()];
-            for r in 0..matrix.rows {
-                let other = permuted_row(r, matrix.rows, heads);
-                let (to, at) = if theirs { (other, r) } else { (r, other) };
-                own[to * size..][..size].copy_from_slice(&bytes[at * size..][..size]);
-            }
-            matrix.place = Place::Own(own);
+            matrix = matrix.permuted(heads, theirs);
         }
+        matrix.deltas = std::mem::take(&mut place.deltas);
         *place = matrix;
         Ok(true)
     }
@@ -225,8 +271,7 @@ impl Binder<'_> {
             Some((format, own)) => (format, Place::Own(own)),
             None => self.source.span(tensor).map(|(format, span)| (format, Place::Mapped(span))).ok_or_else(unlisted)?,
         };
-        let row_bytes = format.row_bytes(cols).ok_or_else(unlisted)?;
-        Ok(Matrix { rows, cols, chosen: choose(format, self.isa), row_bytes, place })
+        Matrix::new(format, self.isa, rows, cols, place).ok_or_else(unlisted)
     }
 
     /// A norm or a bias, in the order in which the matrices' rows are stored.

@@ -2,60 +2,12 @@
 
 mod common;
 
-use common::{golden_config, tokens, write_model};
-use nibble_container::Dtype;
-use nibble_container::gguf::{GgufWriter, Metadata, Value, part_name};
-use nibble_engine::arch::Meta;
+use common::{Tensor, Tensors, convert, golden_config, tokens, write_gguf as write, write_model};
+use nibble_container::gguf::{Metadata, Value, part_name};
 use nibble_engine::source::Source;
 use nibble_engine::{Error, KvType, Model, Options};
-use nibble_kernels::{FORMATS, Format, Isa, format};
+use nibble_kernels::{FORMATS, Isa, format};
 use std::path::{Path, PathBuf};
-
-/// Name, shape, GGML id, bytes.
-type Tensor = (String, Vec<u64>, u32, Vec<u8>);
-type Tensors = Vec<Tensor>;
-
-/// Metadata and tensors of a Hugging Face model as GGUF has them, matrices in `matrices`, the rest in F32.
-fn convert(source: &Source, matrices: &'static Format) -> (Metadata, Tensors) {
-    let mut metadata = Metadata::new();
-    metadata.set("general.architecture", Value::from("llama"));
-    for (key, value) in source.config().metadata() {
-        let value = match value {
-            Meta::U32(x) => Value::from(x),
-            Meta::F32(x) => Value::from(x),
-            Meta::Text(x) => Value::from(x),
-        };
-        metadata.set(&key, value);
-    }
-    let encode = |format: &'static Format, cols: usize, x: &[f32]| {
-        let mut out = vec![0; x.len() / cols * format.row_bytes(cols).unwrap()];
-        let row = format.row_bytes(cols).unwrap();
-        x.chunks_exact(cols).zip(out.chunks_exact_mut(row)).for_each(|(x, out)| (format.encode)(x, None, out));
-        out
-    };
-    let mut tensors: Tensors = Vec::new();
-    for t in source.tensors() {
-        let mut x = vec![0.0; t.rows() * t.cols()];
-        source.read_rows(t, 0..t.rows(), &mut x);
-        let format = if t.spec.shape.len() == 2 { matrices } else { &format::F32 };
-        let cols = *t.spec.shape.last().unwrap();
-        let shape = t.spec.shape.iter().map(|&n| n as u64).collect();
-        tensors.push((t.spec.gguf.clone(), shape, format.gguf_id.unwrap(), encode(format, cols, &x)));
-    }
-    if let Some(factors) = source.config().rope.factors() {
-        let bytes = factors.iter().flat_map(|x| x.to_le_bytes()).collect();
-        tensors.push(("rope_freqs.weight".into(), vec![factors.len() as u64], 0, bytes));
-    }
-    (metadata, tensors)
-}
-
-fn write(path: &Path, metadata: &Metadata, tensors: &Tensors) {
-    let declared: Vec<_> =
-        tensors.iter().map(|(name, shape, id, _)| nibble_container::Declared::new(name.clone(), shape, Dtype::Ggml(*id))).collect();
-    let mut writer = GgufWriter::start(std::fs::File::create(path).unwrap(), metadata, &declared).unwrap();
-    tensors.iter().for_each(|(name, _, _, bytes)| writer.tensor(name, bytes).unwrap());
-    writer.finish().unwrap();
-}
 
 fn logits(path: &Path, n: usize, options: Options) -> Vec<f32> {
     let model = Model::open(path, Options { context: Some(n), memory: Some(u64::MAX), kv: KvType::F32, ..options }).unwrap();

@@ -48,6 +48,8 @@ pub struct Settings {
     pub store: Option<PathBuf>,
     /// Models by path, served beside those of the store, each under the name of its file.
     pub models: Vec<PathBuf>,
+    /// Adapters that `models` are run with; those of the store have their own.
+    pub adapters: Vec<nibble_engine::Lora>,
     /// Pages that `nibble compare` wrote, with the name of the model that each is about. `/api/show` tells of them.
     pub compare: Vec<(String, Arc<[u8]>)>,
     /// Where and as whom models are fetched.
@@ -95,6 +97,7 @@ impl Default for Settings {
             guard: Guard::default(),
             store: None,
             models: vec![],
+            adapters: vec![],
             compare: vec![],
             hub: nibble_store::Hub::default(),
             convert: None,

@@ -24,6 +24,10 @@ pub trait Convert: Sync {
         listener: Listener,
         cancel: &AtomicBool,
     ) -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+    /// Checks an adapter, a GGUF file or a directory of PEFT, against the model that FROM names. Of a directory it makes a GGUF file `out`; a file stays as it
+    /// is.
+    fn adapter(&self, base: &Path, adapter: &Path, out: &Path) -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>>;
 }
 
 /// What [`Store::create`] makes a model from.
@@ -55,12 +59,18 @@ impl Store {
             template::jinja(text)?;
         }
         listener(Progress::Step(Step::Layers));
-        let mut layers = self.from(&staging, create, listener, cancel)?;
+        let (mut layers, base) = self.from(&staging, create, listener, cancel)?;
         let mut adapters = vec![];
-        for path in &file.adapters {
+        for (number, path) in (1..).zip(&file.adapters) {
             let path = create.base.join(path);
-            require_gguf(&path)?;
-            adapters.push(Made::new(Media::Adapter, self.stage_file(&staging, &path, create.link, listener, cancel)?, None));
+            let made = staging.path().join(format!("adapter-{number}.gguf"));
+            if let Some(convert) = create.convert {
+                convert.adapter(&base, &path, &made).map_err(|error| Error::Adapter { error })?;
+            }
+            // What was made here is moved; a person's file is copied, unless it is to be linked.
+            let (file, link) = if made.exists() { (&made, true) } else { (&path, create.link) };
+            require_adapter(file)?;
+            adapters.push(Made::new(Media::Adapter, self.stage_file(&staging, file, link, listener, cancel)?, None));
         }
         replace(&mut layers, Media::Adapter, adapters);
         self.dress(&staging, name, file, layers, listener)
@@ -86,7 +96,7 @@ impl Store {
     ) -> Result<Entry> {
         let details = self.details(&layers)?;
         for made in layers.iter().filter(|made| made.layer.media() == Some(Media::Adapter)) {
-            require_gguf(&self.path_of(made))?;
+            require_adapter(&self.path_of(made))?;
         }
         let text = |media: Media, text: &str| -> Result<Made> { Ok(Made::new(media, self.stage_bytes(staging, text.as_bytes())?, None)) };
         for (media, given) in [(Media::Template, &file.template), (Media::System, &file.system)] {
@@ -144,8 +154,8 @@ impl Store {
         self.resolve(name)
     }
 
-    /// The layers of what FROM names.
-    fn from(&self, staging: &Staging, create: &Create, listener: Listener, cancel: &AtomicBool) -> Result<Vec<Made>> {
+    /// The layers of what FROM names, and the model that it names.
+    fn from(&self, staging: &Staging, create: &Create, listener: Listener, cancel: &AtomicBool) -> Result<(Vec<Made>, PathBuf)> {
         let from = create.modelfile.from.as_str();
         let digest = from.strip_prefix('@').unwrap_or(from).parse::<Digest>().ok();
         let path = create.base.join(from);
@@ -189,7 +199,7 @@ impl Store {
         if let Some(entry) = &base {
             layers.extend(entry.manifest.layers.iter().filter(|layer| layer.media() != Some(Media::Model)).map(kept));
         }
-        Ok(layers)
+        Ok((layers, input))
     }
 
     /// All parts of a GGUF file.
@@ -276,6 +286,22 @@ fn require_gguf(path: &Path) -> Result<()> {
     match Checkpoint::open(path)?.kind() {
         Kind::Gguf => Ok(()),
         Kind::Safetensors => Err(Error::Source { what: path.display().to_string(), message: "not a GGUF file".into(), choices: vec![] }),
+    }
+}
+
+/// Refuses what is not an adapter in GGUF.
+fn require_adapter(path: &Path) -> Result<()> {
+    let refuse = |message: String| Err(Error::Source { what: path.display().to_string(), message, choices: vec![] });
+    if path.is_dir() {
+        return refuse("a directory: an adapter of PEFT cannot be made into a GGUF file here".into());
+    }
+    require_gguf(path)?;
+    let checkpoint = Checkpoint::open(path)?;
+    let found = checkpoint.metadata().and_then(|metadata| metadata.find::<&str>("general.type").ok().flatten());
+    match found {
+        Some("adapter") => Ok(()),
+        Some(other) => refuse(format!("not an adapter: its general.type is {other:?}")),
+        None => refuse("not an adapter: it has no general.type".into()),
     }
 }
 

@@ -129,6 +129,13 @@ pub enum Error {
     /// A model file that cannot be read.
     #[error(transparent)]
     Container(#[from] nibble_container::Error),
+    /// An adapter does not fit, or cannot be read.
+    #[error("ADAPTER {error}")]
+    Adapter {
+        /// Which one, and why.
+        #[source]
+        error: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A checkpoint or a change of type where nobody can quantize.
     #[error("{}: quantizing is not possible here", path.display())]
     NoConvert {

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use hub::{gguf, split_gguf};
+use hub::{gguf, lora, split_gguf};
 use nibble_store::{Create, Digest, Entry, Error, Modelfile, Name, Packing, Store};
 use zip::write::SimpleFileOptions;
 use zip::{ZipArchive, ZipWriter};
@@ -41,7 +41,7 @@ fn a_model_comes_back_as_it_was() {
     let at = |name: &str| dir.path().join(name);
     let here = Store::open(at("here")).unwrap();
     fs::write(at("m.gguf"), gguf(1, 300_000)).unwrap();
-    fs::write(at("lora.gguf"), gguf(2, 3000)).unwrap();
+    fs::write(at("lora.gguf"), lora(2, 3000)).unwrap();
     let modelfile = "FROM ./m.gguf\nADAPTER ./lora.gguf\nSYSTEM Be brief.\nPARAMETER stop x\nLICENSE MIT\nMESSAGE user Hi\n";
     let entry = create(&here, dir.path(), "mine", modelfile);
     let archive = pack(&Packing::of_entry(&here, &entry), &at("mine.zip"));

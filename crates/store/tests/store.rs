@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use hub::{gguf, split_gguf};
+use hub::{gguf, lora, split_gguf};
 use nibble_store::{Convert, Create, Damage, Digest, Entry, Error, Listener, Modelfile, Name, Progress, Store, Work};
 
 static GO_ON: AtomicBool = AtomicBool::new(false);
@@ -44,7 +44,7 @@ fn a_model_is_what_its_modelfile_says_and_goes_without_a_trace() {
     let store = store(dir.path());
     assert!(store.list().unwrap().models.is_empty(), "no directory is an empty store");
     fs::write(dir.path().join("m.gguf"), gguf(1, 10_000)).unwrap();
-    fs::write(dir.path().join("lora.gguf"), gguf(2, 500)).unwrap();
+    fs::write(dir.path().join("lora.gguf"), lora(2, 500)).unwrap();
     let made = create(&store, dir.path(), "mine", MODELFILE).unwrap();
     let entry = store.resolve(&name("MINE")).unwrap();
     assert_eq!(entry, made);
@@ -75,7 +75,7 @@ fn a_model_made_from_another_takes_over_what_is_not_said_anew() {
     let dir = tempfile::tempdir().unwrap();
     let store = store(dir.path());
     fs::write(dir.path().join("m.gguf"), gguf(1, 10_000)).unwrap();
-    fs::write(dir.path().join("lora.gguf"), gguf(2, 500)).unwrap();
+    fs::write(dir.path().join("lora.gguf"), lora(2, 500)).unwrap();
     let base = create(&store, dir.path(), "base", MODELFILE).unwrap();
     let child = create(&store, dir.path(), "child", "FROM base\nPARAMETER top_k 3\nPARAMETER stop c\nSYSTEM Be long.\n").unwrap();
     assert_eq!((child.model_digest, child.template.clone(), child.messages.len()), (base.model_digest, base.template, 2));
@@ -120,6 +120,39 @@ fn what_a_model_cannot_be_made_from_leaves_nothing_behind() {
     assert_eq!(blobs(&store), 0);
 }
 
+/// An adapter is checked against the model by who knows both; a directory becomes a file.
+#[test]
+fn adapters_are_handed_to_who_can_read_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path());
+    fs::write(dir.path().join("m.gguf"), gguf(1, 1000)).unwrap();
+    fs::write(dir.path().join("lora.gguf"), lora(2, 500)).unwrap();
+    fs::write(dir.path().join("large.gguf"), lora(2, 9000)).unwrap();
+    fs::create_dir(dir.path().join("peft")).unwrap();
+    let stub = Stub(Default::default());
+    let make = |text: &str, convert: Option<&dyn Convert>| {
+        let modelfile = Modelfile::parse(text).unwrap();
+        let create = Create { modelfile: &modelfile, base: dir.path(), quantize: None, convert, link: false };
+        store.create(&name("x"), &create, &mut |_| {}, &GO_ON)
+    };
+    let entry = make("FROM ./m.gguf\nADAPTER ./lora.gguf\nADAPTER ./peft", Some(&stub)).unwrap();
+    let bytes: Vec<Vec<u8>> = entry.adapters.iter().map(|path| fs::read(path).unwrap()).collect();
+    assert_eq!(bytes, [lora(2, 500), lora(7, 600)]);
+    // A model made from it keeps them; one that brings its own has only that.
+    assert_eq!(make("FROM x\nSYSTEM Hi", Some(&stub)).unwrap().adapters.len(), 2);
+    assert_eq!(make("FROM x\nADAPTER ./lora.gguf", Some(&stub)).unwrap().adapters.len(), 1);
+    for (adapter, convert, said) in [
+        ("./large.gguf", Some(&stub as &dyn Convert), "ADAPTER too large"),
+        ("./m.gguf", None, "m.gguf: not an adapter: it has no general.type"),
+        ("./peft", None, "peft: a directory: an adapter of PEFT cannot be made into a GGUF file here"),
+    ] {
+        let error = make(&format!("FROM ./m.gguf\nADAPTER {adapter}"), convert).unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+    }
+    assert_eq!(*stub.0.lock().unwrap(), ["true lora.gguf", "true peft", "true lora.gguf", "true large.gguf"]);
+    sound(&store);
+}
+
 /// Writes a GGUF file and says what it was asked for.
 struct Stub(std::sync::Mutex<Vec<String>>);
 
@@ -138,6 +171,15 @@ impl Convert for Stub {
         }
         listener(Progress::Bytes { work: Work::Quantize, file: "t".into(), digest: None, completed: 1, total: 1 });
         Ok(fs::write(out, gguf(9, 2000))?)
+    }
+
+    fn adapter(&self, base: &Path, adapter: &Path, out: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        self.0.lock().unwrap().push(format!("{} {}", base.exists(), adapter.file_name().unwrap().display()));
+        match adapter.is_dir() {
+            true => Ok(fs::write(out, lora(7, 600))?),
+            false if fs::metadata(adapter)?.len() > 5000 => Err("too large".into()),
+            false => Ok(()),
+        }
     }
 }
 

@@ -9,10 +9,11 @@ use nibble_store::{Create, Error, Modelfile, Parameters};
 use serde::{Deserialize, Serialize};
 
 use super::Chat;
+use crate::adapters::of_entry;
 use crate::answer::Message;
 use crate::commands::run::Options;
 use crate::exit::Problem;
-use crate::models;
+use crate::models::{self, Quantizer};
 use crate::terminal;
 use crate::transfer::{CANCEL, Transfer};
 
@@ -92,6 +93,13 @@ impl Chat<'_> {
             Ok(_) | Err(Error::NotFound { .. }) => {}
             Err(error) => return Err(error.into()),
         }
+        // A Modelfile says nothing of scales, and what is derived of a model of the store keeps that one's adapters.
+        let used = &self.options.adapters.given;
+        if of.map_or_else(|| used.iter().any(|lora| lora.scale != 1.0), |of| *used != of_entry(of)) {
+            return Err(Problem::failure("a session with --adapter cannot become a model")
+                .hint("nibble create NAME with ADAPTER in its Modelfile first, or /save chat.json")
+                .into());
+        }
         let modelfile = self.modelfile()?;
         let mut transfer = Transfer::new(self.console);
         let mut tell = |told| transfer.tell(told);
@@ -103,13 +111,15 @@ impl Chat<'_> {
                     .into());
             }
             None => {
-                let create = Create { modelfile: &modelfile, base: Path::new(""), quantize: None, convert: None, link: false };
+                let convert = Quantizer::new();
+                let create = Create { modelfile: &modelfile, base: Path::new(""), quantize: None, convert: Some(&convert), link: false };
                 store.create(&name, &create, &mut tell, &CANCEL)?
             }
         };
         drop(transfer);
         self.console.note(format!("made {}, with {turns} messages; nibble run {} goes on with it", entry.name, entry.name));
         if self.options.entry.is_none() {
+            self.options.adapters.given = of_entry(&entry);
             self.options.entry = Some(Box::new(entry));
         }
         Ok(())
@@ -127,15 +137,15 @@ impl Chat<'_> {
         }
         let mut parameters = of.map_or_else(Parameters::default, |entry| entry.parameters.clone());
         parameters.extend(&set);
-        let from = std::path::absolute(&self.options.model).unwrap_or_else(|_| self.options.model.clone());
+        let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()).display().to_string();
         Ok(Modelfile {
-            from: from.display().to_string(),
+            from: absolute(&self.options.model),
             parameters,
             template: of.and_then(|entry| entry.template.clone()),
             system: self.system.clone(),
             messages: self.turns.iter().map(|m| nibble_store::Message { role: m.role.clone(), content: m.content.clone() }).collect(),
             licenses: of.map_or_else(Vec::new, |entry| entry.licenses.clone()),
-            adapters: vec![],
+            adapters: self.options.adapters.given.iter().map(|lora| absolute(&lora.path)).collect(),
             requires: None,
         })
     }
@@ -147,8 +157,11 @@ impl Chat<'_> {
             None => match models::store()?.resolve(&models::parse(text)?) {
                 Ok(entry) => {
                     let mut options = self.given.clone();
-                    // The file of another model is of no use to this one, and would be refused.
+                    // The files of another model are of no use to this one, and would be refused.
                     options.prompt_cache = options.prompt_cache.filter(|_| entry.model == self.options.model);
+                    if entry.model != self.options.model {
+                        options.adapters.given.clear();
+                    }
                     options.take(Box::new(entry));
                     return Ok(Some(options));
                 }

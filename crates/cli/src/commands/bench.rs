@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::Row;
 use super::inspect::gguf;
+use crate::adapters::Adapters;
 use crate::exit::Problem;
 use crate::hints;
 use crate::progress::Progress;
@@ -71,6 +72,8 @@ struct Options {
     /// What the KV cache keeps an element in: f16, q8_0, q4_0 or f32
     #[arg(long, visible_alias = "kv-type", value_name = "TYPE", value_parser = super::run::kv_types(), default_value = "f16")]
     kv: String,
+    #[command(flatten)]
+    adapters: Adapters,
     /// A shorter measurement: --pp 16,512 --tg 32 --depth 0 -r 3, as far as they are not given
     #[arg(long)]
     quick: bool,
@@ -110,7 +113,8 @@ enum Form {
 fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
     let mut options = Options::from_arg_matches(matches)?;
     // All that can be wrong is found before anything is measured, which may take an hour.
-    options.model = crate::models::path(&options.model)?;
+    let (path, adapters) = options.adapters.find(&options.model)?;
+    options.model = path;
     hints::check_checkpoint(&options.model)?;
     if let Some(output) = &options.output {
         check_output(output, options.force)?;
@@ -118,7 +122,10 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
     let other = options.compare.as_deref().map(read).transpose()?;
     let settings = settings(&options);
     let source = Source::open(&options.model)?;
-    let kind = kind(&source);
+    let kind = match adapters.len() {
+        0 => kind(&source),
+        n => format!("{} with {n} adapter{}", kind(&source), if n == 1 { "" } else { "s" }),
+    };
     let plan = Plan::new(&settings, source.config());
     drop(source);
     for skipped in &plan.skipped {
@@ -126,7 +133,7 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
     }
 
     let mut progress = None;
-    let report = bench::run(&options.model, &kind, &settings, &mut |step| {
+    let report = bench::run(&options.model, &adapters, &kind, &settings, &mut |step| {
         progress.get_or_insert_with(|| Progress::steps(console, step.total)).update(step.done, &step.what);
     })?;
     drop(progress);

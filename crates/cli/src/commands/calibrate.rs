@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::Row;
 use super::quantize::job;
+use crate::adapters::{self, Adapters};
 use crate::exit::Problem;
 use crate::progress::Progress;
 use crate::terminal::{self, Console};
@@ -52,6 +53,8 @@ pub struct Options {
     /// The file to write: GGUF, or the older layout where it ends in .dat
     #[arg(short, long, value_name = "OUT")]
     pub output: PathBuf,
+    #[command(flatten)]
+    pub adapters: Adapters,
     /// Tokens of a chunk, each chunk a context of its own
     #[arg(long, value_name = "TOKENS", default_value_t = texts::CONTEXT as u32, value_parser = clap::value_parser!(u32).range(16..=65536))]
     pub ctx: u32,
@@ -74,7 +77,8 @@ pub struct Options {
 
 fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
     let mut options = Options::from_arg_matches(matches)?;
-    options.model = crate::models::path(&options.model)?;
+    let (path, adapters) = options.adapters.find(&options.model)?;
+    options.model = path;
     hints::check_checkpoint(&options.model)?;
     let out = &options.output;
     if out.exists() && !options.force {
@@ -82,7 +86,7 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
             .hint("--force to replace it, or another name with -o")
             .into());
     }
-    let source = Source::open(&options.model)?;
+    let source = adapters::merged(&options.model, &adapters, console)?;
     let most = options.chunks.map_or(usize::MAX, |n| n as usize);
     let texts = read(&source, options.text.as_deref(), options.ctx as usize, most)?;
     let start = Instant::now();

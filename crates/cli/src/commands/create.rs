@@ -67,9 +67,6 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
         // Told now rather than by the first answer.
         Template::new(&nibble_store::template::jinja(template)?, "", "").context("TEMPLATE")?;
     }
-    if !modelfile.adapters.is_empty() {
-        console.warn("the adapter is kept with the model, but nibble cannot run adapters yet");
-    }
     let mut quantizer = Quantizer::new();
     if let Some(threads) = options.threads {
         quantizer.threads = threads as usize;

@@ -18,6 +18,7 @@ use nibble_compress::{METHODS, Method, plan};
 use nibble_engine::source::Source;
 
 use super::Row;
+use crate::adapters::{self, Adapters};
 use crate::exit::Problem;
 use crate::hints;
 use crate::terminal::{self, Console};
@@ -47,6 +48,7 @@ pub const ROW: Row = Row {
         ("with the types of such a list", "nibble quantize Llama-3.2-1B --types types.txt --method gptq -o model.gguf"),
         ("weighted by an importance matrix", "nibble quantize Llama-3.2-1B --imatrix stats.gguf -o model.gguf"),
         ("from GGUF", "nibble quantize model-BF16.gguf -t q6_k"),
+        ("with an adapter merged into the weights", "nibble quantize Llama-3.2-1B --adapter my-lora -o mine.gguf"),
     ],
     args: |command| Options::augment_args(command),
     run,
@@ -68,6 +70,8 @@ pub struct Options {
     /// How the codes are chosen; without it, imatrix where --imatrix is given, else rtn
     #[arg(long, value_name = "METHOD", value_parser = methods(), ignore_case = true)]
     pub method: Option<String>,
+    #[command(flatten)]
+    pub adapters: Adapters,
     /// An importance matrix, as `nibble calibrate` and llama-imatrix write it (GGUF or .dat)
     #[arg(long, value_name = "FILE")]
     pub imatrix: Option<PathBuf>,
@@ -124,7 +128,7 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
     if !options.dry_run {
         output::check(&out, &options.input, recipe, options.force)?;
     }
-    let source = Source::open(&options.input)?;
+    let source = adapters::merged(&options.input, &options.adapters.of(&found), console)?;
     let threads = options.threads.map_or_else(job::all_cores, |n| n as usize);
     let choices = choices(&options, &source)?;
     let (choices, allocation) = allocation::types(&options, &source, recipe, choices, threads, console)?;

@@ -8,6 +8,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{ArgMatches, Args, FromArgMatches};
 
 use super::Row;
+use crate::adapters::{self, Adapters};
 use crate::exit::Problem;
 use crate::speculation::How;
 use crate::terminal::Console;
@@ -31,6 +32,8 @@ pub const ROW: Row = Row {
               many are guessed follows what they have saved so far; where they save nothing, none are.\n\n\
               What a thinking model thinks is shown before the answer, between \"Thinking...\" and \"...done thinking.\", dimmed on a terminal; \
               it is no part of the conversation that follows. An answer that must follow --format is given without thinking.\n\n\
+              --adapter runs the model with a LoRA adapter beside its weights, which stay as they are; nibble quantize --adapter makes one file of both, \
+              which costs no time when it runs.\n\n\
               --prompt-cache FILE keeps keys and values of prompt and answer in FILE. The next prompt that begins alike is read from where it \
               begins to differ; with -n 0 a document can be read beforehand. A file of another model is refused.",
     examples: &[
@@ -42,6 +45,7 @@ pub const ROW: Row = Row {
             "nibble run model.gguf --json --system \"Summarise in one sentence.\" < notes.txt",
         ),
         ("an answer that follows a JSON schema", "nibble run model.gguf --format schema.json \"Name three animals.\""),
+        ("with an adapter at half its strength", "nibble run model.gguf --adapter lora.gguf:0.5 \"Hello\""),
         ("a small model guesses for a large one", "nibble run large.gguf --draft small.gguf \"Write a haiku.\""),
         (
             "a document that is read once for many questions",
@@ -117,6 +121,8 @@ pub struct Options {
     #[arg(long, short)]
     pub verbose: bool,
     #[command(flatten)]
+    pub adapters: Adapters,
+    #[command(flatten)]
     pub sampling: SamplingOptions,
     /// The model of the store, where MODEL is one.
     #[arg(skip)]
@@ -140,6 +146,9 @@ impl Options {
         let of = &entry.parameters;
         let whole = |name: &str| of.integer(name).and_then(|n| u64::try_from(n).ok());
         self.model = entry.model.clone();
+        if self.adapters.given.is_empty() {
+            self.adapters.given = adapters::of_entry(&entry);
+        }
         self.sampling = std::mem::take(&mut self.sampling).or(&SamplingOptions::of(of));
         self.ctx = self.ctx.or(whole("num_ctx").filter(|n| *n > 0));
         self.max_tokens = self.max_tokens.or(whole("num_predict").map(|n| n as usize));

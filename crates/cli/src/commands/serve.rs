@@ -15,6 +15,7 @@ use serde_json::json;
 
 use super::Row;
 use super::run::{Cpus, core_list, kv_types};
+use crate::adapters::Adapters;
 use crate::exit::Problem;
 use crate::terminal::{self, Console};
 use crate::{address, hints, interrupt, models, units};
@@ -69,6 +70,8 @@ struct Options {
     /// A page of `nibble compare -o` that the web page links to from its model; without MODEL=, the model of the file's name
     #[arg(long, value_name = "[MODEL=]FILE")]
     compare: Vec<String>,
+    #[command(flatten)]
+    adapters: Adapters,
     /// The key that clients must send
     #[arg(long, value_name = "KEY", env = "NIBBLE_API_KEY", hide_env_values = true)]
     api_key: Option<String>,
@@ -165,6 +168,11 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
     for model in &options.models {
         hints::check_checkpoint(model)?;
     }
+    if !options.adapters.given.is_empty() && options.models.len() != 1 {
+        return Err(Problem::usage("--adapter is for one MODEL of the command line; models of the store have their own")
+            .hint("nibble serve model.gguf --adapter lora.gguf")
+            .into());
+    }
     let listen = address::listen(options.host.as_deref(), options.port)?;
     let mut hosts = options.allow_host.clone();
     hosts.extend(listen.name);
@@ -176,6 +184,7 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
         guard: Guard { api_key: options.api_key.clone(), hosts, origins: options.allow_origin.clone() },
         store: Some(root.clone()),
         models: options.models.clone(),
+        adapters: options.adapters.given.clone(),
         compare: options.compare.iter().map(|text| comparison(text)).collect::<Result<_>>()?,
         hub: models::hub(),
         convert: Some(Arc::new(models::Quantizer::new())),

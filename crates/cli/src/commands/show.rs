@@ -1,5 +1,7 @@
 //! `nibble show`: what a model of the store is and how it is used.
 
+use std::path::Path;
+
 use anyhow::Result;
 use clap::{ArgMatches, Args, FromArgMatches};
 use nibble_container::Checkpoint;
@@ -141,9 +143,21 @@ fn overview(entry: &Entry) -> Result<String> {
     );
     section("Template", entry.template.as_deref().map_or_else(Vec::new, |template| first_lines(template, 5)));
     section("License", entry.licenses.first().map_or_else(Vec::new, |license| first_lines(license, 3)));
-    section("Adapters", entry.adapters.iter().map(|path| (path.display().to_string(), String::new())).collect());
+    section("Adapters", entry.adapters.iter().map(|path| Ok((path.display().to_string(), adapter(path)?))).collect::<Result<_>>()?);
     text.pop();
     Ok(text)
+}
+
+/// An adapter in a few words.
+fn adapter(path: &Path) -> Result<String> {
+    let checkpoint = Checkpoint::open(path)?;
+    let ranks: Vec<u64> =
+        checkpoint.tensors().filter(|view| view.name.ends_with(".lora_b")).filter_map(|view| view.shape.last().copied()).collect();
+    let rank = match (ranks.iter().min(), ranks.iter().max()) {
+        (Some(least), Some(most)) if least < most => format!("rank {least} to {most}"),
+        (_, most) => format!("rank {}", most.copied().unwrap_or(0)),
+    };
+    Ok(format!("{} matrices, {rank}", ranks.len()))
 }
 
 fn to_json(entry: &Entry) -> Result<serde_json::Value> {
@@ -160,6 +174,7 @@ fn to_json(entry: &Entry) -> Result<serde_json::Value> {
         "system": entry.system,
         "messages": entry.messages,
         "licenses": entry.licenses,
+        "adapters": entry.adapters.iter().map(|path| path.display().to_string()).collect::<Vec<_>>(),
         "modelfile": Modelfile::of(entry).to_string(),
     }))
 }

@@ -38,6 +38,17 @@ impl From<&serde_json::Value> for Scalar {
     }
 }
 
+impl Scalar {
+    /// The value where it is a number.
+    pub fn number(&self) -> Option<f64> {
+        match self {
+            Scalar::Int(i) => Some(*i as f64),
+            Scalar::Float(x) => Some(*x),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Scalar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -7,6 +7,7 @@ mod hf;
 mod nf4;
 
 use crate::Error;
+use crate::adapter::Delta;
 use crate::arch::fields::Scalar;
 use crate::arch::{Config, TensorSpec, permuted_row};
 use nf4::Nf4;
@@ -47,6 +48,8 @@ pub struct Tensor {
     /// Its name in the checkpoint.
     pub stored: String,
     weight: Weight,
+    /// What adapters that were merged add to its rows.
+    deltas: Vec<Delta>,
 }
 
 /// How a tensor's values are stored.
@@ -155,35 +158,46 @@ impl Source {
         self.checkpoint.get(stored).expect("a bound tensor is in its checkpoint")
     }
 
-    /// The blocks of a tensor as they are stored, in the rows' stored order (not permuted); `None` for NF4, whose parts lie apart.
+    /// The blocks of a tensor as they are stored, in the rows' stored order (not permuted); `None` for NF4, whose parts lie apart, and where an adapter
+    /// was merged.
     pub fn blocks(&self, tensor: &Tensor) -> Option<(&'static Format, &[u8])> {
-        match tensor.weight {
-            Weight::Blocks(format) => Some((format, self.view(&tensor.stored).bytes)),
-            Weight::Nf4(_) => None,
-        }
+        let format = tensor.format().filter(|_| tensor.deltas.is_empty())?;
+        Some((format, self.view(&tensor.stored).bytes))
     }
 
     /// As [`Source::blocks`], with a share in the mapping instead of a borrow.
     pub fn span(&self, tensor: &Tensor) -> Option<(&'static Format, Span)> {
-        match tensor.weight {
-            Weight::Blocks(format) => Some((format, self.checkpoint.span(&tensor.stored)?)),
-            Weight::Nf4(_) => None,
+        let format = tensor.format().filter(|_| tensor.deltas.is_empty())?;
+        Some((format, self.checkpoint.span(&tensor.stored)?))
+    }
+
+    /// Adds a change to a tensor's rows; the adapter was checked against this model.
+    pub(crate) fn change(&mut self, delta: Delta) {
+        if let Some(&i) = self.by_name.get(&delta.tensor) {
+            self.tensors[i].deltas.push(delta);
         }
     }
 
     /// Bytes of a tensor in a format that the kernels multiply, rows in stored order: for NF4 blocks of its scale and its codes side by side, or,
-    /// where rows are not whole blocks, plain floats.
+    /// where rows are not whole blocks, plain floats; the same where an adapter was merged.
     pub fn repacked(&self, tensor: &Tensor) -> Option<(&'static Format, Vec<u8>)> {
-        let Weight::Nf4(nf4) = &tensor.weight else { return None };
         let cols = tensor.spec.shape.last().copied().unwrap_or(1);
-        if let Some(blocks) = nf4.blocks(&self.checkpoint, cols) {
-            return Some((&format::NF4, blocks));
+        match &tensor.weight {
+            Weight::Blocks(_) if tensor.deltas.is_empty() => return None,
+            Weight::Nf4(nf4) if tensor.deltas.is_empty() => {
+                if let Some(blocks) = nf4.blocks(&self.checkpoint, cols) {
+                    return Some((&format::NF4, blocks));
+                }
+            }
+            _ => {}
         }
-        let mut bytes = Vec::new();
-        let mut row = vec![0.0; cols];
-        for r in 0..tensor.rows() {
-            nf4.read(&self.checkpoint, r * cols, &mut row);
-            row.iter().for_each(|x| bytes.extend(x.to_le_bytes()));
+        let mut bytes = Vec::with_capacity(4 * tensor.rows() * cols);
+        let mut floats = vec![0.0; 64 * cols];
+        for first in (0..tensor.rows()).step_by(64) {
+            let rows = first..(first + 64).min(tensor.rows());
+            let floats = &mut floats[..rows.len() * cols];
+            self.read_stored(tensor, rows, floats);
+            floats.iter().for_each(|x| bytes.extend(x.to_le_bytes()));
         }
         Some((&format::F32, bytes))
     }
@@ -206,7 +220,7 @@ impl Source {
     fn read(&self, tensor: &Tensor, rows: Range<usize>, permute: Option<usize>, out: &mut [f32]) {
         let (count, cols) = (tensor.rows(), tensor.cols());
         assert!(rows.end <= count && rows.len() * cols == out.len(), "{}: rows {rows:?} of {count}", tensor.spec.gguf);
-        let range = |first: usize, out: &mut [f32]| match &tensor.weight {
+        let stored = |first: usize, out: &mut [f32]| match &tensor.weight {
             Weight::Nf4(nf4) => nf4.read(&self.checkpoint, first * cols, out),
             Weight::Blocks(format) => {
                 let bytes = self.view(&tensor.stored).bytes;
@@ -214,6 +228,10 @@ impl Source {
                 let size = |n: usize| n * cols / format.block_len * format.block_bytes;
                 (format.decode)(&bytes[size(first)..size(first) + size(out.len() / cols)], out);
             }
+        };
+        let range = |first: usize, out: &mut [f32]| {
+            stored(first, out);
+            tensor.deltas.iter().for_each(|delta| delta.merge(first, out));
         };
         match permute {
             None => range(rows.start, out),
@@ -227,6 +245,14 @@ impl Source {
 }
 
 impl Tensor {
+    /// The format of its blocks; `None` for NF4, whose parts lie apart.
+    pub fn format(&self) -> Option<&'static Format> {
+        match self.weight {
+            Weight::Blocks(format) => Some(format),
+            Weight::Nf4(_) => None,
+        }
+    }
+
     /// Rows: the first dimension.
     pub fn rows(&self) -> usize {
         self.spec.shape[0]
@@ -298,7 +324,7 @@ fn bind(checkpoint: &Checkpoint, kind: &Kind, spec: TensorSpec) -> Result<Tensor
         }
         Weight::Blocks(format)
     };
-    Ok(Tensor { spec, stored, weight })
+    Ok(Tensor { spec, stored, weight, deltas: vec![] })
 }
 
 fn gguf_config(checkpoint: &Checkpoint, path: &Path) -> Result<Config, Error> {
@@ -307,7 +333,7 @@ fn gguf_config(checkpoint: &Checkpoint, path: &Path) -> Result<Config, Error> {
 }
 
 /// A metadata value as the configuration reads it. Lists of anything but a few integers are only counted.
-fn scalar(value: &Value) -> Scalar {
+pub(crate) fn scalar(value: &Value) -> Scalar {
     match value {
         Value::F32(x) => Scalar::Float((*x).into()),
         Value::F64(x) => Scalar::Float(*x),

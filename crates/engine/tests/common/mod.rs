@@ -1,6 +1,11 @@
 //! What the tests of the engine share: checkpoints written from a formula, golden values, the shared test material.
 #![allow(dead_code, missing_docs)] // Each test uses its part.
 
+use nibble_container::Dtype;
+use nibble_container::gguf::{GgufWriter, Metadata, Value as GgufValue};
+use nibble_engine::arch::Meta;
+use nibble_engine::source::Source;
+use nibble_kernels::{Format, format};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 
@@ -117,4 +122,52 @@ pub fn golden_config(name: &str) -> Value {
 
 pub fn golden() -> Value {
     serde_json::from_str(include_str!("../golden/engine_logits.json")).unwrap()
+}
+
+/// Name, shape, GGML id, bytes.
+pub type Tensor = (String, Vec<u64>, u32, Vec<u8>);
+/// All of a file.
+pub type Tensors = Vec<Tensor>;
+
+/// Metadata and tensors of a Hugging Face model as GGUF has them, matrices in `matrices`, the rest in F32.
+pub fn convert(source: &Source, matrices: &'static Format) -> (Metadata, Tensors) {
+    let mut metadata = Metadata::new();
+    metadata.set("general.architecture", GgufValue::from("llama"));
+    for (key, value) in source.config().metadata() {
+        let value = match value {
+            Meta::U32(x) => GgufValue::from(x),
+            Meta::F32(x) => GgufValue::from(x),
+            Meta::Text(x) => GgufValue::from(x),
+        };
+        metadata.set(&key, value);
+    }
+    let encode = |format: &'static Format, cols: usize, x: &[f32]| {
+        let mut out = vec![0; x.len() / cols * format.row_bytes(cols).unwrap()];
+        let row = format.row_bytes(cols).unwrap();
+        x.chunks_exact(cols).zip(out.chunks_exact_mut(row)).for_each(|(x, out)| (format.encode)(x, None, out));
+        out
+    };
+    let mut tensors: Tensors = Vec::new();
+    for t in source.tensors() {
+        let mut x = vec![0.0; t.rows() * t.cols()];
+        source.read_rows(t, 0..t.rows(), &mut x);
+        let format = if t.spec.shape.len() == 2 { matrices } else { &format::F32 };
+        let cols = *t.spec.shape.last().unwrap();
+        let shape = t.spec.shape.iter().map(|&n| n as u64).collect();
+        tensors.push((t.spec.gguf.clone(), shape, format.gguf_id.unwrap(), encode(format, cols, &x)));
+    }
+    if let Some(factors) = source.config().rope.factors() {
+        let bytes = factors.iter().flat_map(|x| x.to_le_bytes()).collect();
+        tensors.push(("rope_freqs.weight".into(), vec![factors.len() as u64], 0, bytes));
+    }
+    (metadata, tensors)
+}
+
+/// Writes a GGUF file.
+pub fn write_gguf(path: &Path, metadata: &Metadata, tensors: &Tensors) {
+    let declared: Vec<_> =
+        tensors.iter().map(|(name, shape, id, _)| nibble_container::Declared::new(name.clone(), shape, Dtype::Ggml(*id))).collect();
+    let mut writer = GgufWriter::start(std::fs::File::create(path).unwrap(), metadata, &declared).unwrap();
+    tensors.iter().for_each(|(name, _, _, bytes)| writer.tensor(name, bytes).unwrap());
+    writer.finish().unwrap();
 }

@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use nibble_engine::source::Source;
 use nibble_engine::text::{Clock, Tokenizer, Vocab};
-use nibble_engine::{Error, KvType, Model, Options, Session};
+use nibble_engine::{Error, KvType, Lora, Model, Options, Session};
 
 use super::cost::Cost;
 use super::plan::{Cell, Plan, Settings};
@@ -24,10 +24,10 @@ pub struct Step {
     pub what: String,
 }
 
-/// Measures a model. `kind` is what its type is called in the report. `on_step` hears of every repetition before it begins.
+/// Measures a model, with adapters where there are any. `kind` is what its type is called in the report. `on_step` hears of every repetition before it begins.
 ///
 /// The limits of the machine are measured last, so that their buffer is not in the memory reported.
-pub fn run(path: &Path, kind: &str, settings: &Settings, on_step: &mut dyn FnMut(Step)) -> Result<Report, Error> {
+pub fn run(path: &Path, adapters: &[Lora], kind: &str, settings: &Settings, on_step: &mut dyn FnMut(Step)) -> Result<Report, Error> {
     let date = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64);
     let source = Source::open(path)?;
     let plan = Plan::new(settings, source.config());
@@ -38,7 +38,7 @@ pub fn run(path: &Path, kind: &str, settings: &Settings, on_step: &mut dyn FnMut
         if settings.threads.is_empty() { vec![None] } else { settings.threads.iter().copied().map(Some).collect() };
     let repetitions = settings.repetitions.max(1);
     let total = (asked.len() * (1 + plan.cells.len()) * repetitions + usize::from(settings.limits)) as u64;
-    let mut runner = Runner { path, plan: &plan, kv: settings.kv, repetitions, done: 0, total, on_step, results: vec![] };
+    let mut runner = Runner { path, adapters, plan: &plan, kv: settings.kv, repetitions, done: 0, total, on_step, results: vec![] };
     let mut last = None;
     for threads in asked {
         // One model at a time: two would need the memory of two.
@@ -107,6 +107,7 @@ fn hold_against(result: &mut Measured, limits: &[Limits], cost: &Cost) {
 
 struct Runner<'a> {
     path: &'a Path,
+    adapters: &'a [Lora],
     plan: &'a Plan,
     kv: KvType,
     repetitions: usize,
@@ -124,7 +125,8 @@ impl Runner<'_> {
 
     /// All tests with one number of threads. Returns the model.
     fn threads(&mut self, threads: Option<usize>) -> Result<Model, Error> {
-        let options = Options { threads, context: Some(self.plan.context), kv: self.kv, ..Options::default() };
+        let adapters = self.adapters.to_vec();
+        let options = Options { threads, context: Some(self.plan.context), kv: self.kv, adapters, ..Options::default() };
         let first = self.plan.first_prompt();
         let (mut load, mut answer) = (vec![], vec![]);
         let mut opened = None;

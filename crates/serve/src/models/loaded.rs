@@ -92,6 +92,7 @@ impl Loaded {
         // More than the model was made for is no use; a prompt that then does not fit is an error that says so.
         let context = context.or(options.context).unwrap_or(DEFAULT_CONTEXT).min(most_context);
         options.context = Some(context);
+        options.adapters = origin.adapters.clone();
         let mut vocab = Vocab::of(&source)?;
         vocab.chat_template = origin.template.clone().or(vocab.chat_template).filter(|source| !source.is_empty());
         let template = vocab.chat_template.is_some().then(|| Template::of(&vocab).map_err(|error| error.to_string()));

@@ -108,7 +108,8 @@ impl Models {
         let store = settings.store.as_ref().map(Store::open).transpose().map_err(|error| ServeError::Models(error.to_string()))?;
         let mut fixed: Vec<Origin> = vec![];
         for path in &settings.models {
-            let origin = Origin::of_path(path).map_err(|error| ServeError::Models(format!("{}: {error}", path.display())))?;
+            let origin =
+                Origin::of_path(path, &settings.adapters).map_err(|error| ServeError::Models(format!("{}: {error}", path.display())))?;
             if let Some(other) = fixed.iter().find(|other| other.is_called(&origin.name)) {
                 let (one, two) = (other.path.display(), origin.path.display());
                 return Err(ServeError::Models(format!("{one} and {two} would both be called {}", origin.name)));
@@ -243,9 +244,6 @@ impl Models {
     /// A model in memory, loaded if it is not there yet, with room for `context` tokens or as much of that as it was made for.
     pub async fn lease(self: &Arc<Self>, name: &str, context: Option<usize>, keep: Option<KeepAlive>) -> Result<Lease, Problem> {
         let origin = self.resolve(name).await?;
-        if !origin.adapters.is_empty() {
-            return Err(Problem::cannot(format!("{name} has an adapter, and adapters cannot be applied yet")));
-        }
         let context = context.or(origin.options.context()?);
         let began = Instant::now();
         loop {

@@ -5,6 +5,7 @@ use crate::metrics::Metrics;
 use crate::options::Options;
 use axum::http::StatusCode;
 use nibble_container::gguf::Value as GgufValue;
+use nibble_engine::Lora;
 use nibble_engine::arch::Meta;
 use nibble_engine::source::{Kind, Source};
 use nibble_engine::text::{Vocab, template_thinks};
@@ -41,8 +42,8 @@ pub struct Origin {
     pub parameters_text: String,
     /// Licences.
     pub licenses: Vec<String>,
-    /// Adapters, which cannot be applied yet.
-    pub adapters: Vec<PathBuf>,
+    /// Adapters to run it with.
+    pub adapters: Vec<Lora>,
     /// Known without opening it.
     pub details: Option<Details>,
     entry: Option<Box<Entry>>,
@@ -67,14 +68,14 @@ impl Origin {
             options,
             parameters_text: lines.join("\n"),
             licenses: entry.licenses.clone(),
-            adapters: entry.adapters.clone(),
+            adapters: entry.adapters.iter().map(Lora::new).collect(),
             details: Some(entry.details.clone()),
             entry: Some(Box::new(entry)),
         })
     }
 
-    /// Of a path: a GGUF file or a checkpoint's directory, under the name of the file or directory.
-    pub fn of_path(path: &Path) -> std::io::Result<Origin> {
+    /// Of a path: a GGUF file or a checkpoint's directory, under the name of the file or directory; with adapters.
+    pub fn of_path(path: &Path, adapters: &[Lora]) -> std::io::Result<Origin> {
         let path = path.canonicalize()?;
         let metadata = std::fs::metadata(&path)?;
         let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
@@ -99,7 +100,7 @@ impl Origin {
             options: Options::default(),
             parameters_text: String::new(),
             licenses: vec![],
-            adapters: vec![],
+            adapters: adapters.to_vec(),
             details: None,
             entry: None,
         })
@@ -115,7 +116,10 @@ impl Origin {
     pub fn modelfile(&self) -> String {
         let file = match &self.entry {
             Some(entry) => Modelfile::of(entry),
-            None => Modelfile { from: self.path.display().to_string(), ..Modelfile::default() },
+            None => {
+                let adapters = self.adapters.iter().map(|lora| lora.path.display().to_string()).collect();
+                Modelfile { from: self.path.display().to_string(), adapters, ..Modelfile::default() }
+            }
         };
         format!("# Modelfile of {}, made by nibble\n{file}", self.name)
     }
@@ -234,6 +238,7 @@ pub fn of_store(error: &StoreError) -> Problem {
         | StoreError::Modelfile { .. }
         | StoreError::Parameter { .. }
         | StoreError::Template { .. }
+        | StoreError::Adapter { .. }
         | StoreError::Mismatch { .. }
         | StoreError::NoBlob { .. }
         | StoreError::Source { .. } => Problem::bad(text),

@@ -103,6 +103,15 @@ fn modelfile(store: &Store, body: &wire::Create) -> nibble_store::Result<Modelfi
             ));
         }
     }
+    // As FROM below: a Modelfile sent over the network names uploaded files, not paths of this machine.
+    for adapter in &mut file.adapters {
+        let digest = adapter.strip_prefix('@').unwrap_or(adapter).parse::<Digest>();
+        let digest = digest.map_err(|_| refuse("ADAPTER is no uploaded file's digest"))?;
+        *adapter = store.blob_path(&digest).display().to_string();
+    }
+    if body.adapters.iter().flatten().any(|(name, _)| name.ends_with("adapter_config.json")) {
+        return Err(refuse("a directory of PEFT: an adapter is one GGUF file here; nibble create makes one of a directory"));
+    }
     for digest in blobs(&body.adapters)? {
         file.adapters.push(store.blob_path(&digest.parse()?).display().to_string());
     }

@@ -2,6 +2,8 @@
 
 use crate::client::{Running, settings, start, tiny};
 use nibble_compress::recipe::Recipe;
+use nibble_container::gguf::{GgufWriter, Metadata, Value as GgufValue};
+use nibble_container::{Declared, Dtype};
 use nibble_engine::source::Source;
 use nibble_serve::Settings;
 use nibble_store::{Digest, Hub};
@@ -95,6 +97,63 @@ fn a_model_is_made_used_copied_and_removed() {
     assert_eq!(chat("loud", json!([{"role": "user", "content": "x"}]))["done"], true);
 }
 
+/// An adapter of models/tiny, strong enough that the text is another one.
+fn adapter(dir: &Path) -> Vec<u8> {
+    let mut metadata = Metadata::new();
+    for (key, value) in [("general.type", "adapter"), ("general.architecture", "llama"), ("adapter.type", "lora")] {
+        metadata.set(key, GgufValue::from(value));
+    }
+    metadata.set("adapter.lora.alpha", GgufValue::F32(8.0));
+    let tensors = [("blk.1.ffn_down.weight.lora_a", [4u64, 768]), ("blk.1.ffn_down.weight.lora_b", [256, 4])];
+    let declared: Vec<_> = tensors.iter().map(|(name, shape)| Declared::new(*name, shape, Dtype::Ggml(0))).collect();
+    let mut writer = GgufWriter::start(Vec::new(), &metadata, &declared).unwrap();
+    let mut state = 1u32;
+    for (name, shape) in tensors {
+        let mut number = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+        };
+        let bytes: Vec<u8> = (0..shape[0] * shape[1]).flat_map(|_| number().to_le_bytes()).collect();
+        writer.tensor(name, &bytes).unwrap();
+    }
+    let bytes = writer.finish().unwrap();
+    std::fs::write(dir.join("lora.gguf"), &bytes).unwrap();
+    bytes
+}
+
+/// An uploaded adapter, one of an older client's Modelfile and one of the command line give one text, which is not the model's own.
+#[test]
+fn adapters_are_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = empty(dir.path());
+    let (digest, lora) = (upload(&server, &gguf(dir.path())), upload(&server, &adapter(dir.path())));
+    let create = |body: Value| server.post("/api/create", body).is(200).lines().last().unwrap().clone();
+    let success = json!({"status": "success"});
+    assert_eq!(create(json!({"model": "plain", "files": {"tiny.gguf": digest}})), success);
+    assert_eq!(create(json!({"model": "adapted", "from": "plain", "adapters": {"lora.gguf": lora}})), success);
+    assert_eq!(create(json!({"model": "older", "modelfile": format!("FROM plain\nADAPTER @{lora}")})), success);
+    let shown = server.post("/api/show", json!({"model": "adapted"})).is(200).json();
+    assert!(shown["modelfile"].as_str().unwrap().contains("ADAPTER "), "{shown}");
+    let text = |server: &Running, model: &str| {
+        let options = json!({"temperature": 0, "num_predict": 16});
+        let body = json!({"model": model, "prompt": "Once upon a time", "raw": true, "stream": false, "options": options});
+        server.post("/api/generate", body).is(200).json()["response"].as_str().unwrap().to_string()
+    };
+    let adapted = text(&server, "adapted");
+    assert_ne!(adapted, text(&server, "plain"));
+    assert_eq!(text(&server, "older"), adapted);
+    let adapters = vec![nibble_engine::Lora::new(dir.path().join("lora.gguf"))];
+    let other = start(Settings { models: vec![dir.path().join("tiny.gguf")], adapters, ..settings() });
+    assert_eq!(text(&other, "tiny"), adapted);
+    // What does not fit is told, and nothing is made of a directory's files.
+    let body = json!({"model": "x", "files": {"tiny.gguf": digest}, "adapters": {"tiny.gguf": digest}, "stream": false});
+    let said = server.post("/api/create", body).is(400).json();
+    assert!(said["error"].as_str().unwrap().contains("not an adapter: its general.type is"), "{said}");
+    let body = json!({"model": "x", "from": "plain", "adapters": {"adapter_config.json": lora}, "stream": false});
+    let said = server.post("/api/create", body).is(400).json();
+    assert!(said["error"].as_str().unwrap().contains("a directory of PEFT"), "{said}");
+}
+
 #[test]
 fn a_model_that_is_removed_leaves_the_memory_at_once() {
     let dir = tempfile::tempdir().unwrap();
@@ -139,12 +198,14 @@ fn half_an_upload_and_a_wrong_one_leave_nothing() {
 fn a_client_cannot_read_this_machines_files() {
     let dir = tempfile::tempdir().unwrap();
     let server = empty(dir.path());
-    gguf(dir.path());
+    let digest = upload(&server, &gguf(dir.path()));
     let path = dir.path().join("tiny.gguf").display().to_string();
     for body in [
         json!({"model": "x", "from": path, "stream": false}),
         json!({"model": "x", "modelfile": format!("FROM {path}"), "stream": false}),
         json!({"model": "x", "files": {"a": path}, "stream": false}),
+        json!({"model": "x", "files": {"a": digest}, "adapters": {"a": path}, "stream": false}),
+        json!({"model": "x", "modelfile": format!("FROM {digest}\nADAPTER {path}"), "stream": false}),
     ] {
         let refused = server.post("/api/create", body.clone());
         let status = refused.status;

@@ -84,7 +84,9 @@ pub(crate) fn choose(repo: &str, files: &[Listed], kind: Option<&str>) -> Result
     let ends = |ending: &str| files.iter().any(|file| file.path.ends_with(ending));
     Err(refuse(
         match () {
-            _ if ends("adapter_config.json") => "an adapter, not a model; nibble cannot run adapters yet",
+            _ if ends("adapter_config.json") => {
+                "an adapter, not a model: download it, and give it to its model with --adapter, or with ADAPTER in a Modelfile"
+            }
             _ if ends(".safetensors") => "weights without a config.json: no checkpoint of transformers",
             _ if ends(".bin") || ends(".pt") || ends(".pth") => "only PyTorch pickles; nibble reads GGUF and safetensors",
             _ if ends(".onnx") => "only ONNX files; nibble reads GGUF and safetensors",

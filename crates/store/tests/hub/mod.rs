@@ -309,6 +309,13 @@ pub fn gguf(seed: u64, bytes: usize) -> Vec<u8> {
     gguf_with(metadata, seed, bytes)
 }
 
+/// An adapter, as far as a store looks into one.
+pub fn lora(seed: u64, bytes: usize) -> Vec<u8> {
+    let mut metadata = Metadata::new();
+    metadata.set("general.type", Value::String("adapter".into()));
+    gguf_with(metadata, seed, bytes)
+}
+
 /// The same with these metadata.
 pub fn gguf_with(metadata: Metadata, seed: u64, bytes: usize) -> Vec<u8> {
     let rows = (bytes / 128).max(1) as u64;

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use nibble_container::whole::AtomicFile;
 use nibble_engine::source::Source;
 use nibble_engine::text::{Clock, Tokenizer, Vocab};
-use nibble_engine::{KvType, Model, state};
+use nibble_engine::{KvType, Lora, Model, state};
 use nibble_evaluate::bench::{self, Cost, Test};
 use nibble_evaluate::compare_models::{Comparison, Entry, Estimate, KIND, SCHEMA, Speed, task_figures, tensors};
 use nibble_evaluate::machine::Machine;
@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use super::super::eval::tasks::answer;
 use super::Options;
 use super::given::Given;
+use crate::adapters::of_entry;
 use crate::exit::Problem;
 use crate::models::{self, Found};
 use crate::progress::Progress;
@@ -38,14 +39,16 @@ pub struct Subject {
     pub path: PathBuf,
     /// What a person calls it: its name in the store, where the file's name is a digest; else the file's.
     pub name: String,
+    /// Those that it came with.
+    pub adapters: Vec<Lora>,
 }
 
 impl Subject {
     /// What MODEL means on the command line.
     pub fn find(model: &Path) -> Result<Subject> {
         Ok(match models::find(model)? {
-            Found::Entry(entry) => Subject { name: entry.name.to_string(), path: entry.model },
-            Found::Path(path) => Subject { name: name(&path), path },
+            Found::Entry(entry) => Subject { name: entry.name.to_string(), adapters: of_entry(&entry), path: entry.model },
+            Found::Path(path) => Subject { name: name(&path), path, adapters: vec![] },
         })
     }
 }
@@ -108,12 +111,17 @@ impl Job<'_> {
         })
     }
 
-    fn load(&self, Subject { path, name }: &Subject) -> Result<Model> {
+    fn load(&self, Subject { path, name, adapters }: &Subject) -> Result<Model> {
         self.console.note(format!("{name}: loading"));
         let kv = KvType::by_name(&self.options.kv).unwrap_or_default();
         Ok(Model::open(
             path,
-            nibble_engine::Options { threads: self.options.threads.map(|n| n as usize), kv, ..nibble_engine::Options::default() },
+            nibble_engine::Options {
+                threads: self.options.threads.map(|n| n as usize),
+                kv,
+                adapters: adapters.clone(),
+                ..nibble_engine::Options::default()
+            },
         )?)
     }
 
@@ -225,19 +233,24 @@ impl Job<'_> {
     }
 
     /// By a process of its own, so that its memory is the model's alone.
-    fn speed(&self, Subject { path, name }: &Subject) -> Result<Option<Speed>> {
+    fn speed(&self, Subject { path, name, adapters }: &Subject) -> Result<Option<Speed>> {
         if self.options.no_speed {
             return Ok(None);
         }
         let files: u64 = Source::open(path)?.checkpoint().files().map(|map| map.len() as u64).sum();
         let machine = Machine::here();
-        let key = format!("{} {files} {:?} {} {} {PROMPT} {ANSWER}", path.display(), self.options.threads, machine.cpu, machine.cores);
+        let with: String = adapters.iter().map(|lora| format!(" + {}", lora.path.display())).collect();
+        let key =
+            format!("{}{with} {files} {:?} {} {} {PROMPT} {ANSWER}", path.display(), self.options.threads, machine.cpu, machine.cores);
         self.kept("any", "speed", key, || {
             self.console.note(format!("{name}: measuring speed and memory"));
             let program = std::env::current_exe().context("the way to this program")?;
             let mut command = std::process::Command::new(program);
             command.arg("bench").arg(path).args(["--json", "--quiet", "--no-limits", "--depth", "0", "--repetitions", "3"]);
             command.args(["--pp".to_string(), PROMPT.to_string(), "--tg".to_string(), ANSWER.to_string()]);
+            for lora in adapters {
+                command.arg("--adapter").arg(&lora.path);
+            }
             if let Some(threads) = self.options.threads {
                 command.args(["--threads".to_string(), threads.to_string()]);
             }

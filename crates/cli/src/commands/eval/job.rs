@@ -17,6 +17,7 @@ use nibble_evaluate::quality::run::{Against, run as score};
 use nibble_evaluate::quality::windows::{Cut, Passage, Shard};
 use nibble_evaluate::quality::{Fault, figures, show};
 
+use crate::adapters::Adapters;
 use crate::exit::Problem;
 use crate::hints;
 use crate::progress::Progress;
@@ -45,6 +46,8 @@ pub struct Options {
     /// Threads; without it, one for each of the fast cores
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub threads: Option<u32>,
+    #[command(flatten)]
+    pub adapters: Adapters,
     /// Keep the numbers of every position in FILE (JSON), and in FILE.part what there is of them, to go on from
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -68,14 +71,25 @@ impl Options {
         Cut { context, stride: stride.map(|n| n as usize), chunks: self.chunks.map(|n| n as usize) }
     }
 
-    /// Loads a model for windows of so many tokens.
+    /// Loads a model for windows of so many tokens, with the adapters that are given or its own.
     pub fn load(&self, path: &Path, context: usize) -> Result<Model> {
-        let path = &crate::models::path(path)?;
+        self.load_with(&self.adapters, path, context)
+    }
+
+    /// Loads the model that others are held against, with its own adapters.
+    pub fn load_reference(&self, path: &Path, context: usize) -> Result<Model> {
+        self.load_with(&Adapters::default(), path, context)
+    }
+
+    fn load_with(&self, adapters: &Adapters, path: &Path, context: usize) -> Result<Model> {
+        let (path, adapters) = adapters.find(path)?;
+        let path = &path;
         hints::check_checkpoint(path)?;
         let options = nibble_engine::Options {
             threads: self.threads.map(|n| n as usize),
             context: Some(context),
             kv: KvType::by_name(&self.kv).unwrap_or_default(),
+            adapters,
             ..nibble_engine::Options::default()
         };
         Ok(Model::open(path, options)?)

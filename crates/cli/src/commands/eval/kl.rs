@@ -120,7 +120,7 @@ fn measure(options: &Options, path: &Path, output: Option<PathBuf>, beside: &mut
             (Some(base), _, _) => Beside::Base(Base::open(base)?),
             (_, Some(reference), Some(text)) => {
                 let text_path = text.clone();
-                Beside::Model(Box::new(options.job.load(reference, cut.context)?), text_path, job::read_text(text)?)
+                Beside::Model(Box::new(options.job.load_reference(reference, cut.context)?), text_path, job::read_text(text)?)
             }
             _ => return Err(Problem::usage("nothing to compare with").into()),
         });

@@ -12,6 +12,7 @@ use nibble_evaluate::tasks::log::{Head, Log};
 use nibble_evaluate::tasks::{self, Answer, Data, Error, Plan, Report, SEED, Shard, TASKS, Wanted, run as ask, show};
 
 use super::job::kv_types;
+use crate::adapters::Adapters;
 use crate::commands::{Row, bench};
 use crate::exit::Problem;
 use crate::hints;
@@ -69,6 +70,8 @@ struct Options {
     /// Threads; without it, one for each of the fast cores
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     threads: Option<u32>,
+    #[command(flatten)]
+    adapters: Adapters,
     /// Add every answer to FILE as it is given (JSON lines); if there is one of this run, go on from it
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
@@ -164,7 +167,7 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
         bench::check_output(output, options.force)?;
     }
     let Some(path) = &options.model else { return Err(Problem::usage("no model").into()) };
-    let path = &crate::models::path(path)?;
+    let (path, adapters) = &options.adapters.find(path)?;
     hints::check_checkpoint(path)?;
     let plan = options
         .wanted
@@ -176,6 +179,7 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
             threads: options.threads.map(|n| n as usize),
             context: options.ctx.map(|n| n as usize),
             kv: KvType::by_name(&options.kv).unwrap_or_default(),
+            adapters: adapters.clone(),
             ..nibble_engine::Options::default()
         },
     )?;

@@ -1,0 +1,533 @@
+//! Adapters against PEFT and llama.cpp (golden/adapter.py), and against themselves: merged or beside the weights, in either layout, on any threads, batches and
+//! kernels. Every fault names file, field or tensor.
+
+mod common;
+
+use common::{Tensors, convert, emulated, golden_config, tiny, tokens, uniform, write_gguf, write_model, write_raw, write_safetensors};
+use nibble_container::Checkpoint;
+use nibble_container::gguf::{Metadata, Value as GgufValue};
+use nibble_engine::sampler::{Sampler, Sampling};
+use nibble_engine::source::Source;
+use nibble_engine::speculate::{Lookup, Speculator};
+use nibble_engine::state::{self, StateFault};
+use nibble_engine::{Adapter, Batch, Error, Event, Feed, KvType, Lora, Model, Options, Rows, Stop, generate_with};
+use nibble_kernels::{Isa, format};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+fn golden() -> Value {
+    serde_json::from_str(include_str!("golden/adapter.json")).unwrap()
+}
+
+/// Writes a PEFT directory: a configuration, and tensors of the formula.
+fn write_peft(folder: &Path, config: &Value, tensors: impl IntoIterator<Item = (String, Vec<usize>)>) -> PathBuf {
+    std::fs::create_dir_all(folder).unwrap();
+    std::fs::write(folder.join("adapter_config.json"), serde_json::to_vec(config).unwrap()).unwrap();
+    let values = |(name, shape): (String, Vec<usize>)| {
+        let n = shape.iter().product();
+        let x = uniform(&name, n).into_iter().map(|x| x * 0.1).collect();
+        (name, shape, x)
+    };
+    let tensors: Vec<_> = tensors.into_iter().map(values).collect();
+    write_safetensors(&folder.join("adapter_model.safetensors"), &tensors);
+    folder.to_path_buf()
+}
+
+/// The golden adapter of that name.
+fn golden_peft(folder: &Path, name: &str, change: impl Fn(&mut Value)) -> PathBuf {
+    let case = &golden()[name];
+    let mut config = case["config"].clone();
+    change(&mut config);
+    let shape = |value: &Value| value.as_array().unwrap().iter().map(|n| n.as_u64().unwrap() as usize).collect();
+    let tensors = case["tensors"].as_object().unwrap().iter().map(|(name, value)| (name.clone(), shape(value)));
+    write_peft(&folder.join(name), &config, tensors)
+}
+
+fn options(adapters: &[(&Path, f32)]) -> Options {
+    let adapters = adapters.iter().map(|(path, scale)| Lora { path: path.to_path_buf(), scale: *scale }).collect();
+    Options { threads: Some(2), kv: KvType::F32, context: Some(64), memory: Some(u64::MAX), adapters, ..Options::default() }
+}
+
+fn logits_of(model: &Model, n: usize) -> Vec<f32> {
+    let mut all = Vec::new();
+    let ids = tokens(n, model.config().vocab);
+    model.session().unwrap().feed_each(&ids, &mut |_, logits| all.extend(logits)).unwrap();
+    all
+}
+
+fn logits(path: &Path, n: usize, options: Options) -> Vec<f32> {
+    logits_of(&Model::open(path, options).unwrap(), n)
+}
+
+fn worst(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+/// The largest difference from the logits kept of a golden case.
+fn against(case: &Value, all: &[f32]) -> f64 {
+    let golden = golden();
+    let list = |value: &Value| value.as_array().unwrap().iter().map(|v| v.as_u64().unwrap() as usize).collect::<Vec<_>>();
+    let (positions, columns, best) = (list(&golden["positions"]), list(&golden["columns"]), list(&case["argmax"]));
+    let mut worst = 0f64;
+    for (i, &p) in positions.iter().enumerate() {
+        let row = &all[p * 4096..][..4096];
+        assert_eq!((0..4096).max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap(), best[i], "likeliest token at {p}");
+        for (j, &c) in columns.iter().enumerate() {
+            worst = worst.max((f64::from(row[c]) - case["logits"][i][j].as_f64().unwrap()).abs());
+        }
+    }
+    worst
+}
+
+const N: usize = 24;
+
+#[test]
+fn peft_directories_agree_with_peft() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = logits(&tiny(), N, options(&[]));
+    for name in ["linear", "rslora", "outside"] {
+        let adapter = golden_peft(folder.path(), name, |_| {});
+        let adapted = logits(&tiny(), N, options(&[(&adapter, 1.0)]));
+        let difference = against(&golden()[name], &adapted);
+        eprintln!("{name}: largest difference {difference:.2e}, {:.2} from the model alone", worst(&base, &adapted));
+        assert!(difference <= 2e-4, "{name}: {difference}");
+        assert!(worst(&base, &adapted) > 0.1, "{name}: the adapter does next to nothing");
+    }
+}
+
+/// A GGUF of models/tiny in a type, and its source.
+fn tiny_gguf(folder: &Path, kind: &'static nibble_kernels::Format) -> PathBuf {
+    let path = folder.join(format!("tiny-{}.gguf", kind.name));
+    let (metadata, tensors) = convert(&Source::open(&tiny()).unwrap(), kind);
+    write_gguf(&path, &metadata, &tensors);
+    path
+}
+
+/// A directory's adapter as a GGUF file, for the model.
+fn as_gguf(adapter: &Path, model: &Path, to: &Path) -> PathBuf {
+    let source = Source::open(model).unwrap();
+    Adapter::open(&Lora::new(adapter), &source).unwrap().write(&source, to).unwrap();
+    to.to_path_buf()
+}
+
+fn crc(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0u32, |c, &b| (0..8).fold(c ^ u32::from(b), |c, _| c >> 1 ^ (0xEDB8_8320 & (c & 1).wrapping_neg())))
+}
+
+#[test]
+fn gguf_adapters_agree_with_llama_cpp() {
+    let folder = tempfile::tempdir().unwrap();
+    let golden = golden();
+    let case = &golden["llama"];
+    let peft = golden_peft(folder.path(), case["of"].as_str().unwrap(), |config| config["alpha_pattern"] = json!({}));
+    let model = tiny_gguf(folder.path(), &format::F32);
+    // The file is the one that llama.cpp's converter makes, whichever kind of model it was made for.
+    for (made_for, name) in [(&model, "of-gguf"), (&tiny(), "of-hf")] {
+        let adapter = as_gguf(&peft, made_for, &folder.path().join(name));
+        let checkpoint = Checkpoint::open(&adapter).unwrap();
+        for (key, value) in case["keys"].as_object().unwrap() {
+            let found = checkpoint.metadata().unwrap().value(key).unwrap();
+            let same = match found {
+                GgufValue::String(text) => json!(text) == *value,
+                GgufValue::F32(x) => json!(x) == *value,
+                _ => false,
+            };
+            assert!(same, "{key}: {found:?}, {value}");
+        }
+        let tensors = case["tensors"].as_object().unwrap();
+        assert_eq!(checkpoint.len(), tensors.len());
+        for (name, value) in tensors {
+            let found = checkpoint.get(name).unwrap();
+            assert_eq!(json!(["F32", found.shape, crc(found.bytes)]), *value, "{name}");
+        }
+    }
+    let adapter = folder.path().join("of-gguf");
+    let scale = case["scale"].as_f64().unwrap() as f32;
+    let difference = against(case, &logits(&model, N, options(&[(&adapter, scale)])));
+    eprintln!("largest difference {difference:.2e}");
+    assert!(difference <= 2e-4, "{difference}");
+    // Either layout for either kind of model: the rows of B come to where the model has its own.
+    let with = |model: &Path, adapter: &Path| logits(model, N, options(&[(adapter, scale)]));
+    assert!(with(&model, &peft) == with(&model, &adapter));
+    assert!(with(&tiny(), &peft) == with(&tiny(), &adapter));
+}
+
+#[test]
+fn merged_and_beside_the_weights_are_one_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, two) = (golden_peft(folder.path(), "linear", |_| {}), golden_peft(folder.path(), "rslora", |_| {}));
+    let loras = [(one.as_path(), 0.7), (two.as_path(), -0.5)];
+    for path in [tiny(), tiny_gguf(folder.path(), &format::F32), tiny_gguf(folder.path(), &format::F16)] {
+        let beside = logits(&path, N, options(&loras));
+        let mut source = Source::open(&path).unwrap();
+        for lora in &options(&loras).adapters {
+            let adapter = Adapter::open(lora, &source).unwrap();
+            source.merge(adapter).unwrap();
+        }
+        let merged = logits_of(&Model::load(Arc::new(source), options(&[])).unwrap(), N);
+        let difference = worst(&beside, &merged);
+        eprintln!("{}: largest difference {difference:.2e}", path.display());
+        assert!(difference < 2e-4, "{}: {difference}", path.display());
+    }
+    // One matrix for two things cannot change for one of them.
+    let outside = golden_peft(folder.path(), "outside", |_| {});
+    let mut source = Source::open(&tiny()).unwrap();
+    let adapter = Adapter::open(&Lora::new(&outside), &source).unwrap();
+    let error = source.merge(adapter).unwrap_err().to_string();
+    assert!(error.contains("token_embd.weight: ") && error.contains("output.weight: "), "{error}");
+}
+
+/// A model with a head of its own: an embedding's pair merged is the embedding's pair beside.
+#[test]
+fn the_look_up_and_the_head_of_an_untied_model() {
+    let folder = tempfile::tempdir().unwrap();
+    write_model(folder.path(), &golden_config("biases"));
+    let path = folder.path();
+    let tensors = [
+        ("base_model.model.model.embed_tokens.lora_embedding_A", vec![3, 64]),
+        ("base_model.model.model.embed_tokens.lora_embedding_B", vec![48, 3]),
+        ("base_model.model.lm_head.lora_A.weight", vec![3, 48]),
+        ("base_model.model.lm_head.lora_B.weight", vec![64, 3]),
+    ];
+    let config = json!({"peft_type": "LORA", "r": 3, "lora_alpha": 12});
+    let peft = write_peft(&path.join("lora"), &config, tensors.map(|(name, shape)| (name.into(), shape)));
+    let beside = logits(path, N, options(&[(&peft, 1.0)]));
+    let mut source = Source::open(path).unwrap();
+    source.merge(Adapter::open(&Lora::new(&peft), &source).unwrap()).unwrap();
+    let merged = logits_of(&Model::load(Arc::new(source), options(&[])).unwrap(), N);
+    assert!(worst(&beside, &merged) < 2e-4, "{}", worst(&beside, &merged));
+    assert!(worst(&beside, &logits(path, N, options(&[]))) > 0.1);
+    // llama.cpp's layout has A of the embedding as rows of tokens.
+    let gguf = as_gguf(&peft, path, &path.join("lora.gguf"));
+    assert_eq!(Checkpoint::open(&gguf).unwrap().get("token_embd.weight.lora_a").unwrap().shape, [64, 3]);
+    assert!(logits(path, N, options(&[(&gguf, 1.0)])) == beside);
+}
+
+#[test]
+fn a_scale_of_zero_changes_no_bit_and_no_state() {
+    let folder = tempfile::tempdir().unwrap();
+    let adapter = golden_peft(folder.path(), "outside", |_| {});
+    let (base, off) = (Model::open(&tiny(), options(&[])).unwrap(), Model::open(&tiny(), options(&[(&adapter, 0.0)])).unwrap());
+    assert!(logits_of(&base, N).iter().zip(logits_of(&off, N)).all(|(a, b)| a.to_bits() == b.to_bits()));
+    assert_eq!(state::fingerprint(&base), state::fingerprint(&off));
+}
+
+#[test]
+fn threads_batches_and_kernels_do_not_change_a_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let adapters = ["linear", "outside"].map(|name| golden_peft(folder.path(), name, |_| {}));
+    let model = tiny_gguf(folder.path(), &format::Q4_K);
+    let n = if emulated() { 3 } else { 40 };
+    let loras = [(adapters[0].as_path(), 1.5), (adapters[1].as_path(), 0.25)];
+    let run = |threads, batch, isa| logits(&model, n, Options { threads: Some(threads), batch, isa, ..options(&loras) });
+    let first = run(1, 64, None);
+    assert!(first.iter().all(|x| x.is_finite()));
+    let same = |other: Vec<f32>| first.iter().zip(&other).all(|(a, b)| a.to_bits() == b.to_bits());
+    for (threads, batch, isa) in [(2, 64, None), (3, 64, None), (2, 1, None), (2, 7, None), (2, 64, Some(Isa::Scalar))] {
+        assert!(same(run(threads, batch, isa)), "{threads} threads, batches of {batch}, {isa:?}");
+    }
+}
+
+/// Factors in blocks of eight bits, as convert_lora_to_gguf.py --outtype q8_0 writes them.
+#[test]
+fn quantized_factors_run_and_merge() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = tiny_gguf(folder.path(), &format::F32);
+    let q8 = |name: &str, shape: [usize; 2]| {
+        let row = format::Q8_0.row_bytes(shape[1]).unwrap();
+        let mut bytes = vec![0; shape[0] * row];
+        let x: Vec<f32> = uniform(name, shape[0] * shape[1]).into_iter().map(|x| x * 0.1).collect();
+        x.chunks(shape[1]).zip(bytes.chunks_mut(row)).for_each(|(x, out)| (format::Q8_0.encode)(x, None, out));
+        (name.to_string(), shape.map(|n| n as u64).to_vec(), 8, bytes)
+    };
+    let tensors = vec![q8("blk.2.ffn_up.weight.lora_a", [32, 256]), q8("blk.2.ffn_up.weight.lora_b", [768, 32])];
+    let lora = folder.path().join("lora.gguf");
+    write_gguf(&lora, &header(), &tensors);
+    let beside = logits(&path, N, options(&[(&lora, 1.0)]));
+    let mut source = Source::open(&path).unwrap();
+    source.merge(Adapter::open(&Lora::new(&lora), &source).unwrap()).unwrap();
+    let merged = logits_of(&Model::load(Arc::new(source), options(&[])).unwrap(), N);
+    let (changed, difference) = (worst(&beside, &logits(&path, N, options(&[]))), worst(&beside, &merged));
+    // Activations are rounded to eight bits for such factors.
+    assert!(difference < changed / 20.0, "{difference} of {changed}");
+}
+
+#[test]
+fn sessions_together_prefixes_drafts_and_states_hold() {
+    let folder = tempfile::tempdir().unwrap();
+    let adapter = golden_peft(folder.path(), "linear", |_| {});
+    let model = Model::open(&tiny(), options(&[(&adapter, 1.0)])).unwrap();
+    let vocab = model.config().vocab;
+    let text = tokens(30, vocab);
+    let alone: Vec<f32> = logits_of(&model, 30);
+    let row = |i: usize| &alone[i * vocab..][..vocab];
+    // Two sessions in one step.
+    let (mut a, mut b) = (model.session().unwrap(), model.session().unwrap());
+    let mut batch = Batch::new(&model);
+    let mut feeds =
+        [Feed { session: &mut a, ids: &text[..7], rows: Rows::Last }, Feed { session: &mut b, ids: &text[..19], rows: Rows::Last }];
+    batch.step(&mut feeds).unwrap();
+    assert!(batch.logits(0) == row(6) && batch.logits(1) == row(18));
+    // A prefix that another has read.
+    a.copy_from(&b, 12).unwrap();
+    assert!(a.feed(&text[12..30]).unwrap() == row(29));
+    // Drafts.
+    let say = |speculator: Option<&mut Speculator>| {
+        let (mut out, mut session) = (Vec::new(), model.session().unwrap());
+        let mut greedy = Sampler::new(Sampling { temperature: 0.0, ..Sampling::default() }).unwrap();
+        let stop = Stop { most: Some(20), ..Stop::default() };
+        generate_with(&mut session, &text, &mut greedy, speculator, &stop, &mut |event| {
+            if let Event::Token(t) = event {
+                out.push(t);
+            }
+            true
+        })
+        .unwrap();
+        out
+    };
+    assert_eq!(say(None), say(Some(&mut Speculator::new(Lookup::new(), 5))));
+    // A state is of the model with its adapters.
+    let file = folder.path().join("state");
+    state::save(&b, &file).unwrap();
+    let mut session = model.session().unwrap();
+    assert_eq!(state::load(&mut session, &file, None).unwrap(), text[..19]);
+    assert!(session.feed(&text[19..30]).unwrap() == row(29));
+    for adapters in [&[][..], &[(adapter.as_path(), 0.5)], &[(adapter.as_path(), 1.0), (adapter.as_path(), 1.0)]] {
+        let other = Model::open(&tiny(), options(adapters)).unwrap();
+        let error = state::load(&mut other.session().unwrap(), &file, None).unwrap_err();
+        assert!(
+            matches!(&error, Error::State { fault: StateFault::Model { .. }, .. }) && error.to_string().contains("adapters"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn memory_counts_adapters() {
+    let folder = tempfile::tempdir().unwrap();
+    let adapter = golden_peft(folder.path(), "linear", |_| {});
+    let need = |adapters: &[(&Path, f32)]| Model::open(&tiny(), options(adapters)).unwrap().need();
+    let (plain, adapted) = (need(&[]), need(&[(&adapter, 1.0)]));
+    let bytes = std::fs::metadata(adapter.join("adapter_model.safetensors")).unwrap().len();
+    assert!(adapted.weights > plain.weights && adapted.weights - plain.weights < bytes);
+    let tight = Options { memory: Some(plain.total(64)), ..options(&[(&adapter, 1.0)]) };
+    assert!(matches!(Model::open(&tiny(), tight), Err(Error::Memory { .. })));
+}
+
+/// The metadata of a GGUF adapter.
+fn header() -> Metadata {
+    let mut metadata = Metadata::new();
+    for (key, value) in [("general.type", "adapter"), ("general.architecture", "llama"), ("adapter.type", "lora")] {
+        metadata.set(key, GgufValue::from(value));
+    }
+    metadata.set("adapter.lora.alpha", GgufValue::F32(4.0));
+    metadata
+}
+
+fn floats(name: &str, shape: [usize; 2]) -> (String, Vec<u64>, u32, Vec<u8>) {
+    let bytes = uniform(name, shape[0] * shape[1]).iter().flat_map(|x| x.to_le_bytes()).collect();
+    (name.to_string(), shape.map(|n| n as u64).to_vec(), 0, bytes)
+}
+
+#[test]
+fn every_fault_of_a_gguf_names_its_field_or_tensor() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lora.gguf");
+    let source = Source::open(&tiny()).unwrap();
+    let (q, n) = ("blk.1.attn_q.weight", 4);
+    let good = || vec![floats(&format!("{q}.lora_a"), [n, 256]), floats(&format!("{q}.lora_b"), [256, n])];
+    let open = |metadata: &Metadata, tensors: &Tensors, scale| {
+        write_gguf(&path, metadata, tensors);
+        Adapter::open(&Lora { path: path.clone(), scale }, &source)
+    };
+    let adapter = open(&header(), &good(), 1.0).unwrap();
+    assert_eq!(adapter.changes().collect::<Vec<_>>(), [(q, 4)]);
+    // As llama.cpp: norms are left alone, and without an alpha the scale is in the file.
+    let norm = ("blk.0.attn_norm.weight".to_string(), vec![256], 0, vec![0; 1024]);
+    assert_eq!(open(&header(), &[good(), vec![norm.clone()]].concat(), 1.0).unwrap().ignored(), [norm.0]);
+    let mut bare = header();
+    bare.remove("adapter.lora.alpha");
+    open(&bare, &good(), 1.0).unwrap();
+    let refused = |metadata: &Metadata, tensors: &Tensors, scale, wanted: &str| {
+        let error = open(metadata, tensors, scale).unwrap_err();
+        assert!(matches!(error, Error::Adapter { .. }), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("lora.gguf: ") && text.contains(wanted), "{wanted}: {text}");
+    };
+    let with = |key: &str, value: Option<GgufValue>| {
+        let mut metadata = header();
+        match value {
+            Some(value) => metadata.set(key, value),
+            None => drop(metadata.remove(key)),
+        }
+        metadata
+    };
+    for (key, value, wanted) in [
+        ("general.type", None, "general.type: found nothing, expected \"adapter\""),
+        ("general.type", Some(GgufValue::from("model")), "general.type: found \"model\""),
+        ("general.architecture", Some(GgufValue::from("gemma2")), "general.architecture: found \"gemma2\", expected \"llama\""),
+        ("adapter.type", Some(GgufValue::from("control_vector")), "adapter.type: found \"control_vector\""),
+        ("adapter.lora.alpha", Some(GgufValue::from("four")), "adapter.lora.alpha: found \"four\""),
+        ("adapter.lora.alpha", Some(GgufValue::F32(f32::NAN)), "adapter.lora.alpha: found NaN"),
+        ("adapter.alora.invocation_tokens", Some(GgufValue::U32(7)), "adapter.alora.invocation_tokens: found 7"),
+    ] {
+        refused(&with(key, value), &good(), 1.0, wanted);
+    }
+    refused(&header(), &good(), f32::INFINITY, "scale: found inf");
+    refused(&with("adapter.lora.alpha", Some(GgufValue::F32(1e38))), &good(), 1e30, "attn_q.weight: found a scale of inf");
+    refused(&header(), &vec![], 1.0, "tensors: found no lora_a and lora_b");
+    let edit = |change: &dyn Fn(&mut Tensors)| {
+        let mut tensors = good();
+        change(&mut tensors);
+        tensors
+    };
+    let (a, b) = (format!("{q}.lora_a"), format!("{q}.lora_b"));
+    type Change<'a> = &'a dyn Fn(&mut Tensors);
+    let cases: [(Change, String); 9] = [
+        (&|t| drop(t.remove(1)), format!("{q}: found no lora_b")),
+        (&|t| drop(t.remove(0)), format!("{q}: found no lora_a")),
+        (&|t| t[0].0 = "blk.1.attn_q.weight".into(), format!("{q}: found a tensor of another kind")),
+        (
+            &|t| t.iter_mut().for_each(|t| t.0 = t.0.replace("blk.1", "blk.6")),
+            "blk.6.attn_q.weight: found a matrix that the model does not".into(),
+        ),
+        (
+            &|t| t.iter_mut().for_each(|t| t.0 = t.0.replace("attn_q", "attn_norm")),
+            "blk.1.attn_norm.weight: found a matrix that the".into(),
+        ),
+        (&|t| t[0] = floats(&a, [4, 128]), format!("{a}: found shape [4, 128], expected [rank, 256]")),
+        (&|t| t[1] = floats(&b, [128, 4]), format!("{b}: found shape [128, 4], expected [256, 4]")),
+        (&|t| t[1] = floats(&b, [256, 5]), format!("{b}: found shape [256, 5], expected [256, 4]")),
+        (&|t| (t[0].1, t[0].3) = (vec![1024], vec![0; 4096]), format!("{a}: found shape [1024], expected a matrix")),
+    ];
+    for (change, wanted) in cases {
+        refused(&header(), &edit(change), 1.0, &wanted);
+    }
+    // A model, a state, or nothing at all in place of an adapter.
+    let model = tiny_gguf(folder.path(), &format::F32);
+    let error = Adapter::open(&Lora::new(&model), &source).unwrap_err().to_string();
+    assert!(error.contains("general.type: found nothing") && error.lines().count() == 2, "{error}");
+    let error = Adapter::open(&Lora::new(tiny().join("model.safetensors")), &source).unwrap_err().to_string();
+    assert!(error.contains("format: found safetensors"), "{error}");
+    assert!(matches!(Adapter::open(&Lora::new(folder.path().join("none")), &source), Err(Error::Container(_))));
+}
+
+#[test]
+fn every_fault_of_a_directory_names_its_field_or_tensor() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = Source::open(&tiny()).unwrap();
+    let good = json!({"peft_type": "LORA", "r": 4, "lora_alpha": 8, "bias": "none", "use_dora": false, "modules_to_save": null});
+    let module = "model.layers.1.self_attn.q_proj";
+    let names = |module: &str| [(format!("{module}.lora_A.weight"), vec![4, 256]), (format!("{module}.lora_B.weight"), vec![256, 4])];
+    let full = format!("base_model.model.{module}");
+    let open = |config: &Value, tensors: &[(String, Vec<usize>)]| {
+        let path = write_peft(&folder.path().join("lora"), config, tensors.to_vec());
+        Adapter::open(&Lora::new(path), &source)
+    };
+    assert_eq!(open(&good, &names(&full)).unwrap().changes().collect::<Vec<_>>(), [("blk.1.attn_q.weight", 4)]);
+    // Its files name the directory too, and a copy of the model's own weights is no change.
+    for file in ["adapter_config.json", "adapter_model.safetensors"] {
+        Adapter::open(&Lora::new(folder.path().join("lora").join(file)), &source).unwrap();
+    }
+    let copy = (format!("{full}.base_layer.weight"), vec![256, 256]);
+    assert!(open(&good, &[&names(&full)[..], &[copy]].concat()).unwrap().ignored().is_empty());
+    let refused = |config: &Value, tensors: &[(String, Vec<usize>)], wanted: &str| {
+        let text = open(config, tensors).unwrap_err().to_string();
+        assert!(text.contains("lora: ") && text.contains(wanted), "{wanted}: {text}");
+    };
+    for (key, value, wanted) in [
+        ("peft_type", json!("IA3"), "peft_type: found \"IA3\", expected \"LORA\""),
+        ("peft_type", json!(null), "peft_type: found nothing"),
+        ("r", json!(0), "r: found 0"),
+        ("r", json!("8"), "r: found \"8\""),
+        ("r", json!(6), "q_proj.lora_A.weight: found rank 4, expected 6"),
+        ("lora_alpha", json!(null), "lora_alpha: found nothing"),
+        ("lora_alpha", json!([1]), "lora_alpha: found [1]"),
+        ("bias", json!("lora_only"), "bias: found \"lora_only\", expected \"none\""),
+        ("use_dora", json!(true), "use_dora: found true"),
+        ("lora_bias", json!(true), "lora_bias: found true"),
+        ("modules_to_save", json!(["lm_head"]), "modules_to_save: found [\"lm_head\"]"),
+        ("layer_replication", json!([[0, 4], [2, 5]]), "layer_replication: "),
+        ("trainable_token_indices", json!([1, 2]), "trainable_token_indices: "),
+        ("target_parameters", json!(["experts"]), "target_parameters: "),
+        ("alora_invocation_tokens", json!([1]), "alora_invocation_tokens: "),
+        ("init_lora_weights", json!("pissa_niter_16"), "init_lora_weights: found \"pissa_niter_16\""),
+        ("rank_pattern", json!([1]), "rank_pattern: found [1]"),
+        ("rank_pattern", json!({"q_proj": 0}), "rank_pattern.q_proj: found 0"),
+        ("rank_pattern", json!({".*q_proj": 4}), "rank_pattern..*q_proj: found a regular expression"),
+        ("rank_pattern", json!({"q_proj": 8}), "q_proj.lora_A.weight: found rank 4, expected 8"),
+        ("alpha_pattern", json!({"q_proj": "x"}), "alpha_pattern.q_proj: found \"x\""),
+        ("alpha_pattern", json!({"q_proj": 0}), "alpha_pattern.q_proj: found 0"),
+        ("use_rslora", json!(1), "use_rslora: found 1"),
+    ] {
+        let mut config = good.clone();
+        config[key] = value;
+        refused(&config, &names(&full), wanted);
+    }
+    // A pattern is the end of a name from a dot on: it is not this module's.
+    let mut config = good.clone();
+    (config["rank_pattern"], config["alpha_pattern"]) = (json!({"proj": 8, "^layers.1.self_attn.q_proj": 4}), json!({}));
+    open(&config, &names(&full)).unwrap();
+    refused(
+        &good,
+        &names("base_model.model.model.layers.9.self_attn.q_proj"),
+        "model.layers.9.self_attn.q_proj: found a matrix that the model",
+    );
+    refused(&good, &names(&full)[..1], &format!("{module}: found no lora_b"));
+    refused(&good, &[(format!("{full}.weight"), vec![256, 256])], &format!("{full}.weight: found a tensor of another kind"));
+    refused(&good, &[names(&full), names(module)].concat(), "the same as ");
+    // Without elements there is nothing to turn round, however many rows there are said to be.
+    let embedding = ["A", "B"].map(|side| format!("base_model.model.model.embed_tokens.lora_embedding_{side}"));
+    let empty = [(embedding[0].clone(), vec![1 << 40, 0]), (embedding[1].clone(), vec![256, 0])];
+    refused(&good, &empty, "lora_embedding_A: found shape [1099511627776, 0]");
+    let mut turned = names(&full);
+    turned[0].1 = vec![256, 4];
+    refused(&good, &turned, "lora_A.weight: found shape [256, 4], expected [rank, 256]");
+    // Types that are none of ours, and files that are none.
+    let path = folder.path().join("lora");
+    write_raw(&path.join("adapter_model.safetensors"), &[(names(&full)[0].0.clone(), "I64", vec![4, 256], vec![0; 8192])]);
+    let text = Adapter::open(&Lora::new(&path), &source).unwrap_err().to_string();
+    assert!(text.contains("found no lora_b"), "{text}");
+    std::fs::remove_file(path.join("adapter_model.safetensors")).unwrap();
+    let text = Adapter::open(&Lora::new(&path), &source).unwrap_err().to_string();
+    assert!(text.contains("adapter_model.safetensors"), "{text}");
+    std::fs::write(path.join("adapter_config.json"), "{").unwrap();
+    assert!(matches!(Adapter::open(&Lora::new(&path), &source), Err(Error::Json { .. })));
+    let text = Adapter::open(&Lora::new(tiny()), &source).unwrap_err().to_string();
+    assert!(text.contains("adapter_config.json"), "{text}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if emulated() { 8 } else { 200 }))]
+
+    /// Any byte of a small adapter changed, the header's above all: a fault, or an adapter whose shapes are the model's.
+    #[test]
+    fn no_bytes_make_the_readers_panic(at in 0usize..1200, value: u8, layout in 0..2, cut in 0usize..4000) {
+        let folder = tempfile::tempdir().unwrap();
+        let source = Source::open(&tiny()).unwrap();
+        let (path, file) = if layout == 0 {
+            let file = folder.path().join("lora.gguf");
+            let tensors = [("token_embd.weight", [4096, 1], [256, 1]), ("blk.1.attn_q.weight", [1, 256], [256, 1])];
+            let pair = |(name, a, b): (&str, _, _)| [floats(&format!("{name}.lora_a"), a), floats(&format!("{name}.lora_b"), b)];
+            write_gguf(&file, &header(), &tensors.into_iter().flat_map(pair).collect());
+            (file.clone(), file)
+        } else {
+            let config = json!({"peft_type": "LORA", "r": 1, "lora_alpha": 8});
+            let tensors = [("embed_tokens.lora_embedding_A", vec![1, 4096]), ("embed_tokens.lora_embedding_B", vec![256, 1]),
+                ("layers.1.self_attn.q_proj.lora_A.weight", vec![1, 256]), ("layers.1.self_attn.q_proj.lora_B.weight", vec![256, 1])];
+            let path = write_peft(&folder.path().join("lora"), &config, tensors.map(|(name, shape)| (format!("base_model.model.model.{name}"), shape)));
+            (path.clone(), path.join("adapter_model.safetensors"))
+        };
+        let mut bytes = std::fs::read(&file).unwrap();
+        let (len, kept) = (bytes.len(), bytes.len() - cut.saturating_sub(2000));
+        bytes[at % len] = value;
+        bytes.truncate(kept);
+        std::fs::write(&file, bytes).unwrap();
+        if let Ok(adapter) = Adapter::open(&Lora::new(path), &source) {
+            prop_assert!(adapter.changes().all(|(name, rank)| rank == 1 && ["token_embd.weight", "blk.1.attn_q.weight"].contains(&name)));
+        }
+    }
+}
