@@ -66,7 +66,7 @@ impl Writer {
                 "input_tokens": done.prompt,
                 "input_tokens_details": {"cached_tokens": done.reused},
                 "output_tokens": done.generated,
-                "output_tokens_details": {"reasoning_tokens": 0},
+                "output_tokens_details": {"reasoning_tokens": done.thought},
                 "total_tokens": done.prompt + done.generated,
             })
         });

@@ -68,6 +68,10 @@ pub struct Reader {
     single: bool,
     over: bool,
     called: bool,
+    /// Tokens before the first that says or calls something, where there was a thought.
+    thought: usize,
+    /// Tokens taken.
+    taken: usize,
     /// Tokens whose text is not given yet.
     pending: Vec<Logprob>,
 }
@@ -90,6 +94,8 @@ impl Reader {
             trim: made.chat,
             over: false,
             called: false,
+            thought: 0,
+            taken: 0,
             pending: vec![],
         }
     }
@@ -110,10 +116,16 @@ impl Reader {
         }
         let chunk = self.stream.push(&bytes);
         self.over = chunk.stopped;
-        self.give(&chunk.text, false)
+        self.taken += 1;
+        let delta = self.give(&chunk.text, false);
+        if !delta.thinking.is_empty() {
+            self.thought = self.taken;
+        }
+        delta
     }
 
-    fn logprob(&self, id: u32, logprob: f32) -> Logprob {
+    /// A token with its probability, without alternatives.
+    pub(super) fn logprob(&self, id: u32, logprob: f32) -> Logprob {
         let bytes = self.tokenizer.token_bytes(id).into_owned();
         Logprob { token: String::from_utf8_lossy(&bytes).into_owned(), bytes, logprob, top: vec![] }
     }
@@ -169,6 +181,11 @@ impl Reader {
         self.over
     }
 
+    /// Tokens that went into a thought, its marks before it included.
+    pub fn thought(&self) -> usize {
+        self.thought
+    }
+
     /// Whether functions were called.
     pub fn called(&self) -> bool {
         self.called
@@ -192,6 +209,8 @@ pub async fn grammar(lease: &Lease, ask: &Ask, made: &Made) -> Result<Option<Box
         Format::Text => return Ok(None),
         Format::Json => Grammar::json(),
         Format::Schema(schema) => Grammar::json_schema(schema).map_err(|error| grammar_problem(&error))?,
+        Format::Regex(source) => Grammar::regex(source),
+        Format::Lark(source) => Grammar::lark(source),
     };
     let (lease, grammar, of_tools) = (lease.clone(), grammar.after(thought(lease, ask, made)), ask.tools.must());
     let constraint = crate::models::blocking(move || lease.constraint(&grammar)).await;
@@ -242,6 +261,8 @@ mod tests {
             single,
             over: false,
             called: false,
+            thought: 0,
+            taken: 0,
             pending: vec![],
         };
         let mut all = Delta::default();

@@ -297,7 +297,13 @@ fn what_cannot_be_done_is_said() {
     said("/api/generate", json!({"model": "../../etc/passwd", "prompt": "x"}), 404, "not found");
     said("/api/chat", json!({"messages": user}), 400, "model is required");
     said("/api/chat", ask(json!({"messages": [{"role": "robot", "content": "x"}]})), 400, "messages[0].role");
-    said("/api/chat", ask(json!({"messages": [{"role": "user", "content": "x", "images": ["aGk="]}]})), 400, "cannot see");
+    said(
+        "/api/chat",
+        ask(json!({"messages": [{"role": "user", "content": "x", "images": ["aGk="]}]})),
+        400,
+        "messages[0].images: images cannot be read",
+    );
+    said("/api/generate", json!({"model": "tiny", "prompt": "x", "images": ["aGk="]}), 400, "images: images cannot be read");
     said("/api/chat", ask(json!({"tools": [{"type": "function", "function": {"name": "f"}}]})), 400, "does not support tools");
     said("/api/chat", ask(json!({"think": true})), 400, "does not support thinking");
     said("/api/chat", ask(json!({"options": {"temperature": "hot"}})), 400, "options.temperature");

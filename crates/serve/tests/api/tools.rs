@@ -138,6 +138,13 @@ fn an_answer_that_must_call_does() {
             let calls = checked(&named["choices"][0]["message"]);
             assert!(calls.len() == 1 && calls[0].0 == "ring", "{named}");
         }
+        for seed in 0..3 {
+            let ring = json!([{"type": "function", "function": {"name": "ring"}}]);
+            let allowed = json!({"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": ring}});
+            let more = json!({"seed": seed, "parallel_tool_calls": false});
+            let answer = server.post("/v1/chat/completions", ask(model, allowed, more)).is(200).json();
+            assert_eq!(checked(&answer["choices"][0]["message"])[0].0, "ring", "{answer}");
+        }
         let several = server.post("/v1/chat/completions", ask(model, json!("required"), json!({"seed": 5}))).is(200).json();
         assert!(!checked(&several["choices"][0]["message"]).is_empty());
 
@@ -240,6 +247,9 @@ fn what_cannot_be_called_is_said() {
     refused(ask("strange", json!("required"), json!({})), 501, "how it writes calls");
     refused(ask("llama", json!({"type": "function", "function": {"name": "fly"}}), json!({})), 400, "fly");
     refused(ask("llama", json!("sometimes"), json!({})), 400, "tool_choice");
+    let fly =
+        json!({"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [{"type": "function", "function": {"name": "fly"}}]}});
+    refused(ask("llama", fly, json!({})), 400, "fly");
     refused(ask("llama", json!("required"), json!({"tools": []})), 400, "no");
     let odd = |parameters: Value| json!({"tools": [{"type": "function", "function": {"name": "odd", "parameters": parameters}}]});
     refused(
