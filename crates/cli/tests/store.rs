@@ -40,6 +40,8 @@ fn a_model_is_pulled_listed_shown_copied_and_removed() {
     let list = run(dir, None, &["list", "--json"]).exits(0).json();
     assert_eq!((list[0]["name"].as_str(), list[1]["name"].as_str()), (Some("big:latest"), Some("hf.co/org/repo:Q4_K_M")));
     assert_eq!(list[1]["details"]["quantization_level"], "Q4_K_M");
+    assert_eq!(run(dir, None, &["ls", "--json"]).exits(0).json(), list);
+    run(dir, None, &["run", "llama3.2"]).exits(1).says(&["llama3.2 does not exist", "nibble pull llama3.2"]);
     run(dir, None, &["list", "ORG"]).exits(0).prints(&["NAME", "hf.co/org/repo:Q4_K_M", "98.1 KiB", "seconds ago"]);
     run(dir, None, &["show", "org/repo"]).exits(0).prints(&["architecture", "llama", "context length", "2,048"]);
     let path = run(dir, None, &["show", "big", "--path"]).exits(0).stdout;

@@ -1,6 +1,6 @@
 //! Ollama's interface, as its clients rely on it.
 
-use crate::client::{settings, start, usual};
+use crate::client::{Running, settings, start, usual};
 use nibble_serve::Settings;
 use serde_json::{Value, json};
 
@@ -313,6 +313,16 @@ fn what_cannot_be_done_is_said() {
     said("/api/push", json!({"model": "tiny"}), 501, "push is not supported");
     // What tells nothing is no fault.
     server.post("/api/chat", ask(json!({"think": false, "tools": [], "format": "", "stream": false, "unknown": 1}))).is(200);
+}
+
+#[test]
+fn guesses_can_be_switched_off() {
+    let (with, without) = (usual(), start(Settings { speculate: false, ..settings() }));
+    let body =
+        ask(json!({"messages": [{"role": "user", "content": "the cat and the dog and the cat and the dog and the"}], "stream": false}));
+    let said = |server: &Running| server.post("/api/chat", body.clone()).is(200).json()["message"].clone();
+    assert_eq!(said(&with), said(&without));
+    assert_eq!(without.metric("nibble_guessed_tokens_total"), 0.0);
 }
 
 #[test]
