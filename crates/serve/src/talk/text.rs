@@ -66,6 +66,8 @@ pub struct Reader {
     style: Option<&'static ToolStyle>,
     /// Nothing comes after the first call.
     single: bool,
+    /// The answer is calls and nothing else: what is none at its end is a call that was cut.
+    must: bool,
     over: bool,
     called: bool,
     /// Tokens before the first that says or calls something, where there was a thought.
@@ -85,6 +87,7 @@ impl Reader {
             calls: style.map(|style| ToolParser::new(style, names())),
             style,
             single: ask.tools.single,
+            must: ask.tools.must(),
             tokenizer: lease.tokenizer().clone(),
             stream: Stream::new(stops),
             splitter: match thought(lease, ask, made) {
@@ -146,7 +149,10 @@ impl Reader {
             let mut said = parser.push(&parted.text);
             if last {
                 let rest = parser.finish();
-                said.text.push_str(&rest.text);
+                // The beginning of a call is no answer to show to anybody; that it was cut, the end says.
+                if !self.must {
+                    said.text.push_str(&rest.text);
+                }
                 said.calls.extend(rest.calls);
             }
             parted.text = said.text;
@@ -259,6 +265,7 @@ mod tests {
             calls: style.map(|style| ToolParser::new(style, vec!["f".into()])),
             style,
             single,
+            must: false,
             over: false,
             called: false,
             thought: 0,

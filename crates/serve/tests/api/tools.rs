@@ -131,6 +131,12 @@ fn an_answer_that_must_call_does() {
         assert!(pieces.iter().all(|p| p["choices"][0]["delta"]["content"].as_str().unwrap_or_default().is_empty()), "{pieces:?}");
         assert_eq!(pieces.last().unwrap()["choices"][0]["finish_reason"], "tool_calls");
 
+        // One that is cut is none, and its beginning is no text.
+        let cut = server.post("/v1/chat/completions", ask(model, json!("required"), json!({"max_tokens": 6}))).is(200).json();
+        let choice = &cut["choices"][0];
+        assert_eq!((&choice["finish_reason"], &choice["message"]["content"]), (&json!("length"), &json!("")), "{cut}");
+        assert!(choice["message"].get("tool_calls").is_none(), "{cut}");
+
         // By name, with several seeds; and as many calls as it likes, each of which is good.
         for seed in 0..3 {
             let named = json!({"type": "function", "function": {"name": "ring"}});
