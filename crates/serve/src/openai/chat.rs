@@ -1,7 +1,7 @@
 //! `/v1/chat/completions`.
 
 use super::wire::{self, content};
-use super::{FRAMING, answers, bias, form, logprob, options, think, together, token, tools, usage};
+use super::{FRAMING, alternatives, answers, bias, form, logprob, options, think, together, token, tools, usage};
 use crate::app::App;
 use crate::clock;
 use crate::error::{Dialect, Problem};
@@ -23,11 +23,7 @@ pub async fn chat(app: Arc<App>, mut call: Call) -> Result<Response, Problem> {
     }
     let turns = turns(body.messages.unwrap_or_default())?;
     let options = options(&common, body.max_completion_tokens)?;
-    let top = body.top_logprobs.map_or(0, |n| n.0);
-    if !(0..=20).contains(&top) {
-        return Err(Problem::bad(format!("top_logprobs is {top}; expected 0 to 20")).param("top_logprobs"));
-    }
-    let logprobs = body.logprobs.unwrap_or(false).then_some(top as usize);
+    let logprobs = alternatives(body.logprobs.unwrap_or(false), body.top_logprobs)?;
     let tools = tools(body.tools, body.tool_choice.as_ref(), body.parallel_tool_calls)?;
     let count = answers(&common)?;
     let (format, bias, think) = (form(&common, body.response_format.as_ref())?, bias(&common)?, think(body.reasoning_effort.as_deref())?);

@@ -148,6 +148,14 @@ fn form(common: &Common, own: Option<&Value>) -> Result<Format, Problem> {
     }
 }
 
+/// How many alternatives a chat gives with each token, where log probabilities are wanted.
+fn alternatives(wanted: bool, top: Option<Whole>) -> Result<Option<usize>, Problem> {
+    match top.map_or(0, |n| n.0) {
+        n @ 0..=20 => Ok(wanted.then_some(n as usize)),
+        n => Err(Problem::bad(format!("top_logprobs is {n}; expected 0 to 20")).param("top_logprobs")),
+    }
+}
+
 /// Several answers, each under its index, as their pieces come. It ends with the last of them, with the first error, or with the client.
 fn together(app: &Arc<App>, talks: Vec<Talk>, sender: &Sender) -> mpsc::Receiver<(usize, Result<Step, Problem>)> {
     let (to, from) = mpsc::channel(8);

@@ -2,7 +2,7 @@
 
 use super::response_events::Writer;
 use super::wire::{self, content};
-use super::{FRAMING, bias, form, options, think, token, tools};
+use super::{FRAMING, alternatives, bias, form, options, think, token, tools};
 use crate::app::App;
 use crate::clock;
 use crate::error::Problem;
@@ -36,6 +36,8 @@ pub async fn responses(app: Arc<App>, mut call: Call) -> Result<Response, Proble
     };
     let tools = tools(body.tools.clone(), body.tool_choice.as_ref(), body.parallel_tool_calls)?;
     let options = options(&common, body.max_output_tokens)?;
+    let told = body.include.iter().flatten().any(|what| what == "message.output_text.logprobs");
+    let logprobs = alternatives(told || body.top_logprobs.is_some_and(|n| n.0 > 0), body.top_logprobs)?;
     let format = form(&common, body.text.as_ref().and_then(|text| text.get("format")))?;
     let effort = body.reasoning.as_ref().and_then(|r| r["effort"].as_str()).map(str::to_string);
     let (think, bias) = (think(effort.as_deref())?, bias(&common)?);
@@ -44,7 +46,7 @@ pub async fn responses(app: Arc<App>, mut call: Call) -> Result<Response, Proble
         prompt: Prompt::Chat(lease.opening(turns)),
         options,
         format,
-        logprobs: None,
+        logprobs,
         echo: false,
         think,
         tools,
@@ -68,6 +70,7 @@ pub async fn responses(app: Arc<App>, mut call: Call) -> Result<Response, Proble
         "reasoning": {"effort": effort, "summary": null},
         "store": false,
         "temperature": common.temperature,
+        "top_logprobs": body.top_logprobs.map_or(0, |n| n.0),
         "text": body.text.filter(|t| t.get("format").is_some()).unwrap_or(json!({"format": {"type": "text"}})),
         "tool_choice": body.tool_choice.unwrap_or(json!("auto")),
         "tools": body.tools.unwrap_or_default(),

@@ -211,6 +211,10 @@ pub struct Responses {
     pub background: Option<bool>,
     /// Words of the caller's, given back.
     pub metadata: Option<Value>,
+    /// What else to give: of OpenAI's list `message.output_text.logprobs`.
+    pub include: Option<Vec<String>>,
+    /// How many alternatives with the log probabilities of the answer's tokens.
+    pub top_logprobs: Option<Whole>,
 }
 
 /// Texts or tokens to work on, of `prompt` and `input`.

@@ -212,6 +212,30 @@ fn faults_have_openais_form() {
     assert_eq!(server.open("POST", "/v1/chat/completions", &[], b"{").is(400).json()["error"]["type"], "invalid_request_error");
 }
 
+#[test]
+fn answers_of_the_newer_form_have_probabilities_where_they_are_wanted() {
+    let server = usual();
+    let ask = |more: Value| {
+        let mut body = json!({"model": "tiny", "input": "Tell me a story.", "max_output_tokens": 5, "temperature": 0});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    let include = json!({"include": ["message.output_text.logprobs"], "top_logprobs": 2});
+    let whole = server.post("/v1/responses", ask(include.clone())).is(200).json();
+    let tokens = whole["output"][0]["content"][0]["logprobs"].as_array().unwrap();
+    assert!(tokens.len() == 5 && tokens.iter().all(|t| t["top_logprobs"].as_array().unwrap().len() == 2), "{whole}");
+    let mut streamed = ask(include);
+    streamed["stream"] = json!(true);
+    let (events, _) = server.post("/v1/responses", streamed).is(200).events();
+    let of = |kind: &str| {
+        events.iter().filter(|e| e["type"] == kind).flat_map(|e| e["logprobs"].as_array().unwrap().clone()).collect::<Vec<_>>()
+    };
+    assert_eq!((&of("response.output_text.delta"), &of("response.output_text.done")), (tokens, tokens));
+    let plain = server.post("/v1/responses", ask(json!({}))).is(200).json();
+    assert_eq!(plain["output"][0]["content"][0]["logprobs"], json!([]));
+    assert_eq!(server.post("/v1/responses", ask(json!({"top_logprobs": 21}))).is(400).json()["error"]["param"], "top_logprobs");
+}
+
 /// What harnesses that score given texts ask for: the prompt's tokens with their probabilities, and next to nothing of an answer.
 #[test]
 fn a_prompt_can_be_scored() {

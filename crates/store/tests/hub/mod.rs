@@ -75,6 +75,8 @@ pub struct State {
     pub files: Mutex<HashMap<String, File>>,
     pub faults: Mutex<Faults>,
     pub requests: Mutex<Vec<Request>>,
+    /// Hosts that it was asked to connect to, as a proxy is; whichever they are, it is what is there.
+    pub connects: Mutex<Vec<String>>,
     served: Mutex<u64>,
     /// Redirects given, and by signature the requests that came with it.
     signed: Mutex<(usize, HashMap<String, usize>)>,
@@ -162,6 +164,13 @@ fn serve(stream: TcpStream, state: &State) {
             }
             let Some((name, value)) = line.trim_end().split_once(':') else { break };
             headers.insert(name.to_ascii_lowercase(), value.trim().to_string());
+        }
+        if line.starts_with("CONNECT ") {
+            state.connects.lock().unwrap().push(path);
+            if stream.write_all(b"HTTP/1.1 200 Connected\r\n\r\n").is_err() {
+                return;
+            }
+            continue;
         }
         let request = Request { path, headers };
         state.requests.lock().unwrap().push(request.clone());
