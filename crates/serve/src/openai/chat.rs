@@ -79,6 +79,7 @@ fn turns(messages: Vec<wire::Message>) -> Result<Vec<Turn>, Problem> {
         Ok(Turn {
             calls: calls.iter().map(|call| Called::read(call, &at)).collect::<Result<_, _>>()?,
             tool_name: message.name.filter(|_| role == "tool"),
+            thinking: message.reasoning_content.or(message.reasoning).and_then(|thought| thought.as_str().map(str::to_string)),
             tool_call_id: message.tool_call_id,
             ..Turn::new(role, content)
         })
@@ -99,7 +100,9 @@ impl Shape {
         let choice = |(i, (delta, done)): (usize, &(Delta, Done))| {
             let mut message = json!({"role": "assistant", "content": delta.text});
             if !delta.thinking.is_empty() {
+                // DeepSeek's and llama.cpp's name of it, and Ollama's: clients look for either.
                 message["reasoning_content"] = json!(delta.thinking);
+                message["reasoning"] = json!(delta.thinking);
             }
             if !delta.calls.is_empty() {
                 if delta.text.is_empty() {
@@ -188,6 +191,7 @@ fn stream(app: &Arc<App>, talks: Vec<Talk>, shape: Shape, with_usage: bool) -> R
             }
             if !delta.thinking.is_empty() {
                 content.insert("reasoning_content".into(), json!(delta.thinking));
+                content.insert("reasoning".into(), json!(delta.thinking));
             }
             if !delta.calls.is_empty() {
                 let number = |(at, call): (usize, &Called)| {

@@ -109,6 +109,10 @@ pub struct Message {
     pub tool_call_id: Option<String>,
     /// Who says it, or the function whose result this is.
     pub name: Option<String>,
+    /// What the model thought, as the answer gave it; what is no text says nothing.
+    pub reasoning_content: Option<Value>,
+    /// The same in Ollama's name.
+    pub reasoning: Option<Value>,
 }
 
 /// The text of a message's content, of either of OpenAI's interfaces: a text, or texts in parts, as one text. What is not text is refused by its place and
