@@ -1,13 +1,13 @@
 //! From a prompt to an answer on stdout: opens the model, encodes what the person wrote, runs the engine's loop and prints whole characters.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
-use nibble_constrain::{Constraint, Grammar, Vocabulary};
+use nibble_constrain::{Constraint, Grammar, Thought, Vocabulary};
 use nibble_engine::sampler::Guide;
 use nibble_engine::sampler::{Sampler, Sampling};
 use nibble_engine::speculate::Speculator;
@@ -75,8 +75,8 @@ pub struct Speaker {
     hide_thoughts: bool,
     console: Console,
     loading: Duration,
-    /// What every answer must follow.
-    format: Option<Constraint>,
+    /// What every answer must follow, and the same made ready for answers without a thought.
+    format: Option<(Grammar, Constraint)>,
     /// The vocabulary as grammars need it, once one was asked for.
     vocabulary: Option<Vocabulary>,
 }
@@ -129,9 +129,6 @@ impl Speaker {
             vocabulary: None,
         };
         speaker.think(options.think.clone())?;
-        if options.format.is_some() && matches!(options.think, Some(Think::Yes(_))) {
-            return Err(Problem::usage("an answer that must follow --format is given without thinking").hint("--think or --format").into());
-        }
         speaker.follow(options.format.as_deref().map(crate::format::grammar).transpose()?.as_ref())?;
         speaker.loading = start.elapsed();
         Ok(speaker)
@@ -146,7 +143,8 @@ impl Speaker {
                     Some(vocabulary) => vocabulary,
                     None => Vocabulary::new(&self.tokenizer)?,
                 };
-                Some(self.vocabulary.insert(vocabulary).compile(grammar)?)
+                let plain = self.vocabulary.insert(vocabulary).compile(grammar)?;
+                Some((grammar.clone(), plain))
             }
             None => None,
         };
@@ -169,9 +167,10 @@ impl Speaker {
         self.template.is_some() && self.template_source().is_some_and(template_thinks)
     }
 
-    /// Shows one answer on stdout.
+    /// Shows one answer on stdout. Where it must follow a format and goes to a program, the thought is not shown: what comes out is what was asked for.
     pub fn voice(&self) -> Voice<std::io::Stdout> {
-        Voice::new(std::io::stdout(), self.console.styles_stdout(), self.hide_thoughts)
+        let hide = self.hide_thoughts || self.format.is_some() && !std::io::stdout().is_terminal();
+        Voice::new(std::io::stdout(), self.console.styles_stdout(), hide)
     }
 
     /// The chat template's source.
@@ -201,8 +200,8 @@ impl Speaker {
 
     /// Tokens of a conversation up to where the model speaks.
     pub fn encode_chat(&self, template: &Template, messages: &[Message]) -> Result<Encoded> {
-        // A thought would break the format before the answer begins.
-        let think = if self.format.is_some() { Some(Think::No) } else { self.think.clone() };
+        // Whoever wants a format wants the answer, unless a thought was asked for.
+        let think = self.think.clone().or(self.format.is_some().then_some(Think::No));
         let render = Render {
             messages: messages.iter().map(Message::to_value).collect(),
             add_generation_prompt: true,
@@ -213,6 +212,27 @@ impl Speaker {
         };
         let prompt = template.render(&render, Some(&self.tokenizer))?;
         Ok(Encoded { tokens: self.tokenizer.encode_prompt(&prompt, false), opened: opens_thought(&prompt.text) })
+    }
+
+    /// Whether an answer may begin with a thought, which follows no format.
+    fn thought(&self, prompt: &Encoded) -> Thought {
+        match &self.think {
+            _ if !self.thinks() => Thought::None,
+            _ if prompt.opened => Thought::Opened,
+            Some(Think::Yes(_)) => Thought::Possible,
+            Some(Think::No) | None => Thought::None,
+        }
+    }
+
+    /// What an answer to a prompt must follow, if anything: after its thought, the format.
+    fn guide(&self, prompt: &Encoded) -> Result<Option<Constraint>> {
+        Ok(match (&self.format, &self.vocabulary, self.thought(prompt)) {
+            (None, ..) => None,
+            (Some((grammar, _)), Some(vocabulary), thought) if thought != Thought::None => {
+                Some(vocabulary.compile(&grammar.clone().after(thought))?)
+            }
+            (Some((_, plain)), ..) => Some(plain.clone()),
+        })
     }
 
     /// Answers a prompt; `show` gets it as it comes, what is thought apart from what is said.
@@ -228,7 +248,7 @@ impl Speaker {
         let mut stream = Stream::new(self.stops.clone());
         let (mut text, mut thinking) = (String::new(), String::new());
         // One that thinks although it was asked not to is shown to.
-        let parts = self.thinks() && self.format.is_none();
+        let parts = self.thinks() && (self.format.is_none() || self.thought(prompt) != Thought::None);
         let mut splitter = if parts { ThoughtSplitter::new(prompt.opened) } else { ThoughtSplitter::off() };
         let mut shown = Ok(());
         let mut stopped = false;
@@ -248,7 +268,7 @@ impl Speaker {
             text.push_str(piece);
             show(Piece::Said(piece))
         };
-        let mut guide = self.format.clone();
+        let mut guide = self.guide(prompt)?;
         let asked = guide.as_mut().map(|guide| guide as &mut dyn Guide);
         let report = generate_guided(session, &prompt.tokens, sampler, asked, speculator, &stop, &mut |event| match event {
             Event::Prompt { done, total } => {

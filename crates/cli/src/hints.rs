@@ -122,11 +122,10 @@ fn of_libraries(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
             Serve::Exposed { .. } => {
                 Some("--api-key KEY, which clients then send, or --insecure if everybody in the network may use it".into())
             }
-            Serve::InUse { address, .. } => Some(format!(
-                "--port {}, or stop the other program: nibble and Ollama both use {}",
-                address.port().wrapping_add(1).max(1024),
-                address.port()
-            )),
+            Serve::InUse { address, .. } => {
+                let usual = if address.port() == 11434 { ", which may be Ollama: it has this port too" } else { "" };
+                Some(format!("--port {}, or stop the other program{usual}", address.port().wrapping_add(1).max(1024)))
+            }
             Serve::Bind { source, .. } if source.kind() == ErrorKind::PermissionDenied => Some("a --port above 1023".into()),
             Serve::Bind { source, .. } if source.kind() == ErrorKind::AddrNotAvailable => {
                 Some("an address of this machine, 127.0.0.1, or 0.0.0.0 for all of them".into())

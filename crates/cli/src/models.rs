@@ -104,6 +104,10 @@ pub fn hint_of(error: &Error) -> Option<String> {
             Some(format!("accept the terms at {page} in a browser, and give a token of that account: export HF_TOKEN=hf_..."))
         }
         ServerFault::Offline => Some("unset HF_HUB_OFFLINE".into()),
+        // The system's words for a name that nobody knows.
+        ServerFault::Connection { message, .. } if message.contains("lookup address") || message.contains("host is not found") => {
+            Some("the same command again once this device is on the network; HTTPS_PROXY and HF_ENDPOINT name other ways there".into())
+        }
         ServerFault::Connection { .. } => Some("the same command again, which goes on where this one stopped".into()),
         _ => None,
     };
@@ -152,11 +156,13 @@ pub fn hint(model: &Path) -> Option<String> {
     if let Some(near) = near {
         return Some(near.to_string());
     }
-    match text.contains('/') || !names.is_empty() {
-        true if text.contains('/') => Some(format!("nibble pull {text}, if it is a repository of the Hugging Face hub")),
-        true => Some("nibble list shows the models that are here; nibble pull ORG/REPO fetches one".into()),
-        false => None,
-    }
+    Some(match text.contains('/') {
+        true => format!("nibble pull {text}, if it is a repository of the Hugging Face hub"),
+        // Who comes from Ollama knows models by such names.
+        false => format!(
+            "nibble list shows what is here; nibble pull {text} fetches it if Ollama's library has it, nibble pull ORG/REPO from the Hugging Face hub"
+        ),
+    })
 }
 
 /// A name given on a command line.

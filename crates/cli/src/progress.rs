@@ -12,6 +12,9 @@ use crate::units;
 /// Seconds between two plain lines.
 const EVERY: Duration = Duration::from_secs(3);
 
+/// What is over sooner shows no bar: it would only flicker, and its first rates mean nothing.
+const AT_ONCE: Duration = Duration::from_millis(200);
+
 /// Set while a bar hides the cursor.
 static CURSOR_HIDDEN: AtomicBool = AtomicBool::new(false);
 
@@ -59,7 +62,8 @@ impl Unit {
 }
 
 enum Kind {
-    Bar(ProgressBar),
+    /// And since when; it is drawn once [`AT_ONCE`] is over.
+    Bar(ProgressBar, Instant),
     Lines(Mutex<Lines>),
     Silent,
 }
@@ -105,11 +109,9 @@ impl Progress {
             Kind::Silent
         } else if console.stderr_is_terminal {
             let style = ProgressStyle::with_template(unit.template()).expect("the template is ours");
-            let bar =
-                ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10)).with_style(style).with_position(before);
+            let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::hidden()).with_style(style).with_position(before);
             bar.reset_eta();
-            CURSOR_HIDDEN.store(true, Ordering::SeqCst);
-            Kind::Bar(bar)
+            Kind::Bar(bar, Instant::now())
         } else {
             let now = Instant::now();
             Kind::Lines(Mutex::new(Lines { started: now, last: now }))
@@ -120,7 +122,11 @@ impl Progress {
     /// `done` bytes are read, or steps done; `what` is being worked on.
     pub fn update(&self, done: u64, what: &str) {
         match &self.kind {
-            Kind::Bar(bar) => {
+            Kind::Bar(bar, since) => {
+                if bar.is_hidden() && since.elapsed() >= AT_ONCE {
+                    bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
+                    CURSOR_HIDDEN.store(true, Ordering::SeqCst);
+                }
                 bar.set_message(what.to_string());
                 bar.set_position(done);
             }
@@ -148,7 +154,7 @@ impl Progress {
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if let Kind::Bar(bar) = &self.kind {
+        if let Kind::Bar(bar, _) = &self.kind {
             bar.finish_and_clear();
             CURSOR_HIDDEN.store(false, Ordering::SeqCst);
         }

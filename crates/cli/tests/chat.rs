@@ -314,7 +314,15 @@ fn thoughts_are_shown_apart_and_are_no_part_of_the_conversation() {
     assert!(at_once.get("thinking").is_none() && at_once["text"] != "", "{at_once}");
     assert_eq!(once(&["--json"]).exits(0).json()["text"], at_once["text"], "by itself the template does not begin a thought");
     once(&["--think=much"]).exits(2).says(&["low, medium or high"]);
-    once(&["--think", "--format", "json"]).exits(2).says(&["without thinking"]);
+    // A thought follows no format, and what comes of it does not reach a program that wants the format.
+    let five = ["--format", "{\"const\": 5}", "--json"];
+    let thought = once(&[&["--think"], &five[..]].concat()).exits(1).says(&["cut before it followed --format"]).json();
+    assert!(thought["text"] == "" && thought["thinking"].as_str().is_some_and(|text| text.len() > 5), "{thought}");
+    assert_eq!(once(&["--think", "--format", "{\"const\": 5}"]).exits(1).stdout.trim(), "");
+    for more in [&["--think=false"][..], &[]] {
+        let plain = once(&[more, &five[..]].concat()).exits(0).json();
+        assert!(plain["text"] == "5" && plain.get("thinking").is_none(), "{plain}");
+    }
     let tiny = tiny();
     nibble(&["run", arg(&tiny), "--think", "Hello"]).exits(1).says(&["cannot be asked to think", "try: "]);
     // In a chat.

@@ -57,6 +57,7 @@ fn a_draft_model_of_another_vocabulary_and_flags_that_contradict() {
         "same vocabulary",
         "try: ",
     ]);
+    nibble(&["serve", "--speculate", "draft"]).exits(2).says(&["off", "ngram"]);
     nibble(&["run", arg(&tiny), "--speculate", "draft", "x"]).exits(2).says(&["--draft"]);
     nibble(&["run", arg(&tiny), "--speculate", "ngram", "--draft", arg(&tiny), "x"]).exits(2).says(&["--draft"]);
     nibble(&["run", arg(&tiny), "--draft-max", "0", "x"]).exits(2).says(&["--draft-max"]);

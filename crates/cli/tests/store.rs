@@ -25,6 +25,25 @@ fn run(dir: &Path, hub: Option<&Hub>, args: &[&str]) -> Outcome {
 }
 
 #[test]
+fn a_proxy_is_gone_through_unless_the_host_is_excepted() {
+    let dir = tempfile::tempdir().unwrap();
+    let hub = Hub::start();
+    hub.put("org/repo/m-Q4_K_M.gguf", gguf(1, 50_000));
+    // A name that nobody but the proxy knows.
+    let pull = |variables: &[(&str, &str)]| {
+        let mut command = with(dir.path(), None, &["pull", "org/repo"]);
+        command.env_remove("HF_HUB_OFFLINE").env("HF_ENDPOINT", "http://hub.invalid");
+        variables.iter().for_each(|(name, value)| _ = command.env(name, value));
+        finish(&mut command, None)
+    };
+    pull(&[("HTTP_PROXY", &hub.endpoint()), ("NO_PROXY", "hub.invalid")]).exits(1).says(&["hub.invalid", "try: "]);
+    assert!(hub.state.connects.lock().unwrap().is_empty());
+    pull(&[("HTTP_PROXY", &hub.endpoint())]).exits(0).says(&["hf.co/org/repo:Q4_K_M"]);
+    let connects = hub.state.connects.lock().unwrap();
+    assert!(!connects.is_empty() && connects.iter().all(|host| host == "hub.invalid:80"), "{connects:?}");
+}
+
+#[test]
 fn a_model_is_pulled_listed_shown_copied_and_removed() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
@@ -40,6 +59,8 @@ fn a_model_is_pulled_listed_shown_copied_and_removed() {
     let list = run(dir, None, &["list", "--json"]).exits(0).json();
     assert_eq!((list[0]["name"].as_str(), list[1]["name"].as_str()), (Some("big:latest"), Some("hf.co/org/repo:Q4_K_M")));
     assert_eq!(list[1]["details"]["quantization_level"], "Q4_K_M");
+    assert_eq!(run(dir, None, &["ls", "--json"]).exits(0).json(), list);
+    run(dir, None, &["run", "llama3.2"]).exits(1).says(&["llama3.2 does not exist", "nibble pull llama3.2"]);
     run(dir, None, &["list", "ORG"]).exits(0).prints(&["NAME", "hf.co/org/repo:Q4_K_M", "98.1 KiB", "seconds ago"]);
     run(dir, None, &["show", "org/repo"]).exits(0).prints(&["architecture", "llama", "context length", "2,048"]);
     let path = run(dir, None, &["show", "big", "--path"]).exits(0).stdout;

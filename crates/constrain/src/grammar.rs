@@ -47,7 +47,8 @@ impl Grammar {
         Grammar::of(Kind::Json(json!({"type": "object"})))
     }
 
-    /// The JSON values that a schema (draft 2020-12, or an older draft's spelling of the same) allows, properties in the schema's order.
+    /// The JSON values that a schema (draft 2020-12, or an older draft's spelling of the same) allows, properties in the schema's order. An object whose
+    /// properties are listed gets those alone, unless the schema says `additionalProperties`.
     ///
     /// What a grammar cannot hold (`not`, `if`, `uniqueItems`, `contains`, a `oneOf` whose options may overlap, `$ref` to another document …) is an error
     /// that names the keyword: an answer follows the whole schema or is not begun. Annotations (`title`, `default`, formats beyond the usual ones)

@@ -30,11 +30,13 @@
 //! | `grammar.rs` | what an answer must follow |
 //! | `calls.rs` | answers that must be calls of functions |
 //! | `schema.rs` | reads a JSON schema: refuses what cannot be held, drops what only describes |
+//! | `closed.rs` | objects have the properties that are listed, and no others |
 //! | `vocabulary.rs` | the trie of a model's tokens |
 //! | `constraint.rs` | one answer's place in the grammar |
 //! | `error.rs` | what can be wrong |
 
 mod calls;
+mod closed;
 mod constraint;
 mod error;
 mod grammar;

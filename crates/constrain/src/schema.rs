@@ -2,20 +2,20 @@
 //!
 //! The walk visits every place that holds a schema and does three things: refuses keywords that a grammar cannot hold, with their place; drops what
 //! demands nothing (annotations, formats that are not enforced), since the compiler takes some of it for demands; and turns older drafts' spelling
-//! into that of 2020-12.
+//! into that of 2020-12. Then objects are closed (`closed.rs`).
 
-use crate::Error;
+use crate::{Error, closed};
 use serde_json::{Map, Value, json};
 
 /// Nested schemas; the compiler recurses.
 const DEEPEST: usize = 100;
 
 /// Keywords whose value is a schema.
-const ONE: &[&str] = &["items", "additionalItems", "additionalProperties"];
+pub(crate) const ONE: &[&str] = &["items", "additionalItems", "additionalProperties"];
 /// Keywords whose value is a list of schemas.
-const LIST: &[&str] = &["allOf", "anyOf", "oneOf", "prefixItems"];
+pub(crate) const LIST: &[&str] = &["allOf", "anyOf", "oneOf", "prefixItems"];
 /// Keywords whose value is a map from names to schemas.
-const NAMED: &[&str] = &["properties", "patternProperties", "$defs", "definitions"];
+pub(crate) const NAMED: &[&str] = &["properties", "patternProperties", "$defs", "definitions"];
 /// Keywords that the compiler holds, beyond those.
 const HELD: &[&str] = &[
     "$ref",
@@ -61,7 +61,8 @@ const FORMATS: &[&str] = &["date-time", "time", "date", "duration", "email", "ho
 
 /// Reads a schema. The result holds nothing but what the compiler enforces.
 pub fn prepare(schema: &Value) -> Result<Value, Error> {
-    let schema = walk(schema, "#", 0)?;
+    let mut schema = walk(schema, "#", 0)?;
+    closed::close(&mut schema);
     match &schema {
         // A schema without demands is any value.
         Value::Bool(true) => Ok(json!({})),

@@ -183,3 +183,21 @@ fn clones_do_not_disturb_each_other_and_cross_threads() {
     });
     assert!(together.iter().all(|answer| *answer == alone));
 }
+
+/// As pydantic writes it: nothing is said of further properties, and none come. A model that babbles would add some until it is cut.
+#[test]
+fn an_object_gets_no_properties_that_are_not_listed() {
+    let model = model();
+    let schema = json!({
+        "$defs": {"Den": {"properties": {"deep": {"type": "boolean"}}, "required": ["deep"], "title": "Den", "type": "object"}},
+        "properties": {"kind": {"enum": ["fox", "owl"], "type": "string"}, "den": {"$ref": "#/$defs/Den"}},
+        "required": ["kind", "den"], "title": "Animal", "type": "object"
+    });
+    let compiled = TINY.1.compile(&Grammar::json_schema(&schema).unwrap()).unwrap();
+    for seed in 0..8 {
+        let (text, finish) = answer(&model, &mut compiled.clone(), seed, 200);
+        assert!(matches!(finish, Finish::Complete | Finish::End(_)), "{finish:?}: {text}");
+        let value: Value = serde_json::from_str(&text).unwrap();
+        assert!(value.as_object().unwrap().len() == 2 && value["den"].as_object().unwrap().len() == 1, "{text}");
+    }
+}

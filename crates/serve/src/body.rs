@@ -4,6 +4,7 @@ use crate::error::Problem;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, StatusCode, header};
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _, Unexpected};
+use serde_json::Value;
 use std::time::Duration;
 use tokio_stream::StreamExt;
 
@@ -12,6 +13,12 @@ pub async fn read(headers: &HeaderMap, body: Body, limit: usize, idle: Duration)
     let told = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
     if told.is_some_and(|n| n > limit as u64) {
         return Err(too_large(limit));
+    }
+    let packed = headers.get(header::CONTENT_ENCODING).filter(|v| !v.as_bytes().eq_ignore_ascii_case(b"identity"));
+    if let Some(packing) = packed {
+        let what =
+            format!("bodies are not unpacked here: send it without Content-Encoding: {}", String::from_utf8_lossy(packing.as_bytes()));
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, what));
     }
     let mut stream = body.into_data_stream();
     let mut bytes = Vec::new();
@@ -40,23 +47,35 @@ fn too_large(limit: usize) -> Problem {
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is longer than {limit} bytes, which is the limit"))
 }
 
-/// Parses a JSON body. The content type is not looked at: Ollama's own clients and curl do not always send it, and pages of other origins, for which it would
-/// be a protection, are refused by theirs.
+/// Parses a JSON body. Whatever is wrong with a field names it. The content type is not looked at: Ollama's own clients and curl do not always send it, and
+/// pages of other origins, for which it would be a protection, are refused by theirs.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    read_fields(&object(bytes)?)
+}
+
+/// The JSON object that a body is.
+pub fn object(bytes: &[u8]) -> Result<Value, Problem> {
     if bytes.trim_ascii().is_empty() {
         return Err(Problem::bad("the body is empty; expected a JSON object"));
     }
-    let mut json = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+    match serde_json::from_slice(bytes) {
+        Ok(value @ Value::Object(_)) => Ok(value),
+        Ok(other) => Err(Problem::bad(format!("the body is {}; expected a JSON object", kind(&other)))),
+        Err(error) => Err(Problem::bad(format!("the body is not a JSON object: {error}"))),
+    }
+}
+
+/// The fields of an object that `T` knows.
+pub fn read_fields<T: DeserializeOwned>(object: &Value) -> Result<T, Problem> {
+    serde_path_to_error::deserialize(object).map_err(|error| {
         let path = error.path().to_string();
-        let inner = error.inner();
+        // Rust's names of numbers mean nothing to who wrote the request.
+        let fault = error.inner().to_string().replace("expected f64", "expected a number");
         match path.as_str() {
-            "." | "?" => Problem::bad(format!("the body is not the JSON expected: {inner}")),
-            _ => Problem::bad(format!("{path}: {inner}")).param(path),
+            "." | "?" => Problem::bad(format!("the body is not the JSON expected: {fault}")),
+            _ => Problem::bad(format!("{path}: {fault}")).param(path),
         }
-    })?;
-    json.end().map_err(|error| Problem::bad(format!("the body is not one JSON object: {error}")))?;
-    Ok(value)
+    })
 }
 
 /// A whole number, also one written as `4096.0`, as programs write it whose only numbers are floats.
@@ -83,14 +102,14 @@ pub struct Texts(pub Vec<String>);
 
 impl<'de> Deserialize<'de> for Texts {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Texts, D::Error> {
-        let value = serde_json::Value::deserialize(deserializer)?;
-        let wrong = |value: &serde_json::Value| D::Error::invalid_type(Unexpected::Other(kind(value)), &"a text or a list of texts");
+        let value = Value::deserialize(deserializer)?;
+        let wrong = |value: &Value| D::Error::invalid_type(Unexpected::Other(kind(value)), &"a text or a list of texts");
         match value {
-            serde_json::Value::String(text) => Ok(Texts(vec![text])),
-            serde_json::Value::Array(items) => items
+            Value::String(text) => Ok(Texts(vec![text])),
+            Value::Array(items) => items
                 .into_iter()
                 .map(|item| match item {
-                    serde_json::Value::String(text) => Ok(text),
+                    Value::String(text) => Ok(text),
                     other => Err(wrong(&other)),
                 })
                 .collect::<Result<_, _>>()
@@ -101,14 +120,14 @@ impl<'de> Deserialize<'de> for Texts {
 }
 
 /// What a JSON value is, in a word.
-pub fn kind(value: &serde_json::Value) -> &'static str {
+pub fn kind(value: &Value) -> &'static str {
     match value {
-        serde_json::Value::Null => "null",
-        serde_json::Value::Bool(_) => "a boolean",
-        serde_json::Value::Number(_) => "a number",
-        serde_json::Value::String(_) => "a text",
-        serde_json::Value::Array(_) => "a list",
-        serde_json::Value::Object(_) => "an object",
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
     }
 }
 
@@ -136,7 +155,9 @@ mod tests {
         assert!(fault("{\"options\": {\"num_ctx\": 1, \"stop\": [1]}}").message.contains("a list of texts"));
         assert!(fault("").message.contains("empty"));
         assert!(fault("{").message.contains("JSON"));
-        assert!(fault("{\"options\": {\"num_ctx\": 1}} x").message.contains("not one JSON object"));
+        assert_eq!(fault("[]").message, "the body is a list; expected a JSON object");
+        assert!(!problem.message.contains("line"), "{}", problem.message);
+        assert!(fault("{\"options\": {\"num_ctx\": 1}} x").message.contains("trailing characters"));
         let deep = "[".repeat(100_000);
         assert!(parse::<Sample>(deep.as_bytes()).is_err());
         let good: Sample = parse(b"{\"options\": {\"num_ctx\": 4096.0, \"stop\": \"a\"}}").unwrap();

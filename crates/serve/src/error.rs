@@ -66,6 +66,14 @@ impl Problem {
         Problem::new(StatusCode::NOT_FOUND, message)
     }
 
+    /// An image (400), by the field that holds it.
+    pub fn blind(at: impl Into<String>) -> Problem {
+        let at = at.into();
+        let what =
+            format!("{at}: images cannot be read: the models that run here read text. Leave the image out, or say in words what it shows");
+        Problem::bad(what).code("images_not_supported").param(at)
+    }
+
     /// A model that is not there (404), as Ollama words it.
     pub fn no_model(name: &str) -> Problem {
         Problem::not_found(format!("model '{name}' not found")).code("model_not_found").param("model")

@@ -3,7 +3,7 @@
 use crate::app::App;
 use crate::error::Problem;
 use crate::ollama::required;
-use crate::openai::wire::{Content, Message};
+use crate::openai::wire::{Message, content};
 use crate::reply;
 use crate::routes::{self, Call};
 use crate::talk::{Called, Think, Tools, Turn};
@@ -195,7 +195,7 @@ pub async fn apply_template(app: Arc<App>, mut call: Call) -> Result<Response, P
         let role = required("messages.role", message.role.as_deref())?.to_string();
         let calls = message.tool_calls.unwrap_or_default();
         let at = format!("messages[{i}]");
-        let Content(content) = message.content.unwrap_or_default();
+        let content = content(&message.content, &format!("{at}.content"))?;
         Ok(Turn {
             calls: calls.iter().map(|c| Called::read(c, &at)).collect::<Result<_, Problem>>()?,
             tool_name: message.name.filter(|_| role == "tool"),

@@ -38,6 +38,15 @@ impl Call {
         let bytes = crate::body::read(&self.headers, body, app.settings.body, app.settings.idle_time).await?;
         crate::body::parse(&bytes)
     }
+
+    /// The same, read as two sets of fields that stand beside each other.
+    pub async fn json_both<T: serde::de::DeserializeOwned, U: serde::de::DeserializeOwned>(
+        &mut self,
+        app: &App,
+    ) -> Result<(T, U), Problem> {
+        let value: serde_json::Value = self.json(app).await?;
+        Ok((crate::body::read_fields(&value)?, crate::body::read_fields(&value)?))
+    }
 }
 
 /// What a row's function gives.

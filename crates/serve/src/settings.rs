@@ -66,6 +66,8 @@ pub struct Settings {
     pub parallel: usize,
     /// Requests that may wait for one model.
     pub queue: usize,
+    /// Whether the tokens of an answer that is alone are guessed ahead from its text; they are the same tokens either way.
+    pub speculate: bool,
     /// Connections at once.
     pub connections: usize,
     /// Bytes of a JSON body.
@@ -106,6 +108,7 @@ impl Default for Settings {
             most_models: 3,
             parallel: 8,
             queue: 256,
+            speculate: true,
             connections: 512,
             body: 32 << 20,
             head_time: Duration::from_secs(30),

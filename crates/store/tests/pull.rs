@@ -2,109 +2,11 @@
 
 mod hub;
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use hub::bench::{Bench, FILE, GO_ON};
 use hub::{File, gguf, split_gguf};
-use nibble_store::{Digest, Entry, Error, Hub, Name, Progress, Pull, ServerFault, Source, Store, Work};
-
-static GO_ON: AtomicBool = AtomicBool::new(false);
-
-/// A store of its own and a stand-in.
-struct Bench {
-    dir: tempfile::TempDir,
-    hub: hub::Hub,
-    token: Option<String>,
-}
-
-/// What was told, and how it ended.
-struct Told {
-    result: Result<Entry, Error>,
-    notes: Vec<String>,
-    /// Bytes that each file was at, in order.
-    downloads: Vec<(String, u64, u64)>,
-}
-
-impl Bench {
-    fn new() -> Bench {
-        Bench { dir: tempfile::tempdir().unwrap(), hub: hub::Hub::start(), token: None }
-    }
-
-    fn store(&self) -> Store {
-        Store::open(self.dir.path().join("store")).unwrap()
-    }
-
-    fn settings(&self) -> Hub {
-        Hub {
-            endpoint: self.hub.endpoint(),
-            token: self.token.clone(),
-            connections: 4,
-            piece: 5_000,
-            run: 10_000,
-            backoff: Duration::from_millis(1),
-            stall: Duration::from_secs(20),
-            ..Hub::default()
-        }
-    }
-
-    fn pull(&self, source: &str) -> Told {
-        self.pull_until(source, |_| false)
-    }
-
-    /// Stops when the listener says so.
-    fn pull_until(&self, source: &str, stop: impl Fn(&Progress) -> bool) -> Told {
-        let source = Source::parse(source).unwrap();
-        let hub = self.settings();
-        let pull = Pull { source: &source, name: None, hub: &hub, convert: None, keep_checkpoint: None, link: false };
-        let (mut notes, mut downloads, cancel) = (vec![], vec![], AtomicBool::new(false));
-        let mut listener = |progress: Progress| {
-            if stop(&progress) {
-                cancel.store(true, Ordering::SeqCst);
-            }
-            match progress {
-                Progress::Note(text) => notes.push(text),
-                Progress::Bytes { work: Work::Download, file, completed, total, .. } => downloads.push((file, completed, total)),
-                _ => {}
-            }
-        };
-        let result = self.store().pull(&pull, &mut listener, &cancel);
-        let told = Told { result, notes, downloads };
-        told.never_backwards();
-        told
-    }
-
-    /// The store is sound and holds nothing that it need not.
-    fn is_clean(&self) {
-        let verified = self.store().verify(false, &mut |_| {}, &GO_ON).unwrap();
-        assert!(verified.is_sound(), "{verified:?}");
-        assert!(verified.unused.is_empty() && verified.partial.is_empty(), "{verified:?}");
-    }
-}
-
-impl Told {
-    fn never_backwards(&self) {
-        for pair in self.downloads.windows(2) {
-            assert!(pair[0].0 != pair[1].0 || pair[0].1 <= pair[1].1, "{pair:?}");
-            assert!(pair[1].1 <= pair[1].2, "{pair:?}");
-        }
-    }
-
-    #[track_caller]
-    fn entry(self) -> Entry {
-        self.result.unwrap()
-    }
-
-    #[track_caller]
-    fn fault(&self) -> String {
-        self.result.as_ref().unwrap_err().to_string()
-    }
-
-    fn notes(&self, text: &str) -> usize {
-        self.notes.iter().filter(|note| note.contains(text)).count()
-    }
-}
-
-const FILE: &str = "org/repo/m-Q4_K_M.gguf";
+use nibble_store::{Digest, Entry, Error, Hub, Name, Progress, Pull, ServerFault, Source};
 
 #[test]
 fn a_file_comes_in_pieces_over_several_connections() {

@@ -19,7 +19,8 @@ pub const ROW: Row = Row {
               The store is at $NIBBLE_MODELS, else at $XDG_DATA_HOME/nibble, else at ~/.local/share/nibble. It is laid out as Ollama's: with \
               NIBBLE_MODELS=~/.ollama/models the models that Ollama has fetched are there too.",
     examples: &[("what is there", "nibble list"), ("those of a family", "nibble list llama"), ("for a script", "nibble list --json")],
-    args: |command| Options::augment_args(command),
+    // The name that it has in Ollama and Docker, and of files everywhere.
+    args: |command| Options::augment_args(command).visible_alias("ls"),
     run,
 };
 

@@ -31,7 +31,8 @@ pub const ROW: Row = Row {
               those that the model would have chosen itself stay. The answer is the same, token by token, with any setting and any seed. How \
               many are guessed follows what they have saved so far; where they save nothing, none are.\n\n\
               What a thinking model thinks is shown before the answer, between \"Thinking...\" and \"...done thinking.\", dimmed on a terminal; \
-              it is no part of the conversation that follows. An answer that must follow --format is given without thinking.\n\n\
+              it is no part of the conversation that follows. With --format a model thinks only where --think says so: the \
+              thought follows no format, the answer after it does, and a program that reads the output gets the answer alone.\n\n\
               --adapter runs the model with a LoRA adapter beside its weights, which stay as they are; nibble quantize --adapter makes one file of both, \
               which costs no time when it runs.\n\n\
               --prompt-cache FILE keeps keys and values of prompt and answer in FILE. The next prompt that begins alike is read from where it \

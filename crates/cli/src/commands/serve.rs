@@ -111,6 +111,9 @@ struct Options {
     /// Requests that may wait for a model; further ones are told to come again
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1 << 20), default_value = "256")]
     queue: u32,
+    /// Who guesses ahead the tokens of an answer that is alone, to be verified together: off, or ngram (the text itself); the answer stays the same
+    #[arg(long, value_name = "WHO", value_parser = ["off", "ngram"], default_value = "ngram")]
+    speculate: String,
     /// Connections at once
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 20), default_value = "512")]
     connections: u32,
@@ -200,6 +203,7 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
         most_models: options.max_models as usize,
         parallel: options.parallel as usize,
         queue: options.queue as usize,
+        speculate: options.speculate != "off",
         connections: options.connections as usize,
         body: (options.max_body as usize) << 20,
         head_time: Duration::from_secs(options.timeout.min(30).into()),

@@ -43,6 +43,8 @@ pub struct Limits {
     pub parallel: usize,
     /// That may wait.
     pub queue: usize,
+    /// Guess the tokens of an answer that is alone.
+    pub speculate: bool,
 }
 
 /// A model in memory with all that is needed to talk with it.
@@ -115,7 +117,7 @@ impl Loaded {
             pooling,
             vocabulary: OnceLock::new(),
             grammars: Mutex::default(),
-            worker: Worker::start(model, limits.parallel, limits.queue)?,
+            worker: Worker::start(model, limits.parallel, limits.queue, limits.speculate)?,
             stay: Mutex::new(Stay { active: 0, keep, used: Instant::now() }),
             wake,
             origin,

@@ -122,7 +122,7 @@ impl Models {
             engine: settings.engine.clone(),
             keep_alive: settings.keep_alive,
             most: settings.most_models.max(1),
-            limits: loaded::Limits { parallel: settings.parallel.max(1), queue: settings.queue },
+            limits: loaded::Limits { parallel: settings.parallel.max(1), queue: settings.queue, speculate: settings.speculate },
             slots: Mutex::default(),
             loading: Arc::default(),
             known: Mutex::default(),

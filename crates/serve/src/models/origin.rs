@@ -245,6 +245,8 @@ pub fn of_store(error: &StoreError) -> Problem {
         StoreError::Server { fault: ServerFault::NotFound, .. } => Problem::not_found(text),
         StoreError::Server { .. } => Problem::new(StatusCode::BAD_GATEWAY, text),
         error if error.is_full_disk() => Problem::new(StatusCode::INSUFFICIENT_STORAGE, text),
+        // A type that there is not, or a file that is quantized already.
+        StoreError::Convert { .. } => Problem::bad(text),
         _ => Problem::internal(text),
     }
 }

@@ -25,7 +25,7 @@ pub async fn generate(app: Arc<App>, mut call: Call) -> Result<Response, Problem
     if raw && (system.is_some() || template.is_some() || !past.is_empty()) {
         return Err(Problem::bad("raw mode does not support template, system, or context"));
     }
-    no_images(&name, body.images.as_deref())?;
+    no_images("images", body.images.as_deref())?;
     if body.suffix.is_some_and(|s| !s.is_empty()) {
         return Err(
             Problem::bad(format!("{name} does not support insert: the model has no way to fill in before a suffix")).param("suffix")
@@ -51,6 +51,7 @@ pub async fn generate(app: Arc<App>, mut call: Call) -> Result<Response, Problem
         options,
         format,
         logprobs,
+        echo: false,
         think: think(body.think.as_ref())?,
         tools: Tools::none(),
         bias: vec![],
@@ -71,7 +72,7 @@ pub async fn chat(app: Arc<App>, mut call: Call) -> Result<Response, Problem> {
     if messages.is_empty() {
         return load_or_unload(&app, &name, &options, body.keep_alive, "message").await;
     }
-    let turns = turns(&name, messages)?;
+    let turns = turns(messages)?;
     let format = format::of_ollama(body.format.as_ref())?;
     let logprobs = logprobs(body.logprobs, body.top_logprobs)?;
     let lease = app.models.lease(&name, options.context()?, body.keep_alive).await?;
@@ -80,6 +81,7 @@ pub async fn chat(app: Arc<App>, mut call: Call) -> Result<Response, Problem> {
         options,
         format,
         logprobs,
+        echo: false,
         think: think(body.think.as_ref())?,
         tools: Tools::new(body.tools.unwrap_or_default())?,
         bias: vec![],
@@ -92,14 +94,18 @@ pub async fn chat(app: Arc<App>, mut call: Call) -> Result<Response, Problem> {
 }
 
 /// The messages as templates see them.
-pub(super) fn turns(model: &str, messages: Vec<wire::Message>) -> Result<Vec<Turn>, Problem> {
+pub(super) fn turns(messages: Vec<wire::Message>) -> Result<Vec<Turn>, Problem> {
     let turn = |(i, message): (usize, wire::Message)| {
         let at = format!("messages[{i}]");
-        no_images(model, message.images.as_deref())?;
-        let role = message
+        no_images(&format!("{at}.images"), message.images.as_deref())?;
+        let mut role = message
             .role
             .filter(|r| !r.is_empty())
             .ok_or_else(|| Problem::bad(format!("{at}.role is missing")).param(format!("{at}.role")))?;
+        // OpenAI's newer name of the system, which clients of both interfaces send to either.
+        if role == "developer" {
+            role = "system".to_string();
+        }
         if !matches!(role.as_str(), "system" | "user" | "assistant" | "tool") {
             return Err(
                 Problem::bad(format!("{at}.role is {role:?}; expected system, user, assistant or tool")).param(format!("{at}.role"))
@@ -251,9 +257,10 @@ async fn answer(app: Arc<App>, _call: Call, mut talk: Talk, shape: Shape, stream
     Ok(response)
 }
 
-fn no_images(model: &str, images: Option<&[Value]>) -> Result<(), Problem> {
+/// Refuses images, by the field that holds them.
+fn no_images(at: &str, images: Option<&[Value]>) -> Result<(), Problem> {
     match images.is_some_and(|images| !images.is_empty()) {
-        true => Err(Problem::bad(format!("{model} cannot see: images are for vision models")).param("images")),
+        true => Err(Problem::blind(at)),
         false => Ok(()),
     }
 }

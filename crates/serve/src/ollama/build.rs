@@ -58,6 +58,10 @@ pub async fn create(app: Arc<App>, mut call: Call) -> Result<Response, Problem> 
     let body: wire::Create = call.json(&app).await?;
     let name = required("model", body.model.as_deref().filter(|m| !m.is_empty()).or(body.name.as_deref()))?;
     let name = parse_name(name)?;
+    let said = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
+    if !said(&body.from) && !said(&body.modelfile) && body.files.as_ref().is_none_or(BTreeMap::is_empty) {
+        return Err(Problem::bad("from or files is required: what is the model made of?").param("from"));
+    }
     let streamed = body.stream.unwrap_or(true);
     let quantize = body.quantize.clone().filter(|q| !q.is_empty());
     let convert = app.settings.convert.clone();

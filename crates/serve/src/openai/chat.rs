@@ -1,39 +1,32 @@
 //! `/v1/chat/completions`.
 
-use super::wire::{self, Content};
-use super::{FRAMING, answers, bias, choice, logprob, options, think, token, usage};
+use super::wire::{self, content};
+use super::{FRAMING, alternatives, answers, bias, form, logprob, options, think, together, token, tools, usage};
 use crate::app::App;
+use crate::clock;
 use crate::error::{Dialect, Problem};
 use crate::ollama::required;
 use crate::reply;
 use crate::routes::Call;
-use crate::talk::{Ask, Called, Delta, Done, Live, Prompt, Step, Talk, Tools, Turn};
-use crate::{clock, format};
+use crate::talk::{Ask, Called, Delta, Done, Prompt, Step, Talk, Turn};
 use axum::response::Response;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::SystemTime;
-use tokio::sync::mpsc;
 
 /// `POST /v1/chat/completions`.
 pub async fn chat(app: Arc<App>, mut call: Call) -> Result<Response, Problem> {
-    let body: wire::Chat = call.json(&app).await?;
-    let common = &body.common;
+    let (body, common): (wire::Chat, wire::Common) = call.json_both(&app).await?;
     let name = required("model", common.model.as_deref())?.to_string();
     if body.functions.is_some_and(|f| !f.is_null()) {
         return Err(Problem::bad("functions is the older form, which is not supported; tools is").param("functions"));
     }
     let turns = turns(body.messages.unwrap_or_default())?;
-    let options = options(common, body.max_completion_tokens)?;
-    let top = body.top_logprobs.map_or(0, |n| n.0);
-    if !(0..=20).contains(&top) {
-        return Err(Problem::bad(format!("top_logprobs is {top}; expected 0 to 20")).param("top_logprobs"));
-    }
-    let logprobs = body.logprobs.unwrap_or(false).then_some(top as usize);
-    let tools = Tools::new(body.tools.unwrap_or_default())?.choose(choice(body.tool_choice.as_ref())?)?.parallel(body.parallel_tool_calls);
-    let count = answers(common)?;
-    let (format, bias, think) =
-        (format::of_openai(body.response_format.as_ref())?, bias(common)?, think(body.reasoning_effort.as_deref())?);
+    let options = options(&common, body.max_completion_tokens)?;
+    let logprobs = alternatives(body.logprobs.unwrap_or(false), body.top_logprobs)?;
+    let tools = tools(body.tools, body.tool_choice.as_ref(), body.parallel_tool_calls)?;
+    let count = answers(&common)?;
+    let (format, bias, think) = (form(&common, body.response_format.as_ref())?, bias(&common)?, think(body.reasoning_effort.as_deref())?);
 
     let lease = app.models.lease(&name, options.context()?, common.keep_alive).await?;
     let mut talks = Vec::with_capacity(count);
@@ -43,6 +36,7 @@ pub async fn chat(app: Arc<App>, mut call: Call) -> Result<Response, Problem> {
             options: options.clone(),
             format: format.clone(),
             logprobs,
+            echo: false,
             think: think.clone(),
             tools: tools.clone(),
             bias: bias.clone(),
@@ -81,10 +75,11 @@ fn turns(messages: Vec<wire::Message>) -> Result<Vec<Turn>, Problem> {
             None => return Err(refuse("is missing".into())),
         };
         let calls = message.tool_calls.unwrap_or_default();
-        let Content(content) = message.content.unwrap_or_default();
+        let content = content(&message.content, &format!("{at}.content"))?;
         Ok(Turn {
             calls: calls.iter().map(|call| Called::read(call, &at)).collect::<Result<_, _>>()?,
             tool_name: message.name.filter(|_| role == "tool"),
+            thinking: message.reasoning_content.or(message.reasoning).and_then(|thought| thought.as_str().map(str::to_string)),
             tool_call_id: message.tool_call_id,
             ..Turn::new(role, content)
         })
@@ -105,7 +100,9 @@ impl Shape {
         let choice = |(i, (delta, done)): (usize, &(Delta, Done))| {
             let mut message = json!({"role": "assistant", "content": delta.text});
             if !delta.thinking.is_empty() {
+                // DeepSeek's and llama.cpp's name of it, and Ollama's: clients look for either.
                 message["reasoning_content"] = json!(delta.thinking);
+                message["reasoning"] = json!(delta.thinking);
             }
             if !delta.calls.is_empty() {
                 if delta.text.is_empty() {
@@ -169,20 +166,7 @@ fn finish(done: &Done) -> &'static str {
 /// Gives the answers in pieces, as they come, each under its index.
 fn stream(app: &Arc<App>, talks: Vec<Talk>, shape: Shape, with_usage: bool) -> Response {
     let (sender, response) = reply::stream(FRAMING);
-    let (to, mut from) = mpsc::channel(8);
-    for (i, talk) in talks.into_iter().enumerate() {
-        let mut live = Live::new(app, talk, sender.clone());
-        let to = to.clone();
-        tokio::spawn(async move {
-            while let Some(step) = live.next().await {
-                let end = !matches!(step, Ok(Step::Delta(_)));
-                if to.send((i, step)).await.is_err() || end {
-                    break;
-                }
-            }
-        });
-    }
-    drop(to);
+    let mut from = together(app, talks, &sender);
     tokio::spawn(async move {
         let mut begun: Vec<usize> = vec![];
         let mut calls: Vec<usize> = vec![];
@@ -207,6 +191,7 @@ fn stream(app: &Arc<App>, talks: Vec<Talk>, shape: Shape, with_usage: bool) -> R
             }
             if !delta.thinking.is_empty() {
                 content.insert("reasoning_content".into(), json!(delta.thinking));
+                content.insert("reasoning".into(), json!(delta.thinking));
             }
             if !delta.calls.is_empty() {
                 let number = |(at, call): (usize, &Called)| {

@@ -1,17 +1,16 @@
 //! `/v1/completions`: the prompt as it is, continued.
 
 use super::wire::{self, Input, inputs};
-use super::{FRAMING, answers, bias, options, token, usage};
+use super::{FRAMING, answers, bias, form, options, together, token, usage};
 use crate::app::App;
 use crate::clock;
 use crate::error::{Dialect, Problem};
-use crate::format::Format;
 use crate::ollama::required;
 use crate::reply;
 use crate::routes::Call;
-use crate::talk::{Ask, Delta, Done, Live, Logprob, Prompt, Step, Talk, Think, Tools};
+use crate::talk::{Ask, Delta, Done, Logprob, Prompt, Step, Talk, Think, Tools};
 use axum::response::Response;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -20,8 +19,7 @@ const MOST_PROMPTS: usize = 64;
 
 /// `POST /v1/completions`.
 pub async fn completions(app: Arc<App>, mut call: Call) -> Result<Response, Problem> {
-    let body: wire::Completion = call.json(&app).await?;
-    let common = &body.common;
+    let (body, common): (wire::Completion, wire::Common) = call.json_both(&app).await?;
     let name = required("model", common.model.as_deref())?.to_string();
     let prompts = inputs("prompt", body.prompt.as_ref())?;
     if prompts.len() > MOST_PROMPTS {
@@ -30,37 +28,40 @@ pub async fn completions(app: Arc<App>, mut call: Call) -> Result<Response, Prob
     if body.suffix.is_some_and(|s| !s.is_empty()) {
         return Err(Problem::bad("suffix is not supported: the model has no way to fill in before it").param("suffix"));
     }
-    let count = answers(common)?;
-    if body.best_of.is_some_and(|n| n.0 != count as i64 && n.0 > 1) {
-        return Err(Problem::bad("best_of is not supported; n is").param("best_of"));
-    }
+    let count = answers(&common)?;
+    // Of so many the likeliest `n` are given.
+    let tries = match body.best_of.map_or(count as i64, |n| n.0) {
+        n if n >= count as i64 && n <= super::MOST_ANSWERS => n as usize,
+        n => return Err(Problem::bad(format!("best_of is {n}; expected n, which is {count}, to {}", super::MOST_ANSWERS)).param("best_of")),
+    };
     let echo = body.echo.unwrap_or(false);
     let logprobs = match body.logprobs.map(|n| n.0) {
         None => None,
         Some(n @ 0..=20) => Some(n as usize),
         Some(n) => return Err(Problem::bad(format!("logprobs is {n}; expected 0 to 20")).param("logprobs")),
     };
-    if echo && logprobs.is_some() {
-        return Err(Problem::bad("echo with logprobs is not supported: the prompt's tokens have none").param("echo"));
-    }
     let streamed = common.stream.unwrap_or(false);
-    if streamed && prompts.len() * count > 1 {
-        return Err(Problem::bad("a stream has one answer: one prompt, and n is 1").param("n"));
+    if streamed && tries > count {
+        return Err(Problem::bad("best_of cannot be streamed: which answers are the best is known at their end").param("best_of"));
     }
-    let (options, bias) = (options(common, None)?, bias(common)?);
+    if streamed && echo && logprobs.is_some() {
+        return Err(Problem::bad("echo with logprobs cannot be streamed").param("echo"));
+    }
+    let (options, bias, format) = (options(&common, None)?, bias(&common)?, form(&common, body.response_format.as_ref())?);
     let lease = app.models.lease(&name, options.context()?, common.keep_alive).await?;
     let mut talks = vec![];
     let mut heads = vec![];
     for prompt in prompts {
-        for turn in 0..count {
+        for turn in 0..tries {
             let ask = Ask {
                 prompt: match &prompt {
                     Input::Text(text) => Prompt::Text { text: text.clone(), special: true },
                     Input::Tokens(tokens) => Prompt::Tokens(tokens.clone()),
                 },
                 options: options.clone(),
-                format: Format::Text,
-                logprobs,
+                format: format.clone(),
+                logprobs: logprobs.or((tries > count).then_some(0)),
+                echo: echo && logprobs.is_some(),
                 think: Think::AsTheModelDoes,
                 tools: Tools::none(),
                 bias: bias.clone(),
@@ -76,26 +77,36 @@ pub async fn completions(app: Arc<App>, mut call: Call) -> Result<Response, Prob
             talks.push(Talk::start(&app, lease.clone(), ask, call.ticket.clone()).await?);
         }
     }
-    let shape = Shape { id: format!("cmpl-{}", token()), name, created: clock::unix(SystemTime::now()) };
-    if streamed && let (Some(talk), Some(head)) = (talks.pop(), heads.pop()) {
+    let shape = Shape { id: format!("cmpl-{}", token()), name, created: clock::unix(SystemTime::now()), count };
+    if streamed {
         let with_usage = common.stream_options.as_ref().and_then(|o| o.include_usage).unwrap_or(false);
-        return Ok(stream(&app, talk, shape, head, with_usage));
+        return Ok(stream(&app, talks, shape, heads, with_usage));
     }
-    let mut choices = vec![];
-    let mut dones: Vec<Done> = vec![];
-    let mut prompt_tokens = 0;
-    for (i, (mut talk, head)) in talks.into_iter().zip(heads).enumerate() {
+    let mut all = vec![];
+    for (mut talk, head) in talks.into_iter().zip(heads) {
         let (delta, done) = talk.whole().await?;
-        choices.push(choice(i, &format!("{head}{}", delta.text), &delta, Some(&done)));
-        // A prompt counts once, however many answers it has.
-        prompt_tokens += if i % count == 0 { done.prompt } else { 0 };
-        dones.push(done);
+        all.push((head, delta, done));
+    }
+    let dones: Vec<Done> = all.iter().map(|(_, _, done)| done.clone()).collect();
+    let mut choices = vec![];
+    for answers in all.chunks_mut(tries) {
+        if tries > count {
+            answers.sort_by(|(_, a, _), (_, b, _)| mean(b).total_cmp(&mean(a)));
+        }
+        for (head, delta, done) in answers.iter().take(count) {
+            let (mut tokens, mut first) = (vec![], None);
+            if logprobs.is_some() {
+                if echo {
+                    first = done.tokens.first().map(|id| lease.decode(&[*id])).transpose()?;
+                    tokens.extend_from_slice(&done.read);
+                }
+                tokens.extend_from_slice(&delta.logprobs);
+            }
+            choices.push(choice(choices.len(), &format!("{head}{}", delta.text), self::logprobs(first, &tokens), Some(done)));
+        }
     }
     let mut value = shape.piece(choices);
-    let mut total = usage(&dones);
-    let generated: usize = dones.iter().map(|d| d.generated).sum();
-    (total["prompt_tokens"], total["total_tokens"]) = (json!(prompt_tokens), json!(prompt_tokens + generated));
-    value["usage"] = total;
+    value["usage"] = shape.usage(&dones, tries);
     if let Some(truncated) = dones.iter().find_map(|d| d.truncated.as_ref()) {
         value["truncated"] = json!(truncated);
     }
@@ -105,10 +116,18 @@ pub async fn completions(app: Arc<App>, mut call: Call) -> Result<Response, Prob
     Ok(reply::json(&value))
 }
 
+/// The mean log probability of an answer's tokens.
+fn mean(delta: &Delta) -> f64 {
+    let sum: f64 = delta.logprobs.iter().map(|token| f64::from(token.logprob)).sum();
+    sum / delta.logprobs.len().max(1) as f64
+}
+
 struct Shape {
     id: String,
     name: String,
     created: u64,
+    /// Answers to a prompt.
+    count: usize,
 }
 
 impl Shape {
@@ -122,74 +141,94 @@ impl Shape {
             "choices": choices,
         })
     }
+
+    /// `usage` of answers of which `tries` in a row are to one prompt, which counts once.
+    fn usage(&self, dones: &[Done], tries: usize) -> Value {
+        let mut total = usage(dones);
+        let prompt: usize = dones.iter().step_by(tries.max(1)).map(|done| done.prompt).sum();
+        let generated: usize = dones.iter().map(|done| done.generated).sum();
+        (total["prompt_tokens"], total["total_tokens"]) = (json!(prompt), json!(prompt + generated));
+        total
+    }
 }
 
-fn choice(index: usize, text: &str, delta: &Delta, done: Option<&Done>) -> Value {
+fn choice(index: usize, text: &str, logprobs: Value, done: Option<&Done>) -> Value {
     let reason = done.map(|done| if done.cut { "length" } else { "stop" });
-    json!({"index": index, "text": text, "logprobs": logprobs(&delta.logprobs), "finish_reason": reason})
+    json!({"index": index, "text": text, "logprobs": logprobs, "finish_reason": reason})
 }
 
-/// The older form: lists side by side.
-fn logprobs(tokens: &[Logprob]) -> Value {
-    if tokens.is_empty() {
+/// The older form: lists side by side. `first` is a token before the others that has no probability, since nothing comes before it.
+fn logprobs(first: Option<String>, tokens: &[Logprob]) -> Value {
+    if tokens.is_empty() && first.is_none() {
         return Value::Null;
     }
+    let texts: Vec<&str> = first.as_deref().into_iter().chain(tokens.iter().map(|token| token.token.as_str())).collect();
     let mut offset = 0;
-    let offsets: Vec<usize> = tokens
+    let offsets: Vec<usize> = texts
         .iter()
-        .map(|token| {
-            offset += token.token.chars().count();
-            offset - token.token.chars().count()
+        .map(|text| {
+            offset += text.chars().count();
+            offset - text.chars().count()
         })
         .collect();
-    let top = |token: &Logprob| token.top.iter().map(|t| (t.token.clone(), json!(t.logprob))).collect::<Map<_, _>>();
+    let none = first.as_ref().map(|_| Value::Null);
+    let top = |token: &Logprob| Value::Object(token.top.iter().map(|t| (t.token.clone(), json!(t.logprob))).collect());
     json!({
-        "tokens": tokens.iter().map(|t| &t.token).collect::<Vec<_>>(),
-        "token_logprobs": tokens.iter().map(|t| t.logprob).collect::<Vec<_>>(),
-        "top_logprobs": tokens.iter().map(top).collect::<Vec<_>>(),
+        "tokens": texts,
+        "token_logprobs": none.clone().into_iter().chain(tokens.iter().map(|t| json!(t.logprob))).collect::<Vec<_>>(),
+        "top_logprobs": none.into_iter().chain(tokens.iter().map(top)).collect::<Vec<_>>(),
         "text_offset": offsets,
     })
 }
 
-fn stream(app: &Arc<App>, talk: Talk, shape: Shape, head: String, with_usage: bool) -> Response {
+/// Gives the answers in pieces, as they come, each under its index.
+fn stream(app: &Arc<App>, talks: Vec<Talk>, shape: Shape, heads: Vec<String>, with_usage: bool) -> Response {
     let (sender, response) = reply::stream(FRAMING);
-    let mut live = Live::new(app, talk, sender.clone());
+    let count = talks.len();
+    let mut from = together(app, talks, &sender);
     tokio::spawn(async move {
-        if !head.is_empty() && sender.send(&shape.piece(vec![choice(0, &head, &Delta::default(), None)])).await.is_err() {
-            return;
+        for (i, head) in heads.iter().enumerate().filter(|(_, head)| !head.is_empty()) {
+            if sender.send(&shape.piece(vec![choice(i, head, Value::Null, None)])).await.is_err() {
+                return;
+            }
         }
-        while let Some(step) = live.next().await {
-            match step {
-                Ok(Step::Delta(delta)) => {
-                    if sender.send(&shape.piece(vec![choice(0, &delta.text, &delta, None)])).await.is_err() {
-                        return;
-                    }
-                }
-                Ok(Step::Done(delta, done)) => {
-                    let mut last = shape.piece(vec![choice(0, &delta.text, &delta, Some(&done))]);
-                    if let Some(truncated) = &done.truncated {
-                        last["truncated"] = json!(truncated);
-                    }
-                    if let Some(shifted) = &done.shifted {
-                        last["shifted"] = json!(shifted);
-                    }
-                    let mut sent = sender.send(&last).await;
-                    if with_usage && sent.is_ok() {
-                        let mut last = shape.piece(vec![]);
-                        last["usage"] = usage(&[done]);
-                        sent = sender.send(&last).await;
-                    }
-                    if sent.is_ok() {
-                        let _ = sender.done().await;
-                    }
-                    return;
-                }
+        let mut dones = vec![Done::default(); count];
+        let mut ended = 0;
+        while let Some((i, step)) = from.recv().await {
+            let (delta, done) = match step {
+                Ok(Step::Delta(delta)) => (delta, None),
+                Ok(Step::Done(delta, done)) => (delta, Some(done)),
                 Err(problem) => {
                     let _ = sender.send(&problem.to_json(Dialect::OpenAi)).await;
                     return;
                 }
+            };
+            let mut piece = shape.piece(vec![choice(i, &delta.text, logprobs(None, &delta.logprobs), done.as_ref())]);
+            if let Some(done) = done {
+                if let Some(truncated) = &done.truncated {
+                    piece["truncated"] = json!(truncated);
+                }
+                if let Some(shifted) = &done.shifted {
+                    piece["shifted"] = json!(shifted);
+                }
+                dones[i] = done;
+                ended += 1;
+            }
+            if sender.send(&piece).await.is_err() {
+                return;
             }
         }
+        if ended < count {
+            return;
+        }
+        if with_usage {
+            let mut last = shape.piece(vec![]);
+            last["usage"] = shape.usage(&dones, shape.count);
+            if sender.send(&last).await.is_err() {
+                return;
+            }
+        }
+        let _ = sender.done().await;
     });
     response
 }

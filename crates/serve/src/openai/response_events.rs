@@ -8,9 +8,9 @@
 //! response.completed                                               (or response.incomplete, response.failed)
 //! ```
 
-use super::token;
+use super::{logprob, token};
 use crate::error::Problem;
-use crate::talk::{Delta, Done};
+use crate::talk::{Delta, Done, Logprob};
 use serde_json::{Value, json};
 
 /// What is being written.
@@ -31,13 +31,24 @@ pub struct Writer {
     /// The id and the text of the item that is being written.
     id: String,
     text: String,
+    /// Its tokens' log probabilities, where they are wanted.
+    logprobs: Vec<Value>,
     ended: bool,
 }
 
 impl Writer {
     /// `about` holds the fields that are the same from beginning to end.
     pub fn new(about: Value) -> Writer {
-        Writer { about, sequence: 0, open: Open::Nothing, items: vec![], id: String::new(), text: String::new(), ended: false }
+        Writer {
+            about,
+            sequence: 0,
+            open: Open::Nothing,
+            items: vec![],
+            id: String::new(),
+            text: String::new(),
+            logprobs: vec![],
+            ended: false,
+        }
     }
 
     /// Whether the last event was given.
@@ -66,7 +77,7 @@ impl Writer {
                 "input_tokens": done.prompt,
                 "input_tokens_details": {"cached_tokens": done.reused},
                 "output_tokens": done.generated,
-                "output_tokens_details": {"reasoning_tokens": 0},
+                "output_tokens_details": {"reasoning_tokens": done.thought},
                 "total_tokens": done.prompt + done.generated,
             })
         });
@@ -93,11 +104,11 @@ impl Writer {
         let mut events = vec![];
         if !delta.thinking.is_empty() {
             self.enter(Open::Thinking, &mut events);
-            self.more("response.reasoning_text.delta", &delta.thinking, &mut events);
+            self.more("response.reasoning_text.delta", &delta.thinking, &[], &mut events);
         }
         if !delta.text.is_empty() {
             self.enter(Open::Text, &mut events);
-            self.more("response.output_text.delta", &delta.text, &mut events);
+            self.more("response.output_text.delta", &delta.text, &delta.logprobs, &mut events);
         }
         for call in &delta.calls {
             self.close(&mut events);
@@ -115,11 +126,13 @@ impl Writer {
         events
     }
 
-    fn more(&mut self, kind: &str, text: &str, events: &mut Vec<Value>) {
+    fn more(&mut self, kind: &str, text: &str, tokens: &[Logprob], events: &mut Vec<Value>) {
         self.text.push_str(text);
         let mut fields = json!({"output_index": self.items.len(), "item_id": self.id, "content_index": 0, "delta": text});
         if self.open == Open::Text {
-            fields["logprobs"] = json!([]);
+            let told: Vec<Value> = tokens.iter().map(logprob).collect();
+            fields["logprobs"] = json!(told);
+            self.logprobs.extend(told);
         }
         let event = self.event(kind, fields);
         events.push(event);
@@ -129,7 +142,7 @@ impl Writer {
     fn part(&self, text: &str) -> Value {
         match self.open {
             Open::Thinking => json!({"type": "reasoning_text", "text": text}),
-            _ => json!({"type": "output_text", "text": text, "annotations": [], "logprobs": []}),
+            _ => json!({"type": "output_text", "text": text, "annotations": [], "logprobs": self.logprobs}),
         }
     }
 
@@ -165,7 +178,7 @@ impl Writer {
         let kind = match self.open {
             Open::Thinking => "response.reasoning_text.done",
             _ => {
-                fields["logprobs"] = json!([]);
+                fields["logprobs"] = json!(self.logprobs);
                 "response.output_text.done"
             }
         };
@@ -176,6 +189,7 @@ impl Writer {
         let item = self.item("completed", json!([part]));
         events.push(self.event("response.output_item.done", json!({"output_index": at, "item": item})));
         self.items.push(item);
+        self.logprobs.clear();
         self.open = Open::Nothing;
     }
 

@@ -2,14 +2,14 @@
 
 use super::response_events::Writer;
 use super::wire::{self, content};
-use super::{FRAMING, bias, choice, options, think, token};
+use super::{FRAMING, alternatives, bias, form, options, think, token, tools};
 use crate::app::App;
+use crate::clock;
 use crate::error::Problem;
 use crate::ollama::required;
 use crate::reply;
 use crate::routes::Call;
-use crate::talk::{Ask, Called, Live, Prompt, Step, Talk, Tools, Turn};
-use crate::{clock, format};
+use crate::talk::{Ask, Called, Live, Prompt, Step, Talk, Turn};
 use axum::response::Response;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -17,8 +17,7 @@ use std::time::SystemTime;
 
 /// `POST /v1/responses`.
 pub async fn responses(app: Arc<App>, mut call: Call) -> Result<Response, Problem> {
-    let body: wire::Responses = call.json(&app).await?;
-    let common = &body.common;
+    let (body, common): (wire::Responses, wire::Common) = call.json_both(&app).await?;
     let name = required("model", common.model.as_deref())?.to_string();
     let kept =
         body.previous_response_id.as_ref().is_some_and(|id| !id.is_empty()) || body.conversation.as_ref().is_some_and(|c| !c.is_null());
@@ -35,18 +34,20 @@ pub async fn responses(app: Arc<App>, mut call: Call) -> Result<Response, Proble
         Some("auto") => true,
         Some(other) => return Err(Problem::bad(format!("truncation is {other:?}; expected auto or disabled")).param("truncation")),
     };
-    let tools =
-        Tools::new(body.tools.clone().unwrap_or_default())?.choose(choice(body.tool_choice.as_ref())?)?.parallel(body.parallel_tool_calls);
-    let options = options(common, body.max_output_tokens)?;
-    let format = format::of_openai(body.text.as_ref().and_then(|text| text.get("format")))?;
+    let tools = tools(body.tools.clone(), body.tool_choice.as_ref(), body.parallel_tool_calls)?;
+    let options = options(&common, body.max_output_tokens)?;
+    let told = body.include.iter().flatten().any(|what| what == "message.output_text.logprobs");
+    let logprobs = alternatives(told || body.top_logprobs.is_some_and(|n| n.0 > 0), body.top_logprobs)?;
+    let format = form(&common, body.text.as_ref().and_then(|text| text.get("format")))?;
     let effort = body.reasoning.as_ref().and_then(|r| r["effort"].as_str()).map(str::to_string);
-    let (think, bias) = (think(effort.as_deref())?, bias(common)?);
+    let (think, bias) = (think(effort.as_deref())?, bias(&common)?);
     let lease = app.models.lease(&name, options.context()?, common.keep_alive).await?;
     let ask = Ask {
         prompt: Prompt::Chat(lease.opening(turns)),
         options,
         format,
-        logprobs: None,
+        logprobs,
+        echo: false,
         think,
         tools,
         bias,
@@ -69,6 +70,7 @@ pub async fn responses(app: Arc<App>, mut call: Call) -> Result<Response, Proble
         "reasoning": {"effort": effort, "summary": null},
         "store": false,
         "temperature": common.temperature,
+        "top_logprobs": body.top_logprobs.map_or(0, |n| n.0),
         "text": body.text.filter(|t| t.get("format").is_some()).unwrap_or(json!({"format": {"type": "text"}})),
         "tool_choice": body.tool_choice.unwrap_or(json!("auto")),
         "tools": body.tools.unwrap_or_default(),
@@ -128,8 +130,7 @@ fn items(input: Option<&Value>) -> Result<Vec<Turn>, Problem> {
                     Some(role @ ("system" | "user" | "assistant")) => role,
                     other => return Err(refuse(format!(".role is {other:?}; expected system, developer, user or assistant"))),
                 };
-                let text = content(&item["content"]).map_err(|problem| refuse(format!(".content: {}", problem.message)))?;
-                turns.push(Turn::new(role, text.0));
+                turns.push(Turn::new(role, content(&item["content"], &format!("{at}.content"))?));
             }
             "function_call" => {
                 let call = json!({"id": item["call_id"], "function": {"name": item["name"], "arguments": item["arguments"]}});
@@ -141,10 +142,7 @@ fn items(input: Option<&Value>) -> Result<Vec<Turn>, Problem> {
                 }
             }
             "function_call_output" => {
-                let output = match &item["output"] {
-                    Value::String(text) => text.clone(),
-                    other => content(other).map_err(|problem| refuse(format!(".output: {}", problem.message)))?.0,
-                };
+                let output = content(&item["output"], &format!("{at}.output"))?;
                 let id = item["call_id"].as_str().map(str::to_string);
                 let named =
                     turns.iter().flat_map(|turn| &turn.calls).find(|call| Some(&call.id) == id.as_ref()).map(|call| call.name.clone());
@@ -152,6 +150,7 @@ fn items(input: Option<&Value>) -> Result<Vec<Turn>, Problem> {
             }
             // What a model thought before is not shown to it again.
             "reasoning" => {}
+            // Nothing is kept that a reference could mean.
             other => return Err(refuse(format!(".type is {other:?}; expected message, function_call or function_call_output"))),
         }
     }

@@ -4,11 +4,10 @@ use crate::body::{Texts, Whole, kind};
 use crate::error::Problem;
 use crate::keep_alive::KeepAlive;
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// What the requests for text have in common.
+/// What the requests for text have in common. It is read by itself: serde's `flatten` forgets which field was at fault.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Common {
@@ -50,6 +49,16 @@ pub struct Common {
     pub shift: Option<bool>,
     /// The context's length (Ollama's).
     pub num_ctx: Option<Whole>,
+    /// One of `json`, `json_object`, `regex`, `choice` and `grammar`: what the answer must follow (vLLM's).
+    pub structured_outputs: Option<Value>,
+    /// The older names of its fields.
+    pub guided_json: Option<Value>,
+    /// A regular expression.
+    pub guided_regex: Option<Value>,
+    /// Texts of which the answer is one.
+    pub guided_choice: Option<Value>,
+    /// A grammar.
+    pub guided_grammar: Option<Value>,
 }
 
 /// `stream_options`.
@@ -64,9 +73,6 @@ pub struct StreamOptions {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Chat {
-    /// What all have.
-    #[serde(flatten)]
-    pub common: Common,
     /// The conversation.
     pub messages: Option<Vec<Message>>,
     /// As `max_tokens`, in the newer name.
@@ -95,44 +101,44 @@ pub struct Chat {
 pub struct Message {
     /// `system`, `developer`, `user`, `assistant` or `tool`.
     pub role: Option<String>,
-    /// What was said.
-    pub content: Option<Content>,
+    /// What was said: a text, or parts.
+    pub content: Value,
     /// Functions that the model called.
     pub tool_calls: Option<Vec<Value>>,
     /// The call whose result this is.
     pub tool_call_id: Option<String>,
     /// Who says it, or the function whose result this is.
     pub name: Option<String>,
+    /// What the model thought, as the answer gave it; what is no text says nothing.
+    pub reasoning_content: Option<Value>,
+    /// The same in Ollama's name.
+    pub reasoning: Option<Value>,
 }
 
-/// A text, or texts in parts, as one text. What is not text is refused by its type.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Content(pub String);
-
-impl<'de> Deserialize<'de> for Content {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Content, D::Error> {
-        content(&Value::deserialize(deserializer)?).map_err(|problem| D::Error::custom(problem.message))
-    }
-}
-
-/// The text of a message's content, of either of OpenAI's interfaces.
-pub fn content(value: &Value) -> Result<Content, Problem> {
+/// The text of a message's content, of either of OpenAI's interfaces: a text, or texts in parts, as one text. What is not text is refused by its place and
+/// type. `at` names the content.
+pub fn content(value: &Value, at: &str) -> Result<String, Problem> {
     let parts = match value {
-        Value::String(text) => return Ok(Content(text.clone())),
+        Value::Null => return Ok(String::new()),
+        Value::String(text) => return Ok(text.clone()),
         Value::Array(parts) => parts,
-        other => return Err(Problem::bad(format!("the content is {}, expected a text or a list of parts", kind(other)))),
+        other => return Err(Problem::bad(format!("{at} is {}; expected a text or a list of parts", kind(other))).param(at)),
     };
     let mut text = String::new();
-    for part in parts {
+    for (i, part) in parts.iter().enumerate() {
+        let at = format!("{at}[{i}]");
         let what = part["type"].as_str().unwrap_or("text");
         let field = match what {
             "text" | "input_text" | "output_text" => "text",
             "refusal" => "refusal",
-            "image_url" | "input_image" => return Err(Problem::bad("this model cannot see: images are for vision models")),
-            other => return Err(Problem::bad(format!("parts of the type {other:?} are not supported; text is"))),
+            "image_url" | "input_image" => return Err(Problem::blind(at)),
+            other => {
+                let what = format!("{at} is of the type {other:?}; models here read text: send parts of the type \"text\"");
+                return Err(Problem::bad(what).param(at));
+            }
         };
         let Some(more) = part[field].as_str() else {
-            return Err(Problem::bad(format!("a part of the type {what:?} has no {field:?}")));
+            return Err(Problem::bad(format!("{at} is of the type {what:?} and has no {field:?}")).param(at));
         };
         // Parts are paragraphs of their own to whoever sends several.
         if !text.is_empty() {
@@ -140,24 +146,23 @@ pub fn content(value: &Value) -> Result<Content, Problem> {
         }
         text.push_str(more);
     }
-    Ok(Content(text))
+    Ok(text)
 }
 
 /// `POST /v1/completions`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Completion {
-    /// What all have.
-    #[serde(flatten)]
-    pub common: Common,
     /// What to continue: a text, tokens, or a list of either.
     pub prompt: Option<Value>,
     /// What comes after the answer, for models that can fill in.
     pub suffix: Option<String>,
     /// Whether the answer begins with the prompt.
     pub echo: Option<bool>,
-    /// Of how many answers to give the best; more than `n` is not offered.
+    /// Of how many answers to give the likeliest `n`.
     pub best_of: Option<Whole>,
+    /// As in a chat (not OpenAI's here, but many servers').
+    pub response_format: Option<Value>,
     /// How many alternatives with each token's log probability.
     pub logprobs: Option<Whole>,
 }
@@ -184,9 +189,6 @@ pub struct Embeddings {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Responses {
-    /// What all have.
-    #[serde(flatten)]
-    pub common: Common,
     /// A text, or messages, calls and their results.
     pub input: Option<Value>,
     /// The system message.
@@ -213,6 +215,10 @@ pub struct Responses {
     pub background: Option<bool>,
     /// Words of the caller's, given back.
     pub metadata: Option<Value>,
+    /// What else to give: of OpenAI's list `message.output_text.logprobs`.
+    pub include: Option<Vec<String>>,
+    /// How many alternatives with the log probabilities of the answer's tokens.
+    pub top_logprobs: Option<Whole>,
 }
 
 /// Texts or tokens to work on, of `prompt` and `input`.
@@ -249,15 +255,19 @@ pub fn inputs(name: &str, value: Option<&Value>) -> Result<Vec<Input>, Problem> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::body::read_fields;
     use serde_json::json;
 
     #[test]
     fn contents_are_texts_or_parts() {
-        let read = |value: Value| serde_json::from_value::<Message>(json!({"role": "user", "content": value}));
-        assert_eq!(read(json!("a")).unwrap().content.unwrap().0, "a");
-        assert_eq!(read(json!([{"type": "text", "text": "a"}, {"type": "input_text", "text": "b"}])).unwrap().content.unwrap().0, "a\nb");
-        assert_eq!(read(json!(null)).unwrap().content, None);
-        assert!(read(json!([{"type": "image_url", "image_url": {"url": "x"}}])).unwrap_err().to_string().contains("cannot see"));
+        let read = |value: Value| content(&value, "c");
+        assert_eq!(read(json!("a")).unwrap(), "a");
+        assert_eq!(read(json!([{"type": "text", "text": "a"}, {"type": "input_text", "text": "b"}])).unwrap(), "a\nb");
+        assert_eq!(read(json!(null)).unwrap(), "");
+        let image = read(json!([{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "x"}}])).unwrap_err();
+        assert!(image.param.as_deref() == Some("c[1]") && image.message.contains("images"), "{image}");
+        let audio = read(json!([{"type": "input_audio", "input_audio": {}}])).unwrap_err();
+        assert!(audio.param.as_deref() == Some("c[0]") && audio.message.contains("input_audio"), "{audio}");
         assert!(read(json!([{"type": "text"}])).is_err());
         assert!(read(json!(5)).is_err());
     }
@@ -275,13 +285,11 @@ mod tests {
     }
 
     #[test]
-    fn flattened_fields_are_read() {
-        let chat: Chat =
-            crate::body::parse(b"{\"model\": \"m\", \"temperature\": 0, \"stop\": [\"a\"], \"max_completion_tokens\": 3, \"n\": null}")
-                .unwrap();
-        assert_eq!(
-            (chat.common.model.as_deref(), chat.common.temperature, chat.max_completion_tokens),
-            (Some("m"), Some(0.0), Some(Whole(3)))
-        );
+    fn common_fields_are_read_and_named() {
+        let body = json!({"model": "m", "temperature": 0, "stop": ["a"], "max_completion_tokens": 3, "n": null});
+        let (chat, common): (Chat, Common) = (read_fields(&body).unwrap(), read_fields(&body).unwrap());
+        assert_eq!((common.model.as_deref(), common.temperature, chat.max_completion_tokens), (Some("m"), Some(0.0), Some(Whole(3))));
+        let fault = read_fields::<Common>(&json!({"stream_options": {"include_usage": 1}})).unwrap_err();
+        assert_eq!(fault.param.as_deref(), Some("stream_options.include_usage"));
     }
 }

@@ -43,6 +43,8 @@ pub struct Ask {
     pub format: Format,
     /// Log probabilities of the tokens, with so many alternatives each.
     pub logprobs: Option<usize>,
+    /// With those of the prompt's tokens too.
+    pub echo: bool,
     /// Whether to think first.
     pub think: Think,
     /// Functions that may be called.
@@ -79,6 +81,8 @@ pub struct Done {
     pub reused: usize,
     /// Tokens of the answer.
     pub generated: usize,
+    /// Those of them that were thought and not said.
+    pub thought: usize,
     /// Waiting for the model to be loaded.
     pub load_time: Duration,
     /// Reading the prompt.
@@ -91,6 +95,8 @@ pub struct Done {
     pub truncated: Option<Truncated>,
     /// The oldest part made room in a full context.
     pub shifted: Option<Truncated>,
+    /// The prompt's tokens behind the first with their probabilities, where they were asked for.
+    pub read: Vec<Logprob>,
     /// Prompt and answer; of an answer that went on in a full context, what the context holds.
     pub tokens: Vec<u32>,
 }
@@ -111,6 +117,8 @@ pub struct Talk {
     lease: Lease,
     ticket: Arc<Ticket>,
     truncated: Option<Truncated>,
+    /// The prompt's tokens with their probabilities.
+    read: Vec<Logprob>,
     /// What the context holds, the answer's last token included.
     tokens: Vec<u32>,
     /// The tokens of the answer, of one that may have to make room.
@@ -143,7 +151,7 @@ impl Talk {
         let left_out = made.truncated.as_ref().map_or(0, |truncated| truncated.messages);
         let shift = ask.shift.then(|| Shift::new(&ask, context, most, left_out));
         let most = shift.as_ref().map_or(most, |shift| Some(shift.most));
-        let again = Again { context, sampling, bias: ask.bias, logprobs: ask.logprobs };
+        let again = Again { context, sampling, bias: ask.bias, logprobs: ask.logprobs, echo: ask.echo };
         let shift = shift.map(|shift| (shift, again.clone()));
         let request = again.request(&lease, made.tokens.clone(), most, None, grammar);
         let events = lease.worker().submit(request).map_err(|full| {
@@ -156,6 +164,7 @@ impl Talk {
             lease,
             ticket,
             truncated: made.truncated,
+            read: vec![],
             tokens: made.tokens,
             answer: vec![],
             shift,
@@ -182,6 +191,8 @@ impl Talk {
         let Some(made) = made else { return Ok(false) };
         self.tokens.clone_from(&made);
         self.before.add(report);
+        // What is left of the prompt has been told.
+        let again = Again { echo: false, ..again };
         self.events = self.lease.worker().resume(again.request(&self.lease, made, Some(most), Some(rest.sampler), rest.constraint));
         Ok(true)
     }
@@ -192,6 +203,13 @@ impl Talk {
             let Some(event) = self.events.recv().await else { break };
             match event {
                 Event::Prompt { .. } => {}
+                Event::Read(tokens) => {
+                    let one = |token: &worker::Token| {
+                        let top = token.top.iter().map(|(id, logprob)| self.reader.logprob(*id, *logprob)).collect();
+                        Logprob { top, ..self.reader.logprob(token.id, token.logprob.unwrap_or(f32::NEG_INFINITY)) }
+                    };
+                    self.read.extend(tokens.iter().map(one).collect::<Vec<_>>());
+                }
                 Event::Token(token) => {
                     self.tokens.push(token.id);
                     if self.shift.is_some() {
@@ -221,12 +239,14 @@ impl Talk {
                         prompt: report.prompt,
                         reused: report.reused,
                         generated: report.generated,
+                        thought: self.reader.thought(),
                         load_time: self.lease.waited(),
                         prompt_time: report.prompt_time,
                         time: report.time,
                         total_time: self.ticket.elapsed(),
                         truncated: self.truncated.take(),
                         shifted: self.shift.take().and_then(|(shift, _)| shift.dropped),
+                        read: std::mem::take(&mut self.read),
                         tokens: std::mem::take(&mut self.tokens),
                     };
                     return Ok(Step::Done(last, done));
@@ -262,6 +282,7 @@ struct Again {
     sampling: Sampling,
     bias: Vec<(u32, f32)>,
     logprobs: Option<usize>,
+    echo: bool,
 }
 
 impl Again {
@@ -273,9 +294,9 @@ impl Again {
         resumed: Option<Sampler>,
         constraint: Option<Box<dyn Guide>>,
     ) -> worker::Request {
-        let Again { context, sampling, bias, logprobs } = self;
+        let Again { context, sampling, bias, logprobs, echo } = self;
         let ends = lease.tokenizer().ends().to_vec();
-        worker::Request { prompt, context, most, sampling, ends, resumed, constraint, bias, logprobs }
+        worker::Request { prompt, context, most, sampling, ends, resumed, constraint, bias, logprobs, echo }
     }
 }
 

@@ -66,8 +66,14 @@ pub struct Reader {
     style: Option<&'static ToolStyle>,
     /// Nothing comes after the first call.
     single: bool,
+    /// The answer is calls and nothing else: what is none at its end is a call that was cut.
+    must: bool,
     over: bool,
     called: bool,
+    /// Tokens before the first that says or calls something, where there was a thought.
+    thought: usize,
+    /// Tokens taken.
+    taken: usize,
     /// Tokens whose text is not given yet.
     pending: Vec<Logprob>,
 }
@@ -81,6 +87,7 @@ impl Reader {
             calls: style.map(|style| ToolParser::new(style, names())),
             style,
             single: ask.tools.single,
+            must: ask.tools.must(),
             tokenizer: lease.tokenizer().clone(),
             stream: Stream::new(stops),
             splitter: match thought(lease, ask, made) {
@@ -90,6 +97,8 @@ impl Reader {
             trim: made.chat,
             over: false,
             called: false,
+            thought: 0,
+            taken: 0,
             pending: vec![],
         }
     }
@@ -110,10 +119,16 @@ impl Reader {
         }
         let chunk = self.stream.push(&bytes);
         self.over = chunk.stopped;
-        self.give(&chunk.text, false)
+        self.taken += 1;
+        let delta = self.give(&chunk.text, false);
+        if !delta.thinking.is_empty() {
+            self.thought = self.taken;
+        }
+        delta
     }
 
-    fn logprob(&self, id: u32, logprob: f32) -> Logprob {
+    /// A token with its probability, without alternatives.
+    pub(super) fn logprob(&self, id: u32, logprob: f32) -> Logprob {
         let bytes = self.tokenizer.token_bytes(id).into_owned();
         Logprob { token: String::from_utf8_lossy(&bytes).into_owned(), bytes, logprob, top: vec![] }
     }
@@ -134,7 +149,10 @@ impl Reader {
             let mut said = parser.push(&parted.text);
             if last {
                 let rest = parser.finish();
-                said.text.push_str(&rest.text);
+                // The beginning of a call is no answer to show to anybody; that it was cut, the end says.
+                if !self.must {
+                    said.text.push_str(&rest.text);
+                }
                 said.calls.extend(rest.calls);
             }
             parted.text = said.text;
@@ -169,6 +187,11 @@ impl Reader {
         self.over
     }
 
+    /// Tokens that went into a thought, its marks before it included.
+    pub fn thought(&self) -> usize {
+        self.thought
+    }
+
     /// Whether functions were called.
     pub fn called(&self) -> bool {
         self.called
@@ -192,6 +215,8 @@ pub async fn grammar(lease: &Lease, ask: &Ask, made: &Made) -> Result<Option<Box
         Format::Text => return Ok(None),
         Format::Json => Grammar::json(),
         Format::Schema(schema) => Grammar::json_schema(schema).map_err(|error| grammar_problem(&error))?,
+        Format::Regex(source) => Grammar::regex(source),
+        Format::Lark(source) => Grammar::lark(source),
     };
     let (lease, grammar, of_tools) = (lease.clone(), grammar.after(thought(lease, ask, made)), ask.tools.must());
     let constraint = crate::models::blocking(move || lease.constraint(&grammar)).await;
@@ -240,8 +265,11 @@ mod tests {
             calls: style.map(|style| ToolParser::new(style, vec!["f".into()])),
             style,
             single,
+            must: false,
             over: false,
             called: false,
+            thought: 0,
+            taken: 0,
             pending: vec![],
         };
         let mut all = Delta::default();

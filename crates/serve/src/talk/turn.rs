@@ -194,6 +194,15 @@ impl Tools {
         Ok(self)
     }
 
+    /// Only these of them. The model does not hear of the others.
+    pub fn only(mut self, allowed: &[String]) -> Result<Tools, Problem> {
+        if let Some(stranger) = allowed.iter().find(|allowed| !self.names().any(|known| known == *allowed)) {
+            return Err(Problem::bad(format!("tool_choice allows {stranger:?}, which is none of the tools")).param("tool_choice"));
+        }
+        self.schemas.retain(|schema| schema["function"]["name"].as_str().is_some_and(|name| allowed.iter().any(|a| a == name)));
+        Ok(self)
+    }
+
     /// The same with one call at most, where `parallel` is false.
     pub fn parallel(mut self, parallel: Option<bool>) -> Tools {
         self.single |= parallel == Some(false);
@@ -281,6 +290,8 @@ mod tests {
         );
         assert_eq!(tools.clone().choose(Choice::Named("g".into())).unwrap().names().collect::<Vec<_>>(), ["g"]);
         assert!(tools.clone().choose(Choice::None).unwrap().is_empty());
+        assert_eq!(tools.clone().only(&["g".into()]).unwrap().names().collect::<Vec<_>>(), ["g"]);
+        assert!(tools.clone().only(&["h".into()]).is_err());
         assert!(tools.choose(Choice::Named("h".into())).is_err());
         assert!(Tools::none().choose(Choice::Required).is_err());
         for bad in [json!({}), json!({"type": "web_search"}), json!({"type": "function", "function": 5}), json!(5)] {

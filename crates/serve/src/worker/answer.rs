@@ -8,6 +8,9 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
+/// Tokens of a prompt in a step whose logits are all wanted: each takes a row as long as the vocabulary.
+const ROWS: usize = 64;
+
 /// A request in a slot.
 pub struct Answer {
     job: Job,
@@ -30,7 +33,7 @@ pub struct Answer {
 impl Answer {
     /// Takes a slot that holds `reused` tokens of the prompt.
     pub fn new(mut job: Job, mut sampler: Sampler, reused: usize) -> Answer {
-        let Request { prompt, most, resumed, .. } = &mut job.request;
+        let Request { prompt, most, resumed, echo, .. } = &mut job.request;
         match resumed.take() {
             // It has seen the tokens, those too that are no longer there.
             Some(resumed) => sampler = resumed,
@@ -38,7 +41,8 @@ impl Answer {
         }
         let none = *most == Some(0);
         let report = Report { prompt: prompt.len(), reused, cut: none, ..Report::default() };
-        let (now, over) = (Instant::now(), none.then_some(Ok(())));
+        // Of an empty answer the prompt may be what is asked about.
+        let (now, over) = (Instant::now(), (none && !*echo).then_some(Ok(())));
         let text = prompt.clone();
         Answer { job, sampler, text, guesses: Vec::new(), reading: true, report, begun: now, read: now, over, biased: Vec::new() }
     }
@@ -75,8 +79,11 @@ impl Answer {
         if !self.reading {
             return ([&self.text[self.text.len() - 1..], &self.guesses].concat(), Rows::All);
         }
-        let prompt = &self.job.request.prompt;
-        let end = prompt.len().min(held + share);
+        let Request { prompt, echo, .. } = &self.job.request;
+        let end = prompt.len().min(held + if *echo { share.min(ROWS) } else { share });
+        if *echo {
+            return (prompt[held..end].to_vec(), Rows::All);
+        }
         (prompt[held..end].to_vec(), if end == prompt.len() { Rows::Last } else { Rows::None })
     }
 
@@ -119,6 +126,9 @@ impl Answer {
     /// is what was guessed, after the guesses. `before`: tokens in the session before the first row's own and those that were fed with it. Returns how
     /// many the session is to hold: behind them it has seen guesses that were wrong.
     pub fn choose(&mut self, logits: &[f32], vocab: usize, before: usize) -> usize {
+        if self.reading && self.job.request.echo {
+            return self.echo(logits, vocab, before);
+        }
         let guesses = std::mem::take(&mut self.guesses);
         let mut held = before;
         for (i, row) in logits.chunks_exact(vocab).enumerate() {
@@ -126,6 +136,29 @@ impl Answer {
             self.choose_one(row, held);
             if self.over.is_some() || self.text.last() != guesses.get(i) {
                 break;
+            }
+        }
+        held
+    }
+
+    /// Tells the probabilities of the prompt's tokens that follow those of the rows, and behind the last of them chooses as ever.
+    fn echo(&mut self, logits: &[f32], vocab: usize, before: usize) -> usize {
+        let request = &self.job.request;
+        let rows = logits.chunks_exact(vocab).enumerate();
+        let told: Vec<Token> = rows
+            .filter_map(|(i, row)| {
+                let id = *request.prompt.get(before + i + 1)?;
+                let (logprob, top) = likeliest(row, id, request.logprobs.unwrap_or(0));
+                Some(Token { id, logprob, top })
+            })
+            .collect();
+        let (held, unwanted) = (before + logits.len() / vocab, self.job.to.send(Event::Read(told)).is_err());
+        if unwanted {
+            self.over = Some(Ok(()));
+        } else if held == self.job.request.prompt.len() {
+            match self.job.request.most {
+                Some(0) => self.over = Some(Ok(())),
+                _ => self.choose_one(&logits[logits.len() - vocab..], held),
             }
         }
         held

@@ -50,6 +50,8 @@ pub struct Request {
     pub bias: Vec<(u32, f32)>,
     /// Tell the probability of each token, and of so many of the likeliest.
     pub logprobs: Option<usize>,
+    /// The prompt's tokens too. None of them is taken from what a slot has read before, since their logits are not kept.
+    pub echo: bool,
 }
 
 /// A token of an answer.
@@ -109,6 +111,8 @@ pub enum Event {
         /// Tokens of the prompt.
         total: usize,
     },
+    /// The next tokens of the prompt with their probabilities; the first token of a prompt has none. Only where [`Request::echo`] asks for them.
+    Read(Vec<Token>),
     /// A token. End tokens are not among them.
     Token(Token),
     /// The end.
@@ -212,13 +216,13 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts the thread: `parallel` requests are answered at a time, `queue` may wait. An answer that has the thread for itself gets its tokens by guesses
-    /// where that is quicker; they are the same tokens.
+    /// Starts the thread: `parallel` requests are answered at a time, `queue` may wait. With `speculate` an answer that has the thread for itself gets its
+    /// tokens by guesses where that is quicker; they are the same tokens.
     ///
     /// # Errors
     /// When there is no memory for a context.
-    pub fn start(model: Model, parallel: usize, queue: usize) -> Result<Worker, Error> {
-        Worker::with(model, parallel, queue, || Some(Speculator::new(Lookup::new(), DEFAULT_MOST)))
+    pub fn start(model: Model, parallel: usize, queue: usize, speculate: bool) -> Result<Worker, Error> {
+        Worker::with(model, parallel, queue, move || speculate.then(|| Speculator::new(Lookup::new(), DEFAULT_MOST)))
     }
 
     /// As [`Worker::start`], with another way to guess, or none.

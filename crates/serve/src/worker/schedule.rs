@@ -85,7 +85,8 @@ impl<'m> Thread<'m, '_> {
         while let Some(job) = self.waiting.front() {
             let request = &job.request;
             let reserved = request.most.map_or(request.context, |most| request.context.min(request.prompt.len().saturating_add(most)));
-            let place = match self.slots.take(&request.prompt, reserved) {
+            let known = if request.echo { &[][..] } else { &request.prompt };
+            let place = match self.slots.take(known, reserved) {
                 Ok(Some((slot, reused))) => {
                     Sampler::new(request.sampling.clone()).map(|sampler| (slot, sampler, reused)).map_err(|error| error.to_string())
                 }

@@ -28,6 +28,7 @@ fn request(prompt: Vec<u32>, seed: u64, most: usize) -> Request {
         constraint: None,
         bias: vec![],
         logprobs: None,
+        echo: false,
     }
 }
 
@@ -44,7 +45,7 @@ fn all(events: &mut Events) -> (Vec<u32>, Event) {
     let mut tokens = Vec::new();
     loop {
         match events.from.blocking_recv().expect("an end comes before the channel closes") {
-            Event::Prompt { .. } => {}
+            Event::Prompt { .. } | Event::Read(_) => {}
             Event::Token(token) => tokens.push(token.id),
             end => return (tokens, end),
         }
@@ -80,7 +81,7 @@ fn answers_do_not_depend_on_their_company() {
     let tokenizer = tokenizer(&model);
     let make = |i: usize| request(prompt(&tokenizer, i), i as u64, 3 + i % 11);
     let expected: Vec<Vec<u32>> = (0..64).map(|i| alone(&model, &make(i))).collect();
-    let worker = Worker::start(model, 3, 64).unwrap();
+    let worker = Worker::start(model, 3, 64, true).unwrap();
     let mut events: Vec<Events> = (0..64).map(|i| worker.submit(make(i)).unwrap()).collect();
     for (i, events) in events.iter_mut().enumerate() {
         let (tokens, end) = all(events);
@@ -183,7 +184,7 @@ fn an_answer_goes_on_with_its_sampler_and_its_guide() {
     let model = model(512);
     let tokenizer = tokenizer(&model);
     let vocab = model.config().vocab;
-    let worker = Worker::start(model, 1, 4).unwrap();
+    let worker = Worker::start(model, 1, 4, true).unwrap();
     let make = |context: usize, most: usize| Request {
         context,
         constraint: Some(Thirds::new(vocab, 1000, false)),
@@ -214,7 +215,7 @@ fn a_beginning_that_has_been_read_is_not_read_again() {
     let mut longer = long.clone();
     longer.extend(tokenizer.encode("Then it"));
     let expected = alone(&model, &request(longer.clone(), 5, 8));
-    let worker = Worker::start(model, 2, 4).unwrap();
+    let worker = Worker::start(model, 2, 4, true).unwrap();
     let (_, end) = all(&mut worker.submit(request(long.clone(), 1, 4)).unwrap());
     assert_eq!(done(end).reused, 0);
     // Idle: taken over. What the first answer added is forgotten.
@@ -232,7 +233,7 @@ fn a_beginning_that_has_been_read_is_not_read_again() {
 fn who_hangs_up_makes_room() {
     let model = model(512);
     let tokenizer = tokenizer(&model);
-    let worker = Worker::start(model, 1, 2).unwrap();
+    let worker = Worker::start(model, 1, 2, true).unwrap();
     let mut first = worker.submit(request(prompt(&tokenizer, 1), 1, 480)).unwrap();
     while !matches!(first.from.blocking_recv(), Some(Event::Token(_))) {}
     let gone = worker.submit(request(prompt(&tokenizer, 2), 2, 480)).unwrap();
@@ -256,7 +257,7 @@ fn who_hangs_up_makes_room() {
 fn stop_ends_an_answer_and_tells_what_it_took() {
     let model = model(512);
     let tokenizer = tokenizer(&model);
-    let worker = Worker::start(model, 1, 0).unwrap();
+    let worker = Worker::start(model, 1, 0, true).unwrap();
     let mut events = worker.submit(request(prompt(&tokenizer, 1), 1, 480)).unwrap();
     while !matches!(events.from.blocking_recv(), Some(Event::Token(_))) {}
     events.stop();
@@ -270,7 +271,7 @@ fn stop_ends_an_answer_and_tells_what_it_took() {
 fn an_answer_ends_with_the_context() {
     let model = model(64);
     let tokenizer = tokenizer(&model);
-    let worker = Worker::start(model, 2, 4).unwrap();
+    let worker = Worker::start(model, 2, 4, true).unwrap();
     let prompt = prompt(&tokenizer, 2);
     let wanted = |context: usize| Request { context, most: None, ..request(prompt.clone(), 1, 0) };
     for context in [64, 40] {
@@ -284,6 +285,46 @@ fn an_answer_ends_with_the_context() {
     assert!(tokens.is_empty() && matches!(&end, Event::Failed(why) if why.contains("65")), "{end:?}");
     let (tokens, end) = all(&mut worker.submit(Request { most: Some(0), ..wanted(64) }).unwrap());
     assert!(tokens.is_empty() && done(end).cut);
+}
+
+/// In pieces of a prompt, after the same prompt was read already, and with an answer of nothing: each token of the prompt but the first has the
+/// probability that the engine's logits give it, and the answer is what it would be.
+#[test]
+fn the_prompts_tokens_have_probabilities_too() {
+    let model = model(512);
+    let vocab = model.config().vocab;
+    let text = tokenizer(&model).encode(&"The cat sat on the mat and looked at the dog. ".repeat(8));
+    assert!(text.len() > 64, "longer than a step");
+    let mut session = model.session().unwrap();
+    let expected: Vec<f64> = (0..text.len() - 1)
+        .map(|i| {
+            let logits = session.feed(&text[i..=i]).unwrap();
+            let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let sum: f64 = logits.iter().map(|&x| f64::from(x - most).exp()).sum();
+            f64::from(logits[text[i + 1] as usize] - most) - sum.ln()
+        })
+        .collect();
+    drop(session);
+    let answer = alone(&model, &request(text.clone(), 5, 3));
+    let worker = Worker::start(model, 2, 64, true).unwrap();
+    for most in [3, 0, 3] {
+        let mut events = worker.submit(Request { echo: true, logprobs: Some(2), ..request(text.clone(), 5, most) }).unwrap();
+        let (mut read, mut said) = (vec![], vec![]);
+        let report = loop {
+            match events.from.blocking_recv().unwrap() {
+                Event::Prompt { .. } => {}
+                Event::Read(tokens) => read.extend(tokens),
+                Event::Token(token) => said.push(token.id),
+                end => break done(end),
+            }
+        };
+        assert_eq!(read.iter().map(|token| token.id).collect::<Vec<_>>(), text[1..]);
+        for (token, expected) in read.iter().zip(&expected) {
+            assert!((f64::from(token.logprob.unwrap()) - expected).abs() < 1e-4, "{token:?}, expected {expected}");
+            assert!(token.top.len() == 2 && token.top.iter().all(|(id, _)| (*id as usize) < vocab) && token.top[0].1 >= token.top[1].1);
+        }
+        assert_eq!((&said[..], report.reused, report.generated, report.cut), (&answer[..most], 0, most, true));
+    }
 }
 
 /// Allows every third token, and fails or panics after so many.
@@ -327,7 +368,7 @@ fn a_guide_is_followed_and_its_failure_is_its_own_request_s() {
     let model = model(512);
     let tokenizer = tokenizer(&model);
     let vocab = model.config().vocab;
-    let worker = Worker::start(model, 2, 4).unwrap();
+    let worker = Worker::start(model, 2, 4, true).unwrap();
     let guided = |left, panics| Request { constraint: Some(Thirds::new(vocab, left, panics)), ..request(prompt(&tokenizer, 1), 1, 6) };
     let (tokens, end) = all(&mut worker.submit(guided(100, false)).unwrap());
     assert!(tokens.len() == 6 && tokens.iter().all(|token| token.is_multiple_of(3)));
@@ -348,7 +389,7 @@ fn a_panic_ends_what_was_in_the_making_and_nothing_else() {
     let model = model(512);
     let tokenizer = tokenizer(&model);
     let vocab = model.config().vocab;
-    let worker = Worker::start(model, 2, 8).unwrap();
+    let worker = Worker::start(model, 2, 8, true).unwrap();
     let expected = all(&mut worker.submit(request(prompt(&tokenizer, 1), 1, 6)).unwrap()).0;
     let mut other = worker.submit(request(prompt(&tokenizer, 2), 1, 480)).unwrap();
     let guide: Box<dyn Guide> = Thirds::new(vocab, 3, true);
@@ -368,7 +409,7 @@ fn probabilities_are_those_of_the_logits() {
     let logits: Vec<f64> = session.feed(&prompt).unwrap().iter().map(|&x| f64::from(x)).collect();
     let sum: f64 = logits.iter().map(|x| x.exp()).sum();
     drop(session);
-    let worker = Worker::start(model, 1, 0).unwrap();
+    let worker = Worker::start(model, 1, 0, true).unwrap();
     let greedy = Sampling { temperature: 0.0, ..Sampling::default() };
     let wanted = Request { logprobs: Some(5), sampling: greedy, ..request(prompt, 1, 1) };
     let mut events = worker.submit(wanted).unwrap();
@@ -393,7 +434,7 @@ fn texts_become_vectors_beside_answers() {
     let texts: Vec<Vec<u32>> = ["A cat sleeps.", "A dog barks at the moon."].iter().map(|text| tokenizer.encode(text)).collect();
     let mut last = Vec::new();
     model.session().unwrap().feed_hidden(&texts[0], &mut |_, hidden| last = hidden.to_vec()).unwrap();
-    let worker = Worker::start(model, 1, 4).unwrap();
+    let worker = Worker::start(model, 1, 4, true).unwrap();
     let mut answer = worker.submit(request(prompt(&tokenizer, 2), 1, 100)).unwrap();
     let of = |pooling| worker.embed(texts.clone(), pooling).unwrap().blocking_recv().unwrap().unwrap();
     assert_eq!(of(Pooling::Last)[0], last);

@@ -1,6 +1,6 @@
 //! Ollama's interface, as its clients rely on it.
 
-use crate::client::{settings, start, usual};
+use crate::client::{Running, settings, start, usual};
 use nibble_serve::Settings;
 use serde_json::{Value, json};
 
@@ -297,7 +297,13 @@ fn what_cannot_be_done_is_said() {
     said("/api/generate", json!({"model": "../../etc/passwd", "prompt": "x"}), 404, "not found");
     said("/api/chat", json!({"messages": user}), 400, "model is required");
     said("/api/chat", ask(json!({"messages": [{"role": "robot", "content": "x"}]})), 400, "messages[0].role");
-    said("/api/chat", ask(json!({"messages": [{"role": "user", "content": "x", "images": ["aGk="]}]})), 400, "cannot see");
+    said(
+        "/api/chat",
+        ask(json!({"messages": [{"role": "user", "content": "x", "images": ["aGk="]}]})),
+        400,
+        "messages[0].images: images cannot be read",
+    );
+    said("/api/generate", json!({"model": "tiny", "prompt": "x", "images": ["aGk="]}), 400, "images: images cannot be read");
     said("/api/chat", ask(json!({"tools": [{"type": "function", "function": {"name": "f"}}]})), 400, "does not support tools");
     said("/api/chat", ask(json!({"think": true})), 400, "does not support thinking");
     said("/api/chat", ask(json!({"options": {"temperature": "hot"}})), 400, "options.temperature");
@@ -307,6 +313,16 @@ fn what_cannot_be_done_is_said() {
     said("/api/push", json!({"model": "tiny"}), 501, "push is not supported");
     // What tells nothing is no fault.
     server.post("/api/chat", ask(json!({"think": false, "tools": [], "format": "", "stream": false, "unknown": 1}))).is(200);
+}
+
+#[test]
+fn guesses_can_be_switched_off() {
+    let (with, without) = (usual(), start(Settings { speculate: false, ..settings() }));
+    let body =
+        ask(json!({"messages": [{"role": "user", "content": "the cat and the dog and the cat and the dog and the"}], "stream": false}));
+    let said = |server: &Running| server.post("/api/chat", body.clone()).is(200).json()["message"].clone();
+    assert_eq!(said(&with), said(&without));
+    assert_eq!(without.metric("nibble_guessed_tokens_total"), 0.0);
 }
 
 #[test]

@@ -195,13 +195,133 @@ fn faults_have_openais_form() {
         (json!({"response_format": {"type": "xml"}}), "response_format"),
         (json!({"functions": [{"name": "f"}]}), "functions"),
         (json!({"top_logprobs": 30}), "top_logprobs"),
+        (json!({"logit_bias": [1]}), "logit_bias"),
     ] {
         assert_eq!(fault("/v1/chat/completions", ask(more), 400)["param"], param);
     }
     let image = json!([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:"}}]}]);
-    assert!(fault("/v1/chat/completions", ask(json!({"messages": image})), 400)["message"].as_str().unwrap().contains("cannot see"));
+    let image = fault("/v1/chat/completions", ask(json!({"messages": image})), 400);
+    assert_eq!((&image["param"], &image["code"]), (&json!("messages[0].content[0]"), &json!("images_not_supported")));
+    let seen = json!([{"role": "user", "content": [{"type": "input_text", "text": "a"}, {"type": "input_image", "image_url": "data:"}]}]);
+    let image = fault("/v1/responses", json!({"model": "tiny", "input": seen}), 400);
+    assert_eq!((&image["param"], &image["code"]), (&json!("input[0].content[1]"), &json!("images_not_supported")));
+    assert_eq!(fault("/v1/chat/completions", ask(json!({"seed": u64::MAX})), 400)["param"], "seed");
+    let packed = server.open("POST", "/v1/chat/completions", &[("content-encoding", "gzip")], b"\x1f\x8b").is(415).json();
+    assert!(packed["error"]["message"].as_str().unwrap().contains("gzip"), "{packed}");
     assert_eq!(server.get("/v1/nothing").is(404).json()["error"]["type"], "not_found_error");
     assert_eq!(server.open("POST", "/v1/chat/completions", &[], b"{").is(400).json()["error"]["type"], "invalid_request_error");
+}
+
+#[test]
+fn answers_of_the_newer_form_have_probabilities_where_they_are_wanted() {
+    let server = usual();
+    let ask = |more: Value| {
+        let mut body = json!({"model": "tiny", "input": "Tell me a story.", "max_output_tokens": 5, "temperature": 0});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    let include = json!({"include": ["message.output_text.logprobs"], "top_logprobs": 2});
+    let whole = server.post("/v1/responses", ask(include.clone())).is(200).json();
+    let tokens = whole["output"][0]["content"][0]["logprobs"].as_array().unwrap();
+    assert!(tokens.len() == 5 && tokens.iter().all(|t| t["top_logprobs"].as_array().unwrap().len() == 2), "{whole}");
+    let mut streamed = ask(include);
+    streamed["stream"] = json!(true);
+    let (events, _) = server.post("/v1/responses", streamed).is(200).events();
+    let of = |kind: &str| {
+        events.iter().filter(|e| e["type"] == kind).flat_map(|e| e["logprobs"].as_array().unwrap().clone()).collect::<Vec<_>>()
+    };
+    assert_eq!((&of("response.output_text.delta"), &of("response.output_text.done")), (tokens, tokens));
+    let plain = server.post("/v1/responses", ask(json!({}))).is(200).json();
+    assert_eq!(plain["output"][0]["content"][0]["logprobs"], json!([]));
+    assert_eq!(server.post("/v1/responses", ask(json!({"top_logprobs": 21}))).is(400).json()["error"]["param"], "top_logprobs");
+}
+
+/// What harnesses that score given texts ask for: the prompt's tokens with their probabilities, and next to nothing of an answer.
+#[test]
+fn a_prompt_can_be_scored() {
+    let server = usual();
+    let tokens =
+        server.post("/tokenize", json!({"content": "Once upon a time there was", "add_special": true})).is(200).json()["tokens"].clone();
+    let n = tokens.as_array().unwrap().len();
+    for most in [0, 1] {
+        let body = json!({"model": "tiny", "prompt": [tokens, tokens], "max_tokens": most, "temperature": 0, "logprobs": 1, "echo": true});
+        let answer = server.post("/v1/completions", body).is(200).json();
+        let scored = &answer["choices"][0]["logprobs"];
+        for name in ["tokens", "token_logprobs", "top_logprobs", "text_offset"] {
+            assert_eq!(scored[name].as_array().unwrap().len(), n + most, "{name} in {answer}");
+        }
+        assert!(scored["token_logprobs"][0].is_null() && scored["top_logprobs"][0].is_null(), "{answer}");
+        assert!(scored["token_logprobs"].as_array().unwrap()[1..].iter().all(|x| x.as_f64().unwrap() <= 0.0), "{answer}");
+        assert_eq!(&answer["choices"][1]["logprobs"], scored, "the same text twice");
+        assert!(answer["choices"][0]["text"].as_str().unwrap().contains("Once upon a time there was"), "{answer}");
+        // The answer's own token is the likeliest, as its alternatives say.
+        if most == 1 {
+            let (token, top) = (scored["tokens"][n].as_str().unwrap(), &scored["top_logprobs"][n]);
+            assert_eq!(top[token], scored["token_logprobs"][n], "{answer}");
+        }
+    }
+    server.post("/v1/completions", json!({"model": "tiny", "prompt": "a", "logprobs": 1, "echo": true, "stream": true})).is(400);
+}
+
+#[test]
+fn the_best_of_several_texts_are_given_and_several_are_streamed() {
+    let server = usual();
+    let ask = |more: Value| {
+        let mut body = json!({"model": "tiny", "prompt": "Once", "max_tokens": 6, "seed": 3, "temperature": 1.5, "top_k": 0});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    let mean = |choice: &Value| {
+        let all: Vec<f64> = choice["logprobs"]["token_logprobs"].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect();
+        all.iter().sum::<f64>() / all.len() as f64
+    };
+    let all = server.post("/v1/completions", ask(json!({"n": 4, "logprobs": 0}))).is(200).json();
+    let mut means: Vec<f64> = all["choices"].as_array().unwrap().iter().map(mean).collect();
+    means.sort_by(|a, b| b.total_cmp(a));
+    let best = server.post("/v1/completions", ask(json!({"n": 2, "best_of": 4, "logprobs": 0}))).is(200).json();
+    let found: Vec<f64> = best["choices"].as_array().unwrap().iter().map(mean).collect();
+    assert_eq!((found.as_slice(), &best["choices"][1]["index"]), (&means[..2], &json!(1)), "{best}");
+    assert_eq!(best["usage"]["completion_tokens"], all["usage"]["completion_tokens"]);
+    let plain = server.post("/v1/completions", ask(json!({"n": 2, "best_of": 4}))).is(200).json();
+    assert!(plain["choices"][0]["logprobs"].is_null() && plain["choices"][0]["text"] == best["choices"][0]["text"]);
+    for bad in [json!({"n": 2, "best_of": 1}), json!({"best_of": 99}), json!({"best_of": 2, "stream": true})] {
+        assert_eq!(server.post("/v1/completions", ask(bad)).is(400).json()["error"]["param"], "best_of");
+    }
+
+    let whole = server.post("/v1/completions", ask(json!({"prompt": ["Once", "Then"], "n": 2}))).is(200).json();
+    let body = ask(json!({"prompt": ["Once", "Then"], "n": 2, "stream": true, "stream_options": {"include_usage": true}}));
+    let (pieces, done) = server.post("/v1/completions", body).is(200).events();
+    let text = |i: usize| -> String {
+        let choices = pieces.iter().filter_map(|p| p["choices"].get(0)).filter(|c| c["index"] == i);
+        choices.map(|c| c["text"].as_str().unwrap()).collect()
+    };
+    for i in 0..4 {
+        assert_eq!(text(i), whole["choices"][i]["text"].as_str().unwrap(), "answer {i}");
+    }
+    // How much of a prompt another slot had read already is a matter of time.
+    let counts = |v: &Value| (v["usage"]["prompt_tokens"].clone(), v["usage"]["completion_tokens"].clone());
+    assert_eq!((done, counts(pieces.last().unwrap())), (true, counts(&whole)));
+}
+
+#[test]
+fn forms_of_other_servers_are_followed() {
+    let server = usual();
+    let said = |path: &str, more: Value| {
+        let mut body =
+            json!({"model": "tiny", "prompt": "Once", "messages": [{"role": "user", "content": "Hi"}], "seed": 3, "max_tokens": 40});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let choice = server.post(path, body).is(200).json()["choices"][0].clone();
+        choice.get("text").unwrap_or(&choice["message"]["content"]).as_str().unwrap().to_string()
+    };
+    for path in ["/v1/chat/completions", "/v1/completions"] {
+        assert!(["yes!", "(no)"].contains(&said(path, json!({"guided_choice": ["yes!", "(no)"]})).as_str()));
+        let digits = said(path, json!({"structured_outputs": {"regex": "[0-9]{3}"}}));
+        assert!(digits.len() == 3 && digits.bytes().all(|b| b.is_ascii_digit()), "{digits}");
+        assert_eq!(said(path, json!({"guided_grammar": "start: \"a\" \"b\""})), "ab");
+        assert_eq!(said(path, json!({"guided_json": {"const": [1]}})).split_whitespace().collect::<String>(), "[1]");
+    }
+    let body = json!({"model": "tiny", "prompt": "Once", "guided_regex": "("});
+    server.post("/v1/completions", body).is(400);
 }
 
 #[test]

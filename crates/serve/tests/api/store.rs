@@ -21,6 +21,35 @@ pub fn gguf(dir: &Path) -> Vec<u8> {
     std::fs::read(out).unwrap()
 }
 
+/// Quantizes nothing, for a reason that lies in what it was asked for.
+struct Refusing;
+
+impl nibble_store::Convert for Refusing {
+    fn convert(
+        &self,
+        _: &Path,
+        kind: &str,
+        _: &Path,
+        _: nibble_store::Listener,
+        _: &AtomicBool,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        Err(format!("{kind} is no type").into())
+    }
+}
+
+#[test]
+fn a_type_that_there_is_not_is_the_requests_fault() {
+    let dir = tempfile::tempdir().unwrap();
+    let hub = Hub { offline: true, ..Hub::default() };
+    let convert = Some(std::sync::Arc::new(Refusing) as _);
+    let server = start(Settings { store: Some(dir.path().join("store")), models: vec![], hub, convert, ..settings() });
+    let digest = upload(&server, &gguf(dir.path()));
+    let body = json!({"model": "x", "files": {"tiny.gguf": digest}, "quantize": "q9_z", "stream": false});
+    let refused = server.post("/api/create", body).is(400).json();
+    assert!(refused["error"].as_str().unwrap().contains("q9_z is no type"), "{refused}");
+    assert_eq!(server.get("/api/tags").json()["models"], json!([]));
+}
+
 /// A server with an empty store and nothing else, which fetches nothing.
 pub fn empty(dir: &Path) -> Running {
     let hub = Hub { offline: true, ..Hub::default() };
@@ -82,6 +111,8 @@ fn a_model_is_made_used_copied_and_removed() {
     let refused = server.post("/api/create", body);
     let status = refused.status;
     assert_eq!(status, 400, "{}", refused.text());
+    let nothing = server.post("/api/create", json!({"model": "wrong", "stream": false})).is(400).json();
+    assert!(nothing["error"].as_str().unwrap().contains("from or files"), "{nothing}");
     // In a Modelfile too.
     let body = json!({"model": "wrong", "modelfile": "FROM copy\nTEMPLATE \"{% if %}\"\n", "stream": false});
     let refused = server.post("/api/create", body);

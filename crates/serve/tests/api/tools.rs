@@ -42,6 +42,17 @@ const HERMES: &str = r#"{{- bos_token }}
 {%- endfor %}
 {%- if add_generation_prompt %}{{- '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{%- endif %}"#;
 
+/// One that opens a thought, and shows the model what it thought before.
+const THINKER: &str = r#"{{- bos_token }}
+{%- for message in messages %}
+{{- '<|start_header_id|>' + message.role + '<|end_header_id|>\n\n' }}
+{%- if message.reasoning_content %}{{- '<think>' + message.reasoning_content + '</think>' }}{%- endif %}
+{{- message.content + '<|eot_id|>' }}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- '<|start_header_id|>assistant<|end_header_id|>\n\n' }}
+{%- if enable_thinking is not defined or enable_thinking %}{{- '<think>\n' }}{%- endif %}
+{%- endif %}"#;
+
 /// A template that knows tools, but no way to call them that is known.
 const STRANGE: &str = "{{ bos_token }}{% if tools %}{{ tools | tojson }}{% endif %}{{ messages[-1].content }}";
 
@@ -91,7 +102,7 @@ fn checked(message: &Value) -> Vec<(String, Value)> {
 fn server(dir: &tempfile::TempDir) -> Running {
     let server = empty(dir.path());
     let digest = upload(&server, &gguf(dir.path()));
-    for (name, template) in [("llama", LLAMA), ("hermes", HERMES), ("strange", STRANGE)] {
+    for (name, template) in [("llama", LLAMA), ("hermes", HERMES), ("strange", STRANGE), ("thinker", THINKER)] {
         let body = json!({"model": name, "files": {"tiny.gguf": digest}, "template": template, "parameters": {"num_ctx": 1024}});
         assert_eq!(server.post("/api/create", body).is(200).lines().last().unwrap()["status"], "success", "{name}");
     }
@@ -131,12 +142,25 @@ fn an_answer_that_must_call_does() {
         assert!(pieces.iter().all(|p| p["choices"][0]["delta"]["content"].as_str().unwrap_or_default().is_empty()), "{pieces:?}");
         assert_eq!(pieces.last().unwrap()["choices"][0]["finish_reason"], "tool_calls");
 
+        // One that is cut is none, and its beginning is no text.
+        let cut = server.post("/v1/chat/completions", ask(model, json!("required"), json!({"max_tokens": 6}))).is(200).json();
+        let choice = &cut["choices"][0];
+        assert_eq!((&choice["finish_reason"], &choice["message"]["content"]), (&json!("length"), &json!("")), "{cut}");
+        assert!(choice["message"].get("tool_calls").is_none(), "{cut}");
+
         // By name, with several seeds; and as many calls as it likes, each of which is good.
         for seed in 0..3 {
             let named = json!({"type": "function", "function": {"name": "ring"}});
             let named = server.post("/v1/chat/completions", ask(model, named, json!({"seed": seed}))).is(200).json();
             let calls = checked(&named["choices"][0]["message"]);
             assert!(calls.len() == 1 && calls[0].0 == "ring", "{named}");
+        }
+        for seed in 0..3 {
+            let ring = json!([{"type": "function", "function": {"name": "ring"}}]);
+            let allowed = json!({"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": ring}});
+            let more = json!({"seed": seed, "parallel_tool_calls": false});
+            let answer = server.post("/v1/chat/completions", ask(model, allowed, more)).is(200).json();
+            assert_eq!(checked(&answer["choices"][0]["message"])[0].0, "ring", "{answer}");
         }
         let several = server.post("/v1/chat/completions", ask(model, json!("required"), json!({"seed": 5}))).is(200).json();
         assert!(!checked(&several["choices"][0]["message"]).is_empty());
@@ -230,6 +254,47 @@ fn calls_have_ollamas_form_too() {
 }
 
 #[test]
+fn a_thought_has_the_names_that_clients_look_for_and_is_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(&dir);
+    let ask = |more: Value| {
+        let mut body = json!({"model": "thinker", "messages": [{"role": "user", "content": "Hi"}], "seed": 3, "max_tokens": 12});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    let whole = server.post("/v1/chat/completions", ask(json!({}))).is(200).json();
+    let message = &whole["choices"][0]["message"];
+    assert!(message["reasoning"] == message["reasoning_content"] && !message["reasoning"].as_str().unwrap().is_empty(), "{whole}");
+    assert_eq!(
+        (&message["content"], &whole["usage"]["completion_tokens_details"]["reasoning_tokens"]),
+        (&json!(""), &json!(12)),
+        "{whole}"
+    );
+    let (pieces, _) = server.post("/v1/chat/completions", ask(json!({"stream": true}))).is(200).events();
+    let joined = |name: &str| pieces.iter().filter_map(|p| p["choices"][0]["delta"][name].as_str()).collect::<String>();
+    assert_eq!(
+        (joined("reasoning"), joined("reasoning_content")),
+        (joined("reasoning_content"), message["reasoning"].as_str().unwrap().into())
+    );
+    let none = server.post("/v1/chat/completions", ask(json!({"reasoning_effort": "none"}))).is(200).json();
+    assert!(none["choices"][0]["message"].get("reasoning").is_none(), "{none}");
+    assert_eq!(none["usage"]["completion_tokens_details"]["reasoning_tokens"], 0);
+    let responses = server.post("/v1/responses", json!({"model": "thinker", "input": "Hi", "max_output_tokens": 12})).is(200).json();
+    assert_eq!(responses["usage"]["output_tokens_details"]["reasoning_tokens"], 12, "{responses}");
+    // What was thought comes back to the template, in either name.
+    let count = |turn: Value| {
+        let messages = json!([{"role": "user", "content": "Hi"}, turn, {"role": "user", "content": "Hi"}]);
+        server.post("/v1/chat/completions", ask(json!({"messages": messages}))).is(200).json()["usage"]["prompt_tokens"].as_u64().unwrap()
+    };
+    let [bare, one, other] = [json!({}), json!({"reasoning_content": "Hm, a fox"}), json!({"reasoning": "Hm, a fox"})].map(|more| {
+        let mut turn = json!({"role": "assistant", "content": "Ho"});
+        turn.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        count(turn)
+    });
+    assert!(one > bare && one == other, "{bare} {one} {other}");
+}
+
+#[test]
 fn what_cannot_be_called_is_said() {
     let dir = tempfile::tempdir().unwrap();
     let server = server(&dir);
@@ -240,6 +305,9 @@ fn what_cannot_be_called_is_said() {
     refused(ask("strange", json!("required"), json!({})), 501, "how it writes calls");
     refused(ask("llama", json!({"type": "function", "function": {"name": "fly"}}), json!({})), 400, "fly");
     refused(ask("llama", json!("sometimes"), json!({})), 400, "tool_choice");
+    let fly =
+        json!({"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [{"type": "function", "function": {"name": "fly"}}]}});
+    refused(ask("llama", fly, json!({})), 400, "fly");
     refused(ask("llama", json!("required"), json!({"tools": []})), 400, "no");
     let odd = |parameters: Value| json!({"tools": [{"type": "function", "function": {"name": "odd", "parameters": parameters}}]});
     refused(

@@ -1,6 +1,8 @@
 //! A stand-in for the Hugging Face hub and for what it redirects to: plain sockets and threads, and every fault that a test asks for.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod bench;
+
 use std::collections::{HashMap, VecDeque};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -50,6 +52,12 @@ pub struct Faults {
     pub garbage_list: bool,
     /// Files come with `Content-Encoding: gzip`, as often as this says.
     pub garbage_files: usize,
+    /// From so many bytes served on, `Range` is not understood any more.
+    pub forgets_ranges: Option<u64>,
+    /// Another part than the one that was asked for, and it says so; as often as this says.
+    pub elsewhere: usize,
+    /// The address that a redirect gives is good for so many requests; then it is 403.
+    pub signature: Option<usize>,
     /// After so many bytes were served, the file is another one.
     pub swap_after: Option<(u64, String, File)>,
 }
@@ -67,7 +75,11 @@ pub struct State {
     pub files: Mutex<HashMap<String, File>>,
     pub faults: Mutex<Faults>,
     pub requests: Mutex<Vec<Request>>,
+    /// Hosts that it was asked to connect to, as a proxy is; whichever they are, it is what is there.
+    pub connects: Mutex<Vec<String>>,
     served: Mutex<u64>,
+    /// Redirects given, and by signature the requests that came with it.
+    signed: Mutex<(usize, HashMap<String, usize>)>,
     stop: AtomicBool,
 }
 
@@ -153,6 +165,13 @@ fn serve(stream: TcpStream, state: &State) {
             let Some((name, value)) = line.trim_end().split_once(':') else { break };
             headers.insert(name.to_ascii_lowercase(), value.trim().to_string());
         }
+        if line.starts_with("CONNECT ") {
+            state.connects.lock().unwrap().push(path);
+            if stream.write_all(b"HTTP/1.1 200 Connected\r\n\r\n").is_err() {
+                return;
+            }
+            continue;
+        }
         let request = Request { path, headers };
         state.requests.lock().unwrap().push(request.clone());
         if !answer(&mut stream, &request, state) {
@@ -197,21 +216,43 @@ fn answer(stream: &mut TcpStream, request: &Request, state: &State) -> bool {
         _ => path.trim_start_matches('/').to_string(),
     };
     let Some(file) = state.files.lock().unwrap().get(&key).cloned() else { return reply(stream, 404, &[], b"Entry not found") };
+    if let Some(most) = faults.signature {
+        let query = request.path.split_once('?').map_or("", |(_, query)| query).to_string();
+        let mut signed = state.signed.lock().unwrap();
+        let used = signed.1.entry(query).or_default();
+        *used += 1;
+        if *used > most {
+            return reply(stream, 403, &[], b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>");
+        }
+    }
     if let Some(origin) = &faults.redirect {
+        let number = {
+            let mut signed = state.signed.lock().unwrap();
+            signed.0 += 1;
+            signed.0
+        };
         let headers = [
-            ("Location", format!("{origin}{path}?X-Signature=secret")),
+            ("Location", format!("{origin}{path}?X-Signature=secret{number}")),
             ("X-Linked-Etag", format!("\"{}\"", Digest::of(&file.bytes).hex())),
             ("X-Linked-Size", file.bytes.len().to_string()),
         ];
         return reply(stream, 302, &headers, b"");
     }
     let total = file.bytes.len() as u64;
-    let range = request.headers.get("range").filter(|_| !faults.no_ranges).and_then(|range| {
-        let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
-        Some((first.parse::<u64>().ok()?, last.parse::<u64>().unwrap_or(u64::MAX)))
-    });
+    let range = request
+        .headers
+        .get("range")
+        .filter(|_| !faults.no_ranges && faults.forgets_ranges.is_none_or(|after| *state.served.lock().unwrap() < after))
+        .and_then(|range| {
+            let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
+            Some((first.parse::<u64>().ok()?, last.parse::<u64>().unwrap_or(u64::MAX)))
+        });
     let (status, first, end) = match range {
         Some((first, _)) if first >= total => return reply(stream, 416, &[("Content-Range", format!("bytes */{total}"))], b""),
+        Some((first, _)) if faults.elsewhere > 0 && first > 0 => {
+            faults.elsewhere -= 1;
+            (206, 0, first)
+        }
         Some((first, last)) => (206, first, (last.saturating_add(1)).min(total)),
         None => (200, 0, total),
     };
