@@ -18,8 +18,8 @@ pub struct Problem {
     pub h: Vec<f32>,
     /// Importance of columns for the search of grids.
     pub importance: Vec<f32>,
-    /// In the columns' own order.
-    pub plain: Factor,
+    /// In the columns' own order, where a start asks for it.
+    pub plain: Option<Factor>,
     /// The order of falling diagonal, and its factor.
     pub sorted: Option<(Vec<usize>, Factor)>,
 }
@@ -55,7 +55,7 @@ impl Problem {
         }
     }
 
-    /// As [`Problem::blocks`] for a grid that is given; gives the codes, [count][n].
+    /// As [`Problem::blocks`] for a grid that is given; gives the codes, [count][n]. Without a factor each weight goes to its nearest level first.
     pub fn codes(&self, levels: Levels, grid: Grid, knobs: &Knobs, rows: &[f32]) -> Vec<Vec<i8>> {
         let lanes = lanes(rows, self.n);
         let (codes, errors) = self.feed(levels, &grid, knobs.sorted, &lanes);
@@ -77,7 +77,8 @@ impl Problem {
             Start::Before => self.feed(levels, &grid, knobs.sorted, &w),
             Start::Turn => {
                 let mut errors = Vec::new();
-                let codes = round(&self.plain, levels, &When::Turn(format, &self.importance), &w, &mut blocks, &mut errors);
+                let plain = self.plain.as_ref().expect("made for this start");
+                let codes = round(plain, levels, &When::Turn(format, &self.importance), &w, &mut blocks, &mut errors);
                 blocks.iter().enumerate().for_each(|(l, blocks)| grid.read(format, blocks, 0, l));
                 (codes, errors)
             }
@@ -89,7 +90,8 @@ impl Problem {
     fn feed(&self, levels: Levels, grid: &Grid, sorted: bool, w: &[[f32; ROWS]]) -> (Vec<[i8; ROWS]>, Vec<[f32; ROWS]>) {
         let mut errors = Vec::new();
         let Some((order, factor)) = self.sorted.as_ref().filter(|_| sorted) else {
-            let codes = round(&self.plain, levels, &When::Before(grid), w, &mut [], &mut errors);
+            let Some(plain) = &self.plain else { return nearest(levels, grid, w) };
+            let codes = round(plain, levels, &When::Before(grid), w, &mut [], &mut errors);
             return (codes, errors);
         };
         let turned: Vec<[f32; ROWS]> = order.iter().map(|&j| w[j]).collect();
