@@ -139,7 +139,7 @@ pub static METHODS: &[Method] = &[
     },
     Method {
         name: "best",
-        about: "gptq, and each tensor's type by what it does to the output, in as many bytes; about three times gptq's time",
+        about: "gptq, and each tensor's type by what it does to the output, in as many bytes; about four times gptq's time",
         needs: Needs::Texts,
         knobs: Some(GPTQ),
         allocates: true,

@@ -35,7 +35,7 @@ pub const ROW: Row = Row {
               that was stopped goes on where it was when it is started again.\n\n\
               With --second-moments OUT holds how all inputs of a matrix go together, which is what quantize --method gptq needs of a text: gathered once, many files can be \
               made from it, on machines without the time or the text. It is large, 2.6 GB for a model of 1B and 5.4 GB for one of 3B; --only leaves matrices out. \
-              gptq that runs the text itself lets each layer see what the quantized ones before it give, which makes a slightly better file.",
+              gptq that runs the text itself lets each layer see what the quantized ones before it give; on small models that made no difference that could be measured.",
     examples: &[
         ("with the text that ships", "nibble calibrate Llama-3.2-1B -o stats.gguf"),
         ("all that gptq needs of a text", "nibble calibrate Llama-3.2-1B -o moments.gguf --second-moments"),
