@@ -22,7 +22,11 @@ const TASKS: &[Task] = &[
     Task { name: "test", about: "everything that must hold before a change lands", run: test::run },
     Task { name: "tidy", about: "the house rules: file heads, file lengths, what may stand where", run: tidy::run },
     Task { name: "readme", about: "[--debug] [PAGE...]: runs every command of README.md and docs/TUTORIAL.md", run: readme::run },
-    Task { name: "synth", about: "SHAPE DIR [SEED]: a checkpoint of random weights in a real shape, for measuring", run: synth::run },
+    Task {
+        name: "synth",
+        about: "SHAPE[:LAYERS] DIR [SEED]: a checkpoint of random weights in a real shape, for measuring",
+        run: synth::run,
+    },
     Task { name: "golden", about: "makes the golden values anew (needs NIBBLE_PEERS_PYTHON)", run: golden::run },
 ];
 

@@ -1,4 +1,4 @@
-//! `cargo xtask synth SHAPE DIR [SEED]`: a checkpoint of random weights in a real model's shape, for measuring.
+//! `cargo xtask synth SHAPE[:LAYERS] DIR [SEED]`: a checkpoint of random weights in a real model's shape, for measuring.
 
 use anyhow::Result;
 use std::process::Command;

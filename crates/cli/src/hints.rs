@@ -103,6 +103,10 @@ fn of_libraries(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
             Compress::Imatrix { .. } | Compress::ImatrixColumns { .. } => {
                 Some("an importance matrix of this very model: nibble calibrate MODEL -o stats.gguf".into())
             }
+            Compress::SecondMoments { .. } => {
+                Some("second moments of this very model: nibble calibrate MODEL -o moments.gguf --second-moments".into())
+            }
+            Compress::NoSuchMatrix { .. } => Some("a part of a name such as blk.0. or ffn_down; nibble inspect MODEL lists them".into()),
             Compress::NoFold { .. } => Some("a method that moves nothing: --method gptq, or --imatrix".into()),
             Compress::ShortText { .. } => Some("a longer text, or the one that ships: leave TEXT out".into()),
             Compress::SameFile { .. } | Compress::Exists { .. } => Some("another name with -o".into()),

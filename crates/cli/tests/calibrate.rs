@@ -72,3 +72,31 @@ fn ctrl_c_leaves_no_output() {
         assert!(files_below(dir.path()).is_empty(), "{line:?}: {:?}", files_below(dir.path()));
     }
 }
+
+#[test]
+fn second_moments_stand_for_a_text() {
+    let dir = tempfile::tempdir().unwrap();
+    let [moments, some, out, text] = ["moments.gguf", "some.gguf", "out.gguf", "text.txt"].map(|n| dir.path().join(n));
+    let tiny = tiny();
+    let gather = ["calibrate", arg(&tiny), "--ctx", "64", "--chunks", "3", "--second-moments", "-o"];
+    let made = nibble(&[&gather[..], &[arg(&moments), "--json"]].concat()).exits(0).says(&["second moments of 25 inputs", "MiB"]).json();
+    assert_eq!((&made["entries"], &made["bytes"]), (&25.into(), &std::fs::metadata(&moments).unwrap().len().into()));
+    nibble(&[&gather[..], &[arg(&some), "--only", "blk.0.,ffn_down"]].concat()).exits(0).prints(&["9 inputs"]);
+    assert_eq!(files_below(dir.path()), ["moments.gguf", "some.gguf"]);
+
+    let quantize = ["quantize", arg(&tiny), "-o", arg(&out), "--force", "--second-moments"];
+    let summary = nibble(&[&quantize[..], &[arg(&moments), "--method", "gptq", "--json"]].concat()).exits(0).json();
+    assert_eq!(summary["method"], "gptq");
+    assert!(summary["seconds"].as_f64().unwrap() > 0.0 && summary["peak_resident_bytes"].as_u64().unwrap() > 0);
+    nibble(&[&quantize[..], &[arg(&some), "--method", "gptq"]].concat()).exits(0).says(&["say nothing of 31 matrices"]);
+
+    // What does not go together, and files that are none.
+    for more in [&["--method", "awq"][..], &["--method", "best"], &["--method", "rtn"], &[]] {
+        nibble(&[&quantize[..], &[arg(&moments)], more].concat()).exits(2).says(&["--second-moments", "try: "]);
+    }
+    std::fs::write(&text, "no moments").unwrap();
+    nibble(&[&quantize[..], &[arg(&text), "--method", "gptq"]].concat()).exits(1).says(&["text.txt"]);
+    nibble(&[&quantize[..], &[arg(&out), "--method", "gptq"]].concat()).exits(1).says(&["no file of second moments", "try: "]);
+    nibble(&[&gather[..], &[arg(&text), "--force", "--only", "ffn_dwon"]].concat()).exits(1).says(&["ffn_dwon", "try: "]);
+    nibble(&[&gather[..], &[arg(&dir.path().join("a.dat"))]].concat()).exits(2).says(&["GGUF"]);
+}

@@ -90,6 +90,46 @@ fn an_interrupted_run_goes_on_and_ends_with_the_same_bytes() {
     assert_eq!(files_below(dir.path()), ["a.base", "a.json", "b.base", "b.json", "q4_0.gguf", "text.txt"]);
 }
 
+/// Base files that shards wrote become the one that a single run writes, and the runs that run; more shards than chunks do no harm.
+#[test]
+fn base_files_of_shards_are_joined() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| kept(dir.path(), name);
+    let (model, text) = (tiny(), text(dir.path(), 60));
+    for (kind, more) in [("llama", &[][..]), ("compact", &["--compact"][..])] {
+        let name = |what: &str| format!("{kind}-{what}");
+        let run = |what: &str, shard: &str| {
+            let (json, base) = (at(&name(&format!("{what}.json"))), at(&name(&format!("{what}.base"))));
+            let words = ["eval", "perplexity", arg(&model), "--text", arg(&text), "-c", "64", "--chunks", "3", "--shard", shard, "-q"];
+            nibble(&[&words[..], &["-o", json, "--save-base", base], more].concat()).exits(0);
+        };
+        run("whole", "0/1");
+        (0..4).for_each(|i| run(&i.to_string(), &format!("{i}/4")));
+        assert!(!Path::new(at(&name("0.base"))).exists(), "a shard without a chunk has nothing to say");
+        // In no order.
+        let files = ["2.base", "0.json", "3.json", "1.base", "2.json", "1.json"].map(|file| at(&name(file)));
+        let merge = |files: &[&str], out: &str| {
+            let (json, base) = (at(&name(&format!("{out}.json"))), at(&name(&format!("{out}.base"))));
+            nibble(&[&["eval", "merge"], files, &["-o", json, "--save-base", base]].concat())
+        };
+        let all = [&files[..], &[at(&name("3.base"))]].concat();
+        merge(&all, "merged").exits(0);
+        for ending in ["json", "base"] {
+            let [merged, whole] = ["merged", "whole"].map(|what| std::fs::read(at(&name(&format!("{what}.{ending}")))).unwrap());
+            assert!(merged == whole, "{kind} {ending}");
+        }
+        // What does not belong together, and what is missing; nothing is left of it.
+        merge(&files, "none").exits(1).says(&["of the 3 base files that they wrote, one is not here"]);
+        merge(&[&all[..], &[at(&name("whole.base"))]].concat(), "none").exits(1).says(&["was written by none of them"]);
+        nibble(&[&["eval", "merge"], &all[..]].concat()).exits(2).says(&["is a base file", "--save-base"]);
+        merge(&all, "merged").exits(1).says(&["exists already"]);
+        assert!(!Path::new(at(&name("none.base"))).exists() && !Path::new(at(&name("none.json"))).exists());
+    }
+    let bare = ["eval", "perplexity", arg(&model), "--text", arg(&text), "-c", "64", "--chunks", "3", "-q", "-o", at("bare.json")];
+    nibble(&bare).exits(0);
+    nibble(&["eval", "merge", at("bare.json"), "--save-base", at("none.base")]).exits(1).says(&["shard 0/1 wrote no base file"]);
+}
+
 #[test]
 fn two_models_are_compared_beside_one_base() {
     let dir = tempfile::tempdir().unwrap();

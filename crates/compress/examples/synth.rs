@@ -1,4 +1,4 @@
-//! Writes a synthetic checkpoint: `synth SHAPE DIR [SEED]`. `cargo xtask synth` runs it.
+//! Writes a synthetic checkpoint: `synth SHAPE[:LAYERS] DIR [SEED]`. `cargo xtask synth` runs it.
 
 use nibble_compress::synth::{SHAPES, Shape, write};
 use std::path::Path;
@@ -10,11 +10,11 @@ fn main() -> ExitCode {
     let (Some(shape), Some(dir), Ok(seed)) =
         (words.first().and_then(|w| Shape::by_name(w)), words.get(1), words.get(2).map_or(Ok(1), |w| w.parse()))
     else {
-        eprintln!("usage: synth SHAPE DIR [SEED]\nshapes: {shapes}");
+        eprintln!("usage: synth SHAPE[:LAYERS] DIR [SEED]\nshapes: {shapes}");
         return ExitCode::from(2);
     };
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
-    match write(Path::new(dir), shape, seed, threads) {
+    match write(Path::new(dir), &shape, seed, threads) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("synth: {dir}: {error}");

@@ -161,6 +161,26 @@ pub enum Error {
         /// Tokens of a chunk.
         context: usize,
     },
+    /// A file of second moments cannot be used.
+    #[error("{}: {what}", .path.display())]
+    SecondMoments {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A method that does not take second moments.
+    #[error("the method {method} does not take second moments")]
+    TakesNoMoments {
+        /// The method.
+        method: &'static str,
+    },
+    /// A part of names that is in none.
+    #[error("no matrix of this model that has second moments has {pattern:?} in its name")]
+    NoSuchMatrix {
+        /// The part.
+        pattern: String,
+    },
     /// The second moments of inputs cannot be decomposed.
     #[error("{site}: what the matrix is fed is infinite or no number; the checkpoint is damaged")]
     Moments {

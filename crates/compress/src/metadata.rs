@@ -45,10 +45,12 @@ fn calibrated(all: &mut Metadata, plan: &Plan) {
             all.set("quantize.imatrix.chunks_count", Value::U32(imatrix.chunks));
         }
     }
-    if let Some(texts) = &plan.options.texts {
+    let stored = plan.options.second_moments.as_ref().map(|stored| (&stored.dataset, stored.chunks));
+    let read = plan.options.texts.as_ref().map(|texts| (&texts.name, texts.chunks.len() as u32));
+    if let Some((name, chunks)) = stored.or(read) {
         all.set("quantize.nibble.method", text(plan.options.method.name));
-        all.set("quantize.nibble.dataset", text(&texts.name));
-        all.set("quantize.nibble.chunks_count", Value::U32(texts.chunks.len() as u32));
+        all.set("quantize.nibble.dataset", text(name));
+        all.set("quantize.nibble.chunks_count", Value::U32(chunks));
     }
 }
 

@@ -4,11 +4,13 @@
 //! To add one: a row in [`METHODS`], and a [`Work`] where it needs more than the importance of columns.
 
 use crate::Error;
+use crate::calibrate::Texts;
 use crate::fold::{self, Folding};
 use crate::gptq::{Gptq, Importance, Inputs, Knobs, Start};
 use crate::plan::{Plan, Step};
 use nibble_engine::source::Source;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 /// What a method must be given.
@@ -137,7 +139,7 @@ pub static METHODS: &[Method] = &[
     },
     Method {
         name: "best",
-        about: "gptq, and each tensor's type by what it does to the output, in as many bytes; about three times gptq's time",
+        about: "gptq, and each tensor's type by what it does to the output, in as many bytes; about four times gptq's time",
         needs: Needs::Texts,
         knobs: Some(GPTQ),
         allocates: true,
@@ -151,6 +153,11 @@ impl Method {
         METHODS.iter().find(|m| m.name.eq_ignore_ascii_case(name))
     }
 
+    /// Whether second moments in a file will do in place of a text: those of the inputs, errors counted in proportion to the residual stream.
+    pub fn takes_second_moments(&self) -> bool {
+        self.fold.is_none() && self.knobs.is_some_and(|knobs| knobs.relative && knobs.guided.is_none())
+    }
+
     /// Starts the method's own work, where it has any.
     pub(crate) fn start<'a>(
         &self,
@@ -159,10 +166,18 @@ impl Method {
         threads: usize,
         cancel: &'a AtomicBool,
     ) -> Result<Option<Box<dyn Work + 'a>>, Error> {
-        let texts = || plan.options.texts.as_ref().ok_or(Error::NoTexts { method: self.name });
+        let stored = plan.options.second_moments.clone();
+        let texts = || match (&plan.options.texts, &stored) {
+            (_, Some(stored)) => Ok(Arc::new(Texts { name: stored.dataset.clone(), chunks: Vec::new() })),
+            (Some(texts), None) => Ok(texts.clone()),
+            (None, None) => Err(Error::NoTexts { method: self.name }),
+        };
         Ok(match (self.knobs, self.fold) {
-            (Some(knobs), fold) => Some(Box::new(Gptq::new(source, plan, knobs, texts()?, threads, cancel)?.folding(fold))),
-            (None, Some(fold)) => Some(Box::new(Folding::new(source, fold, texts()?, threads, cancel)?)),
+            (Some(knobs), fold) => {
+                let gptq = Gptq::new(source, plan, knobs, &texts()?, threads, cancel)?;
+                Some(Box::new(gptq.folding(fold).with_stored(stored)))
+            }
+            (None, Some(fold)) => Some(Box::new(Folding::new(source, fold, &texts()?, threads, cancel)?)),
             (None, None) => None,
         })
     }

@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::allocate::Types;
-use crate::calibrate::{Imatrix, ImatrixFault, Texts};
+use crate::calibrate::{Imatrix, ImatrixFault, SecondMoments, Texts};
 use crate::fold;
 use crate::method::{METHODS, Method, Needs};
 use crate::nf4;
@@ -30,6 +30,8 @@ pub struct Options {
     pub imatrix_name: String,
     /// Texts, for methods that run them through the model.
     pub texts: Option<Arc<Texts>>,
+    /// Second moments in place of texts, for methods that take them.
+    pub second_moments: Option<Arc<SecondMoments>>,
     /// Types of single tensors in place of the recipe's.
     pub types: Option<Arc<Types>>,
 }
@@ -43,6 +45,7 @@ impl Default for Options {
             imatrix: None,
             imatrix_name: String::new(),
             texts: None,
+            second_moments: None,
             types: None,
         }
     }
@@ -156,8 +159,16 @@ impl Step {
 pub fn plan(source: &Source, recipe: &'static Recipe, options: Options) -> Result<Plan, Error> {
     match options.method.needs {
         Needs::Importance if options.imatrix.is_none() => return Err(Error::NoImatrix { method: options.method.name }),
-        Needs::Texts if options.texts.is_none() => return Err(Error::NoTexts { method: options.method.name }),
+        Needs::Texts if options.texts.is_none() && options.second_moments.is_none() => {
+            return Err(Error::NoTexts { method: options.method.name });
+        }
         _ => {}
+    }
+    if let Some(stored) = &options.second_moments {
+        if !options.method.takes_second_moments() {
+            return Err(Error::TakesNoMoments { method: options.method.name });
+        }
+        stored.fits(source)?;
     }
     if options.method.fold.is_some() {
         fold::check(source, options.method.name)?;

@@ -105,7 +105,7 @@ fn the_choice_is_better_than_the_recipe_in_as_many_bytes_and_the_sum_foretells_i
 #[test]
 fn a_stopped_measurement_goes_on_to_the_same_end() {
     let dir = tempfile::tempdir().unwrap();
-    write(dir.path(), Shape::by_name("tiny").unwrap(), 1, 2).unwrap();
+    write(dir.path(), &Shape::by_name("tiny").unwrap(), 1, 2).unwrap();
     let source = Source::open(dir.path()).unwrap();
     let options = best(&source, 4);
     let (whole, all) = found(&source, &options, "same-as:q4_k_m", 3, None);
@@ -155,7 +155,7 @@ fn kept_measurements_of_something_else_are_refused() {
 fn an_output_matrix_of_its_own_is_measured() {
     let dir = tempfile::tempdir().unwrap();
     let tiny = Shape::by_name("tiny").unwrap();
-    write(dir.path(), &Shape { tied: false, ..*tiny }, 1, 2).unwrap();
+    write(dir.path(), &Shape { tied: false, ..tiny }, 1, 2).unwrap();
     let source = Source::open(dir.path()).unwrap();
     let (chosen, measured) = found(&source, &best(&source, 4), "same-as:q4_k_m", 2, None);
     let chosen = chosen.unwrap();

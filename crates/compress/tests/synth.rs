@@ -8,9 +8,9 @@ use std::fs;
 fn same_seed_same_bytes() {
     let shape = Shape::by_name("tiny").unwrap();
     let (a, b, c) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    write(a.path(), shape, 1, 1).unwrap();
-    write(b.path(), shape, 1, 3).unwrap();
-    write(c.path(), shape, 2, 2).unwrap();
+    write(a.path(), &shape, 1, 1).unwrap();
+    write(b.path(), &shape, 1, 3).unwrap();
+    write(c.path(), &shape, 2, 2).unwrap();
     for file in ["model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json"] {
         assert!(fs::read(a.path().join(file)).unwrap() == fs::read(b.path().join(file)).unwrap(), "{file}");
     }
@@ -20,7 +20,7 @@ fn same_seed_same_bytes() {
 #[test]
 fn weights_are_spread_as_trained_ones() {
     let dir = tempfile::tempdir().unwrap();
-    write(dir.path(), Shape::by_name("tiny").unwrap(), 1, 2).unwrap();
+    write(dir.path(), &Shape::by_name("tiny").unwrap(), 1, 2).unwrap();
     let file = fs::read(dir.path().join("model.safetensors")).unwrap();
     let header = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
     let json: Value = serde_json::from_slice(&file[8..8 + header]).unwrap();
@@ -36,7 +36,7 @@ fn weights_are_spread_as_trained_ones() {
 #[test]
 fn merges_make_their_pieces() {
     let dir = tempfile::tempdir().unwrap();
-    write(dir.path(), Shape::by_name("tiny").unwrap(), 1, 2).unwrap();
+    write(dir.path(), &Shape::by_name("tiny").unwrap(), 1, 2).unwrap();
     let json: Value = serde_json::from_slice(&fs::read(dir.path().join("tokenizer.json")).unwrap()).unwrap();
     let vocab = json["model"]["vocab"].as_object().unwrap();
     let merges = json["model"]["merges"].as_array().unwrap();

@@ -11,6 +11,7 @@ mod cache;
 mod error;
 mod generate;
 mod layer;
+pub mod logits;
 pub mod memory;
 mod model;
 pub mod pool;

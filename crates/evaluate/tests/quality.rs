@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use nibble_engine::logits::{Row, divergence};
 use nibble_engine::text::{Tokenizer, Vocab};
 use nibble_engine::{KvType, Model, Options, state};
 use nibble_evaluate::quality::base::{Base, CODECS, COMPACT, Head, LLAMA, Writer};
 use nibble_evaluate::quality::record::{Chunk, Model as Facts, Reference, Run, SCHEMA, Text, merge};
 use nibble_evaluate::quality::run::{Against, run};
-use nibble_evaluate::quality::softmax::{Row, divergence};
 use nibble_evaluate::quality::windows::{Cut, Passage, Shard};
 use nibble_evaluate::quality::{Fault, figures};
 
@@ -121,6 +121,7 @@ fn pieces_put_together_are_the_whole() {
             cache: "f32".into(),
             shard: shard.to_string(),
             base_bytes: None,
+            base: None,
             perplexity: None,
             divergence: None,
             chunks: chunks(model, &passage, range, Against::Model(model), None),

@@ -3,15 +3,16 @@
 mod allocation;
 pub mod job;
 pub mod output;
-mod show;
+pub mod show;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::Result;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{ArgMatches, Args, FromArgMatches};
-use nibble_compress::calibrate::{Imatrix, texts};
+use nibble_compress::calibrate::{Imatrix, SecondMoments, texts};
 use nibble_compress::method::Needs;
 use nibble_compress::recipe::{RECIPES, Recipe, Target};
 use nibble_compress::{METHODS, Method, plan};
@@ -46,6 +47,10 @@ pub const ROW: Row = Row {
             "nibble quantize Llama-3.2-1B --budget 800MB --dry-run --save-types types.txt",
         ),
         ("with the types of such a list", "nibble quantize Llama-3.2-1B --types types.txt --method gptq -o model.gguf"),
+        (
+            "from second moments, gathered once for many files",
+            "nibble quantize Llama-3.2-1B --method gptq --second-moments moments.gguf -t q3_k_m",
+        ),
         ("weighted by an importance matrix", "nibble quantize Llama-3.2-1B --imatrix stats.gguf -o model.gguf"),
         ("from GGUF", "nibble quantize model-BF16.gguf -t q6_k"),
         ("with an adapter merged into the weights", "nibble quantize Llama-3.2-1B --adapter my-lora -o mine.gguf"),
@@ -87,6 +92,9 @@ pub struct Options {
     /// Keep here what is measured for the choice of types, and go on from what is kept: another budget then takes no time
     #[arg(long, value_name = "FILE", conflicts_with = "types")]
     pub measurements: Option<PathBuf>,
+    /// For gptq: second moments, as `nibble calibrate --second-moments` writes them, in place of a text that is run
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["calibration", "budget"])]
+    pub second_moments: Option<PathBuf>,
     /// For methods that run a text through the model, and for --budget: the text; without it, one that ships with nibble
     #[arg(long, value_name = "TEXT")]
     pub calibration: Option<PathBuf>,
@@ -111,6 +119,7 @@ pub struct Options {
 }
 
 fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
+    let start = Instant::now();
     let mut options = Options::from_arg_matches(matches)?;
     let recipe = Recipe::by_name(&options.kind.replace('-', "_")).ok_or_else(|| Problem::usage(format!("{} is no type", options.kind)))?;
     if options.no_double_quant && recipe.target != Target::Directory {
@@ -151,7 +160,15 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
     if let Some(first) = plan.unweighted().first() {
         console.note(format!("the importance matrix says nothing of {} matrices, the first of them {first}", plan.unweighted().len()));
     }
+    if let Some(lacks) = plan.options.second_moments.as_ref().map(|stored| stored.lacks(&plan)).filter(|lacks| !lacks.is_empty()) {
+        console.note(format!(
+            "the second moments say nothing of {} matrices, the first of them {}: rounded as rtn does",
+            lacks.len(),
+            lacks[0]
+        ));
+    }
     let done = job::run(&source, &plan, &out, threads, console)?;
+    let done = job::Done { time: start.elapsed(), ..done };
     match options.json {
         true => terminal::print_json(&allocation::with_json(show::summary_json(&options.input, &out, &plan, &done), allocation.as_ref())),
         false => Ok(terminal::print(&show::summary_text(&options.input, &out, &plan, &done))?),
@@ -171,7 +188,13 @@ fn choices(options: &Options, source: &Source) -> Result<nibble_compress::Option
     if method.needs == Needs::Nothing && options.imatrix.is_some() {
         return Err(Problem::usage(format!("--method {name} does without --imatrix")).hint("leave one of the two out").into());
     }
-    let texts = method.needs == Needs::Texts || options.budget.is_some();
+    let stored = options.second_moments.as_deref();
+    if stored.is_some() && (!method.takes_second_moments() || method.allocates && options.types.is_none()) {
+        return Err(Problem::usage(format!("--second-moments is for methods that make do with them, not for {name}"))
+            .hint("--method gptq, with --types for types of one's own")
+            .into());
+    }
+    let texts = (method.needs == Needs::Texts || options.budget.is_some()) && stored.is_none();
     if !texts && options.calibration.is_some() {
         return Err(Problem::usage(format!("--calibration is for methods that run a text, not for {name}")).hint("--method gptq").into());
     }
@@ -184,6 +207,7 @@ fn choices(options: &Options, source: &Source) -> Result<nibble_compress::Option
         imatrix: options.imatrix.as_deref().map(Imatrix::open).transpose()?.map(Arc::new),
         imatrix_name: options.imatrix.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
         texts,
+        second_moments: stored.map(SecondMoments::open).transpose()?.map(Arc::new),
         types: None,
     })
 }

@@ -120,7 +120,7 @@ const HIDDEN: &str = "nibble.hidden";
 const LAYERS: &str = "nibble.layers";
 const FINGERPRINT: &str = "nibble.fingerprint";
 
-fn save(path: &Path, fingerprint: &str, layers: usize, hidden: &[f32], dim: usize, imatrix: &Imatrix) -> Result<(), Error> {
+pub(super) fn save(path: &Path, fingerprint: &str, layers: usize, hidden: &[f32], dim: usize, imatrix: &Imatrix) -> Result<(), Error> {
     let keys = [(FINGERPRINT, Value::String(fingerprint.to_owned())), (LAYERS, Value::U32(layers as u32))];
     imatrix.write_with(path, &keys, &[(HIDDEN, [(hidden.len() / dim) as u64, dim as u64], hidden)])
 }
@@ -128,7 +128,12 @@ fn save(path: &Path, fingerprint: &str, layers: usize, hidden: &[f32], dim: usiz
 /// A saved state, where there is one and it is of this run: layers done, hidden states, what was gathered. Anything else is as if it were not there.
 fn take_up(path: &Path, fingerprint: &str, texts: &Texts, dim: usize) -> Option<(usize, Vec<Vec<f32>>, Imatrix)> {
     let imatrix = Imatrix::open(path).ok()?;
-    let file = Checkpoint::open(path).ok()?;
+    let (layers, hidden) = hidden(&Checkpoint::open(path).ok()?, fingerprint, texts, dim)?;
+    (imatrix.entries.len() == 7 * layers).then_some((layers, hidden, imatrix))
+}
+
+/// Layers done and hidden states of a saved state, where it is of this run.
+pub(super) fn hidden(file: &Checkpoint, fingerprint: &str, texts: &Texts, dim: usize) -> Option<(usize, Vec<Vec<f32>>)> {
     let metadata = file.metadata()?;
     if metadata.find::<&str>(FINGERPRINT).ok().flatten() != Some(fingerprint) {
         return None;
@@ -136,7 +141,6 @@ fn take_up(path: &Path, fingerprint: &str, texts: &Texts, dim: usize) -> Option<
     let layers = metadata.find::<u32>(LAYERS).ok().flatten()? as usize;
     let view = file.get(HIDDEN)?;
     let all: Vec<f32> = view.bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
-    let whole = all.len() == texts.tokens() * dim && imatrix.entries.len() == 7 * layers;
     let hidden = all.chunks(texts.context() * dim).map(<[f32]>::to_vec).collect();
-    whole.then_some((layers, hidden, imatrix))
+    (all.len() == texts.tokens() * dim).then_some((layers, hidden))
 }

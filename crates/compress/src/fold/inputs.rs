@@ -2,7 +2,7 @@
 
 use super::Judge;
 use crate::Error;
-use crate::gptq::in_proportion;
+use crate::gptq::counted;
 use crate::gptq::moments::Moments;
 use crate::run::stopped;
 use nibble_engine::walk::{Layer, Site, Walk};
@@ -100,10 +100,7 @@ pub(crate) fn gather(
         x.clone_from(text);
         let mut fed: Vec<(Site, Vec<f32>)> = Vec::new();
         let mut watch = |site: Site, rows: &[f32], x: &[f32]| {
-            let mut counted = rows.to_vec();
-            if matches!(site, Site::Output | Site::Down) {
-                in_proportion(&mut counted, x, dim);
-            }
+            let counted = counted(site, rows, x, dim);
             let cols = rows.len() / (x.len() / dim);
             all.entry(site).or_insert_with(|| Inputs::new(cols)).add(rows, &counted, every, judge == Judge::Outputs);
             if judge == Judge::Moments && cols.is_multiple_of(ROWS) {

@@ -18,15 +18,14 @@ pub struct Problem {
     pub h: Vec<f32>,
     /// Importance of columns for the search of grids.
     pub importance: Vec<f32>,
-    /// In the columns' own order.
-    pub plain: Factor,
+    /// In the columns' own order, where a start asks for it.
+    pub plain: Option<Factor>,
     /// The order of falling diagonal, and its factor.
     pub sorted: Option<(Vec<usize>, Factor)>,
 }
 
 /// One way to choose the codes of sixteen rows, carried out.
 struct Candidate {
-    grid: Grid,
     blocks: Vec<Vec<u8>>,
     /// [row][column].
     codes: Vec<Vec<i8>>,
@@ -55,7 +54,7 @@ impl Problem {
         }
     }
 
-    /// As [`Problem::blocks`] for a grid that is given; gives the codes, [count][n].
+    /// As [`Problem::blocks`] for a grid that is given; gives the codes, [count][n]. Without a factor each weight goes to its nearest level first.
     pub fn codes(&self, levels: Levels, grid: Grid, knobs: &Knobs, rows: &[f32]) -> Vec<Vec<i8>> {
         let lanes = lanes(rows, self.n);
         let (codes, errors) = self.feed(levels, &grid, knobs.sorted, &lanes);
@@ -77,7 +76,8 @@ impl Problem {
             Start::Before => self.feed(levels, &grid, knobs.sorted, &w),
             Start::Turn => {
                 let mut errors = Vec::new();
-                let codes = round(&self.plain, levels, &When::Turn(format, &self.importance), &w, &mut blocks, &mut errors);
+                let plain = self.plain.as_ref().expect("made for this start");
+                let codes = round(plain, levels, &When::Turn(format, &self.importance), &w, &mut blocks, &mut errors);
                 blocks.iter().enumerate().for_each(|(l, blocks)| grid.read(format, blocks, 0, l));
                 (codes, errors)
             }
@@ -89,7 +89,8 @@ impl Problem {
     fn feed(&self, levels: Levels, grid: &Grid, sorted: bool, w: &[[f32; ROWS]]) -> (Vec<[i8; ROWS]>, Vec<[f32; ROWS]>) {
         let mut errors = Vec::new();
         let Some((order, factor)) = self.sorted.as_ref().filter(|_| sorted) else {
-            let codes = round(&self.plain, levels, &When::Before(grid), w, &mut [], &mut errors);
+            let Some(plain) = &self.plain else { return nearest(levels, grid, w) };
+            let codes = round(plain, levels, &When::Before(grid), w, &mut [], &mut errors);
             return (codes, errors);
         };
         let turned: Vec<[f32; ROWS]> = order.iter().map(|&j| w[j]).collect();
@@ -107,46 +108,84 @@ impl Problem {
         levels: Levels,
         knobs: &Knobs,
         grid: Grid,
-        blocks: Vec<Vec<u8>>,
+        mut blocks: Vec<Vec<u8>>,
         codes: Vec<[i8; ROWS]>,
         errors: &[[f32; ROWS]],
         w: &[[f32; ROWS]],
     ) -> Candidate {
         let n = self.n;
-        let mut g = gradients(&self.h, errors);
         let count = if blocks.is_empty() { ROWS } else { blocks.len() };
-        let mut candidate = Candidate { grid, blocks, codes: Vec::new(), cost: Vec::new() };
-        for (l, g) in g.iter_mut().enumerate().take(count) {
-            let mut own: Vec<i8> = codes.iter().map(|c| c[l]).collect();
-            let mut values: Vec<f32> = (0..n).map(|j| w[j][l] - errors[j][l]).collect();
-            let mut steps: Vec<(f32, f32)> = (0..n).map(|j| (candidate.grid.step[j][l], candidate.grid.offset[j][l])).collect();
-            self.descend(levels, knobs.sweeps, &steps, &mut own, &mut values, g);
-            if let (Some(pack), Some(blocks)) = (format.pack, candidate.blocks.get_mut(l)) {
-                let mut row = Row { tiles: Vec::new(), values, g: std::mem::take(g) };
-                for _ in 0..knobs.refits {
-                    row.tiles = tiles(format, blocks, &own);
-                    if !row.refit(&self.h, format, pack) {
-                        break;
-                    }
-                    write_tiles(format, pack, &row.tiles, blocks);
-                    (0..n).for_each(|j| steps[j] = step(format, &row.tiles[j / 256], j % 256));
-                    self.descend(levels, knobs.sweeps, &steps, &mut own, &mut row.values, &mut row.g);
-                }
-                (values, *g) = (row.values, row.g);
+        let lane = |(l, g): (usize, Vec<f32>)| Lane {
+            codes: codes.iter().map(|c| c[l]).collect(),
+            steps: (0..n).map(|j| (grid.step[j][l], grid.offset[j][l])).collect(),
+            row: Row { tiles: Vec::new(), values: (0..n).map(|j| w[j][l] - errors[j][l]).collect(), g },
+            at_work: true,
+        };
+        let mut lanes: Vec<Lane> = gradients(&self.h, errors).into_iter().enumerate().take(count).map(lane).collect();
+        self.descend(levels, knobs.sweeps, &mut lanes);
+        if let (Some(pack), false) = (format.pack, blocks.is_empty()) {
+            lanes.iter_mut().for_each(|lane| lane.at_work = true);
+            for _ in 0..knobs.refits {
+                self.refit(format, pack, &mut lanes, &mut blocks);
+                let refitted: Vec<bool> = lanes.iter().map(|lane| lane.at_work).collect();
+                self.descend(levels, knobs.sweeps, &mut lanes);
+                lanes.iter_mut().zip(refitted).for_each(|(lane, refitted)| lane.at_work = refitted);
             }
-            candidate.cost.push((0..n).map(|j| f64::from(w[j][l] - values[j]) * f64::from(g[j])).sum());
-            candidate.codes.push(own);
         }
-        candidate
+        let cost = |(l, lane): (usize, &Lane)| (0..n).map(|j| f64::from(w[j][l] - lane.row.values[j]) * f64::from(lane.row.g[j])).sum();
+        let cost = lanes.iter().enumerate().map(cost).collect();
+        Candidate { blocks, cost, codes: lanes.into_iter().map(|lane| lane.codes).collect() }
     }
 
-    fn descend(&self, levels: Levels, sweeps: usize, steps: &[(f32, f32)], codes: &mut [i8], values: &mut [f32], g: &mut [f32]) {
+    /// Sweeps over the lanes that are at work, until none changes. A part of H is used for all of them before the next one is read: of thousands of columns it is larger
+    /// than any cache.
+    fn descend(&self, levels: Levels, sweeps: usize, lanes: &mut [Lane]) {
+        let width = (CACHED / self.n).clamp(16, self.n.max(16));
         for _ in 0..sweeps {
-            if sweep(&self.h, levels, steps, codes, values, g) == 0 {
-                break;
+            let mut changed = vec![0; lanes.len()];
+            for first in (0..self.n).step_by(width) {
+                let columns = first..(first + width).min(self.n);
+                for (lane, changed) in lanes.iter_mut().zip(&mut changed).filter(|(lane, _)| lane.at_work) {
+                    let Lane { codes, steps, row, .. } = lane;
+                    *changed += sweep(&self.h, levels, columns.clone(), steps, codes, &mut row.values, &mut row.g);
+                }
+            }
+            lanes.iter_mut().zip(changed).for_each(|(lane, changed)| lane.at_work &= changed > 0);
+        }
+    }
+
+    /// One pass over the scales of the lanes that are at work; those of which none changed are so no more. Here too a part of H serves all lanes.
+    fn refit(&self, format: &Format, pack: &Pack, lanes: &mut [Lane], blocks: &mut [Vec<u8>]) {
+        for (lane, blocks) in lanes.iter_mut().zip(&*blocks) {
+            lane.row.tiles = tiles(format, blocks, &lane.codes);
+        }
+        let mut changed = vec![false; lanes.len()];
+        for t in 0..self.n.div_ceil(256) {
+            for (lane, changed) in lanes.iter_mut().zip(&mut changed).filter(|(lane, _)| lane.at_work) {
+                *changed |= lane.row.refit(&self.h, format, pack, t);
+            }
+        }
+        for ((lane, blocks), changed) in lanes.iter_mut().zip(blocks).zip(changed) {
+            lane.at_work &= changed;
+            if lane.at_work {
+                write_tiles(format, pack, &lane.row.tiles, blocks);
+                (0..self.n).for_each(|j| lane.steps[j] = step(format, &lane.row.tiles[j / 256], j % 256));
             }
         }
     }
+}
+
+/// Elements of H that are used for all rows in turn: they lie in a second-level cache.
+const CACHED: usize = 1 << 18;
+
+/// One of sixteen rows on its way.
+struct Lane {
+    codes: Vec<i8>,
+    /// Step and offset of each column.
+    steps: Vec<(f32, f32)>,
+    row: Row,
+    /// Something changed when it was last looked at.
+    at_work: bool,
 }
 
 /// A row's blocks with their codes, as tiles.

@@ -3,6 +3,7 @@
 
 use super::grid::Levels;
 use nibble_kernels::feedback::{COLUMNS, ROWS, axpy, fold};
+use std::ops::Range;
 
 /// The gradient g = e H of sixteen rows at once: [rows][n].
 pub fn gradients(h: &[f32], errors: &[[f32; ROWS]]) -> Vec<Vec<f32>> {
@@ -18,11 +19,19 @@ pub fn gradients(h: &[f32], errors: &[[f32; ROWS]]) -> Vec<Vec<f32>> {
     g
 }
 
-/// One row, one sweep over its columns. `steps`: step and offset of each column. The number of codes that changed.
-pub fn sweep(h: &[f32], levels: Levels, steps: &[(f32, f32)], codes: &mut [i8], values: &mut [f32], g: &mut [f32]) -> usize {
+/// One row, one sweep over some of its columns. `steps`: step and offset of each column. The number of codes that changed.
+pub fn sweep(
+    h: &[f32],
+    levels: Levels,
+    columns: Range<usize>,
+    steps: &[(f32, f32)],
+    codes: &mut [i8],
+    values: &mut [f32],
+    g: &mut [f32],
+) -> usize {
     let n = codes.len();
     let mut changed = 0;
-    for j in 0..n {
+    for j in columns {
         let (step, offset) = steps[j];
         let pivot = h[j * n + j];
         if step == 0.0 || pivot <= 0.0 {

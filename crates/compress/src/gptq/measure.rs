@@ -14,6 +14,7 @@ use crate::Error;
 use crate::calibrate::Texts;
 use crate::plan::{Plan, Step};
 use crate::run::stopped;
+use nibble_engine::logits::{Row, divergence};
 use nibble_engine::source::Source;
 use nibble_engine::walk::{Layer, Site};
 use nibble_kernels::Format;
@@ -187,7 +188,8 @@ impl Judge<'_> {
         let vocab = self.gptq.source.config().vocab;
         let mut kl = vec![0.0; logits.len() / vocab];
         self.gptq.walk.pool().chunks(&mut kl, 1, |t, out| {
-            out[0] = divergence(&self.reference[t * vocab..][..vocab], &logits[t * vocab..][..vocab]);
+            let (p, q) = (&self.reference[t * vocab..][..vocab], &logits[t * vocab..][..vocab]);
+            out[0] = divergence(p, &Row::of(p), q, &Row::of(q));
         });
         let kl = kl.iter().sum::<f64>() / kl.len() as f64;
         Measured { tensor: step.canonical.clone(), at: step.to.name.to_owned(), kl, errors }
@@ -249,37 +251,9 @@ fn error(problem: &Problem, format: &'static Format, knobs: &Knobs, rows: &[f32]
     (0..count).map(row).sum()
 }
 
-/// KL(p || q) of two rows of logits, in nats.
-fn divergence(p: &[f32], q: &[f32]) -> f64 {
-    let size = |x: &[f32]| {
-        let most = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        (most, x.iter().map(|x| f64::from((x - most).exp())).sum::<f64>())
-    };
-    let ((top_p, sum_p), (top_q, sum_q)) = (size(p), size(q));
-    let shift = f64::from(top_q) + sum_q.ln() - f64::from(top_p) - sum_p.ln();
-    // sum p (log p - log q), with log p - log q = (x - y) + shift.
-    let each = p.iter().zip(q).map(|(x, y)| f64::from((x - top_p).exp()) * (f64::from(*x) - f64::from(*y) + shift));
-    each.sum::<f64>() / sum_p
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{divergence, split};
-
-    #[test]
-    fn divergence_is_its_definition() {
-        let (p, q) = ([0.3f32, -2.0, 1.5, 0.0], [100.1f32, 98.4, 101.0, 99.0]);
-        let logs = |x: &[f32]| {
-            let sum: f64 = x.iter().map(|v| f64::from(v - x[2]).exp()).sum();
-            x.iter().map(|v| f64::from(v - x[2]) - sum.ln()).collect::<Vec<_>>()
-        };
-        let (a, b) = (logs(&p), logs(&q));
-        let wanted: f64 = a.iter().zip(&b).map(|(a, b)| a.exp() * (a - b)).sum();
-        // Logits of 100 are rounded to 8e-6.
-        assert!(wanted > 0.01 && (divergence(&p, &q) - wanted).abs() < 1e-5, "{}, {wanted}", divergence(&p, &q));
-        let shifted = p.map(|x| x + 4.0);
-        assert!(divergence(&p, &shifted).abs() < 1e-6);
-    }
+    use super::split;
 
     #[test]
     fn what_is_judged_was_not_fitted() {

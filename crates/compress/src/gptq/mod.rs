@@ -14,11 +14,13 @@ mod measure;
 pub(crate) mod moments;
 mod refit;
 mod rows;
+mod stored;
 #[cfg(test)]
 mod tests;
 
 use crate::Error;
-use crate::calibrate::Texts;
+use crate::calibrate::second_moments::{head, head_step};
+use crate::calibrate::{SecondMoments, Texts};
 use crate::fold::{self, LayerFold};
 use crate::guide::Guide;
 use crate::method::{Made, Note, Work};
@@ -114,6 +116,8 @@ pub struct Gptq<'a> {
     folding: Option<fold::Knobs>,
     /// The scales in the layer at work.
     fold: LayerFold,
+    /// In place of texts.
+    stored: Option<Arc<SecondMoments>>,
 }
 
 impl<'a> Gptq<'a> {
@@ -144,12 +148,18 @@ impl<'a> Gptq<'a> {
             guide,
             folding: None,
             fold: LayerFold::default(),
+            stored: None,
         })
     }
 
     /// With scales moved before codes are chosen.
     pub fn folding(self, folding: Option<fold::Knobs>) -> Gptq<'a> {
         Gptq { folding, ..self }
+    }
+
+    /// With second moments in place of texts, of which there are none then.
+    pub fn with_stored(self, stored: Option<Arc<SecondMoments>>) -> Gptq<'a> {
+        Gptq { stored, ..self }
     }
 
     /// Second moments of the inputs of `sites`, as the layer stands.
@@ -166,12 +176,11 @@ impl<'a> Gptq<'a> {
             let (relative, guide) = (self.knobs.relative, self.guide.as_ref());
             let mut watch = |site: Site, rows: &[f32], x: &[f32]| {
                 if sites.contains(&site) {
-                    let mut rows = rows.to_vec();
-                    if let Some(guide) = guide {
-                        weigh(&mut rows, guide.counts(layer.index(), site, nth));
-                    } else if relative && matches!(site, Site::Output | Site::Down) {
-                        in_proportion(&mut rows, x, dim);
-                    }
+                    let rows = match guide {
+                        Some(guide) => weighed(rows, guide.counts(layer.index(), site, nth)),
+                        None if relative => counted(site, rows, x, dim),
+                        None => rows.to_vec(),
+                    };
                     inputs.push((site, rows));
                 }
                 Some(site) != last
@@ -196,26 +205,38 @@ impl<'a> Gptq<'a> {
         shrink(&mut h, n, self.knobs.shrinking);
         damp(&mut h, n, damping);
         let singular = || Error::Moments { site: what.to_owned() };
-        let plain = Factor::new(&h, &(0..n).collect::<Vec<_>>()).ok_or_else(singular)?;
-        let sorted = if self.knobs.sorted && self.knobs.starts.contains(&Start::Before) {
+        // A factor is the most that a site costs beside its rows: none is made that nobody asks.
+        let Knobs { starts, sorted, importance, .. } = self.knobs;
+        let sorted = if sorted && starts.contains(&Start::Before) {
             let mut order: Vec<usize> = (0..n).collect();
             order.sort_by(|&a, &b| diagonal[b].total_cmp(&diagonal[a]));
-            let factor = Factor::new(&h, &order).ok_or_else(singular)?;
+            let factor = Factor::new(&h, &order, self.walk.pool()).ok_or_else(singular)?;
             Some((order, factor))
         } else {
             None
         };
-        let importance = match self.knobs.importance {
-            Importance::Diagonal => diagonal,
-            Importance::Left => plain.d.clone(),
+        let in_order = starts.contains(&Start::Turn) || starts.contains(&Start::Before) && sorted.is_none();
+        let plain = if in_order || importance == Importance::Left {
+            Some(Factor::new(&h, &(0..n).collect::<Vec<_>>(), self.walk.pool()).ok_or_else(singular)?)
+        } else {
+            None
+        };
+        let importance = match (importance, &plain) {
+            (Importance::Left, Some(plain)) => plain.d.clone(),
+            _ => diagonal,
         };
         Ok(Problem { n, h, importance, plain, sorted })
     }
 
+    /// The matrices of a layer that take their input at `site` and whose codes are chosen here.
+    fn wanted<'s>(&self, layer: usize, site: Site, steps: &'s [Step]) -> Vec<(&'static str, &'s Step)> {
+        let step_of = |name: &str| steps.iter().find(|s| s.canonical == format!("blk.{layer}.{name}.weight") && takes(s));
+        site.matrices().iter().filter_map(|name| Some((*name, step_of(name)?))).collect()
+    }
+
     /// The problem of the output matrix, its inputs computed with the original weights, before the first layer.
     fn head(&mut self, note: &mut Note) -> Result<Problem, Error> {
-        let every = if self.texts.chunks.len() > 2 * HEAD_TEXTS { HEAD_TEXTS } else { 1 };
-        let mut x: Vec<Vec<f32>> = self.hidden.iter().step_by(every).cloned().collect();
+        let mut x: Vec<Vec<f32>> = self.hidden.iter().step_by(head_step(self.texts.chunks.len())).cloned().collect();
         let layers = self.source.config().layers;
         for i in 0..layers {
             note(i as f64 / (layers + 1) as f64, &format!("layer {i}, for the head"));
@@ -229,8 +250,7 @@ impl<'a> Gptq<'a> {
         }
         let mut moments = Moments::new(self.source.config().dim);
         x.iter().for_each(|x| moments.add(self.walk.pool(), &self.walk.last_norm(x)));
-        let name = if self.source.config().tied { "token_embd.weight" } else { "output.weight" };
-        self.problem(moments, self.knobs.head.unwrap_or(self.knobs.damping), name)
+        self.problem(moments, self.knobs.head.unwrap_or(self.knobs.damping), head(self.source))
     }
 
     /// One matrix in the step's format, rows as they are stored.
@@ -364,14 +384,23 @@ pub(crate) fn damaged(step: &Step, bad: AtomicUsize) -> Result<(), Error> {
     }
 }
 
-/// Makes each token's row count so much in the sum of squares.
-fn weigh(rows: &mut [f32], counts: &[f32]) {
+/// Rows that count so much in the sum of squares, each token's.
+fn weighed(rows: &[f32], counts: &[f32]) -> Vec<f32> {
     let cols = rows.len() / counts.len();
-    rows.chunks_exact_mut(cols).zip(counts).for_each(|(row, count)| row.iter_mut().for_each(|r| *r *= count.sqrt()));
+    rows.chunks_exact(cols).zip(counts).flat_map(|(row, count)| row.iter().map(|r| r * count.sqrt())).collect()
+}
+
+/// Rows as they count in the sum of squares: the output of some goes into the residual stream `x`, and an error there counts in proportion to its size, token by token.
+pub(crate) fn counted(site: Site, rows: &[f32], x: &[f32], dim: usize) -> Vec<f32> {
+    let mut rows = rows.to_vec();
+    if matches!(site, Site::Output | Site::Down) {
+        in_proportion(&mut rows, x, dim);
+    }
+    rows
 }
 
 /// Divides each token's row by the size of its residual stream.
-pub(crate) fn in_proportion(rows: &mut [f32], x: &[f32], dim: usize) {
+fn in_proportion(rows: &mut [f32], x: &[f32], dim: usize) {
     let cols = rows.len() / (x.len() / dim);
     for (row, x) in rows.chunks_exact_mut(cols).zip(x.chunks_exact(dim)) {
         let size = (x.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>() / dim as f64).sqrt();
@@ -383,14 +412,17 @@ pub(crate) fn in_proportion(rows: &mut [f32], x: &[f32], dim: usize) {
 impl Work for Gptq<'_> {
     /// The head: what it is fed is computed with the original weights, since it is written before the layers are quantized.
     fn outside(&mut self, steps: &[Step], note: &mut Note) -> Result<HashMap<String, Made>, Error> {
+        if let Some(stored) = &self.stored {
+            return self.stored_outside(stored, steps, note);
+        }
         let tied = self.source.config().tied;
-        let head = if tied { "token_embd.weight" } else { "output.weight" };
+        let head = head(self.source);
         let step = steps.iter().find(|s| s.canonical == head && takes(s));
         let (Some(step), Some(_)) = (step, self.knobs.head) else { return Ok(HashMap::new()) };
         let problem = self.head(note)?;
         note(1.0, &step.name);
         let made = self.matrix(&problem, step)?;
-        if tied {
+        if tied && self.knobs.inputs != Inputs::Original {
             self.walk.replace_embedding(step.to, made.bytes.clone());
             self.hidden = self.texts.chunks.iter().map(|ids| self.walk.embed(ids)).collect();
         }
@@ -398,12 +430,14 @@ impl Work for Gptq<'_> {
     }
 
     fn layer(&mut self, i: usize, steps: &[Step], note: &mut Note) -> Result<HashMap<String, Made>, Error> {
+        if let Some(stored) = &self.stored {
+            return self.stored_layer(stored, i, steps, note);
+        }
         let mut layer = self.walk.layer(i)?;
         let mut made = match self.folding {
             Some(folding) => self.fold(i, &mut layer, steps, folding)?,
             None => HashMap::new(),
         };
-        let step_of = |name: &str| steps.iter().find(|s| s.canonical == format!("blk.{i}.{name}.weight"));
         let mut all = match self.knobs.inputs {
             Inputs::Site => HashMap::new(),
             _ => self.moments(&layer, &Site::ALL)?,
@@ -414,8 +448,7 @@ impl Work for Gptq<'_> {
                 Some(moments) => moments,
                 None => self.moments(&layer, &[site])?.remove(&site).expect("the site that was asked for"),
             };
-            let wanted: Vec<(&str, &Step)> =
-                site.matrices().iter().filter_map(|name| Some((*name, step_of(name)?))).filter(|(_, s)| takes(s)).collect();
+            let wanted = self.wanted(i, site, steps);
             if wanted.is_empty() {
                 continue;
             }

@@ -27,16 +27,28 @@ struct Form {
     gc: f64,
 }
 
+/// Columns that are summed side by side: sums in one chain would wait for each addition. Parts of blocks are multiples of it.
+const LANES: usize = 16;
+
+/// h p and h c.
+fn products(h: &[f32], p: &[f32], c: &[f32]) -> (f32, f32) {
+    let (mut hp, mut hc) = ([0f32; LANES], [0f32; LANES]);
+    let lanes = |x| <[f32]>::as_chunks::<LANES>(x).0;
+    for ((h, p), c) in lanes(h).iter().zip(lanes(p)).zip(lanes(c)) {
+        for l in 0..LANES {
+            hp[l] += h[l] * p[l];
+            hc[l] += h[l] * c[l];
+        }
+    }
+    (hp.iter().sum(), hc.iter().sum())
+}
+
 impl Form {
     fn new(h: &[f32], n: usize, columns: Range<usize>, g: &[f32], p: &[f32], c: &[f32]) -> Form {
         let mut form = Form { pp: 0.0, pc: 0.0, cc: 0.0, gp: 0.0, gc: 0.0 };
         for (i, j) in columns.clone().enumerate() {
             let h = &h[j * n + columns.start..j * n + columns.end];
-            let (mut hp, mut hc) = (0f32, 0f32);
-            for ((h, p), c) in h.iter().zip(p).zip(c) {
-                hp += h * p;
-                hc += h * c;
-            }
+            let (hp, hc) = products(h, p, c);
             form.pp += f64::from(p[i] * hp);
             form.pc += f64::from(c[i] * hp);
             form.cc += f64::from(c[i] * hc);
@@ -64,21 +76,19 @@ impl Form {
 }
 
 impl Row {
-    /// One pass over the row's scales. Whether any changed.
-    pub fn refit(&mut self, h: &[f32], format: &Format, pack: &Pack) -> bool {
+    /// The scales of tile `t`. Whether any changed.
+    pub fn refit(&mut self, h: &[f32], format: &Format, pack: &Pack, t: usize) -> bool {
         let n = self.values.len();
         let mut changed = false;
-        for t in 0..self.tiles.len() {
-            let columns = t * 256..(t * 256 + 256).min(n);
-            if format.block_len == 256 {
-                for at in (0..256).step_by(pack.unit) {
-                    changed |= self.neighbour(h, format, pack, t, at..at + pack.unit);
-                }
-                changed |= self.whole(h, format, t);
-            } else {
-                for at in (0..columns.len()).step_by(32) {
-                    changed |= self.block(h, format, t, at..at + 32);
-                }
+        let columns = t * 256..(t * 256 + 256).min(n);
+        if format.block_len == 256 {
+            for at in (0..256).step_by(pack.unit) {
+                changed |= self.neighbour(h, format, pack, t, at..at + pack.unit);
+            }
+            changed |= self.whole(h, format, t);
+        } else {
+            for at in (0..columns.len()).step_by(32) {
+                changed |= self.block(h, format, t, at..at + 32);
             }
         }
         changed

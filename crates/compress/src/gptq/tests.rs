@@ -5,6 +5,7 @@ use super::factor::{Factor, damp};
 use super::grid::{Grid, Levels};
 use super::{Knobs, Start};
 use crate::method::GPTQ;
+use nibble_engine::pool::Pool;
 use nibble_kernels::{FORMATS, Format};
 
 /// SplitMix64, so that the cases are the same everywhere.
@@ -47,8 +48,9 @@ fn problem(n: usize, h: Vec<f32>) -> Problem {
     let importance: Vec<f32> = (0..n).map(|i| h[i * n + i]).collect();
     let mut order: Vec<usize> = (0..n).collect();
     order.sort_by(|&a, &b| importance[b].total_cmp(&importance[a]));
-    let sorted = Factor::new(&h, &order).map(|factor| (order, factor));
-    Problem { n, plain: Factor::new(&h, &(0..n).collect::<Vec<_>>()).unwrap(), sorted, importance, h }
+    let pool = Pool::new(1, &[]);
+    let sorted = Factor::new(&h, &order, &pool).map(|factor| (order, factor));
+    Problem { n, plain: Factor::new(&h, &(0..n).collect::<Vec<_>>(), &pool), sorted, importance, h }
 }
 
 fn cost(h: &[f32], w: &[f32], bytes: &[u8], format: &Format) -> f64 {
@@ -71,28 +73,32 @@ fn quantize(problem: &Problem, format: &'static Format, knobs: &Knobs, rows: &[f
 
 const STARTS: [&[Start]; 4] = [&[Start::Nearest], &[Start::Before], &[Start::Turn], &[Start::Turn, Start::Before, Start::Nearest]];
 
-/// H = M D M^T.
+/// H = M D M^T, whether it is one block of columns, some, or some and a bit; and the same bits with any number of threads.
 #[test]
 fn the_factor_is_of_h() {
-    let n = 64;
-    let h = Random(1).moments(n);
-    let order: Vec<usize> = (0..n).map(|i| (i * 37 + 5) % n).collect();
-    let factor = Factor::new(&h, &order).unwrap();
-    let m = |i: usize, k: usize| if i == k { 1.0 } else { f64::from(factor.m[k * n + i]) };
-    for i in 0..n {
-        assert!((0..=i).all(|k| factor.m[k * n + i] == 0.0), "row {i} is not upper triangular");
-        for j in 0..n {
-            let sum: f64 = (0..n).map(|k| m(i, k) * f64::from(factor.d[k]) * m(j, k)).sum();
-            let wanted = f64::from(h[order[i] * n + order[j]]);
-            // The factors are rounded to single precision.
-            let bound = 4e-7 * f64::from(h[order[i] * n + order[i]] * h[order[j] * n + order[j]]).sqrt();
-            assert!((sum - wanted).abs() <= bound, "{i}, {j}: {sum}, {wanted}");
+    let one = Pool::new(1, &[]);
+    for n in [16, 64, 192, 208, 480] {
+        let h = Random(1).moments(n);
+        let order: Vec<usize> = (0..n).map(|i| (i * 37 + 5) % n).collect();
+        let factor = Factor::new(&h, &order, &one).unwrap();
+        let shared = Factor::new(&h, &order, &Pool::new(3, &[])).unwrap();
+        assert!(factor.m == shared.m && factor.d == shared.d, "{n}: threads change bits");
+        let m = |i: usize, k: usize| if i == k { 1.0 } else { f64::from(factor.m[k * n + i]) };
+        for i in 0..n {
+            assert!((0..=i).all(|k| factor.m[k * n + i] == 0.0), "row {i} of {n} is not upper triangular");
+            for j in 0..n {
+                let sum: f64 = (i.max(j)..n).map(|k| m(i, k) * f64::from(factor.d[k]) * m(j, k)).sum();
+                let wanted = f64::from(h[order[i] * n + order[j]]);
+                // The factors are rounded to single precision.
+                let bound = 4e-7 * f64::from(h[order[i] * n + order[i]] * h[order[j] * n + order[j]]).sqrt();
+                assert!((sum - wanted).abs() <= bound, "{i}, {j} of {n}: {sum}, {wanted}");
+            }
         }
+        let mut bad = h;
+        bad[5] = f32::NAN;
+        bad[5 * n] = f32::NAN;
+        assert!(Factor::new(&bad, &order, &one).is_none());
     }
-    let mut bad = h;
-    bad[5] = f32::NAN;
-    bad[5 * n] = f32::NAN;
-    assert!(Factor::new(&bad, &order).is_none());
 }
 
 /// Where inputs have nothing to do with each other there is nothing to make up for: what comes out is the plain weighted search, but for weights that lie

@@ -59,9 +59,15 @@ const SHARD_BYTES: u64 = 5_000_000_000;
 const PIECE: usize = 1 << 20;
 
 impl Shape {
-    /// The shape of that name.
-    pub fn by_name(name: &str) -> Option<&'static Shape> {
-        SHAPES.iter().find(|s| s.name == name)
+    /// The shape of that name. `NAME:LAYERS` is the same with another number of layers: what grows with them can be told from what does not, without
+    /// running all of a large model.
+    pub fn by_name(name: &str) -> Option<Shape> {
+        let (name, layers) = match name.split_once(':') {
+            Some((name, layers)) => (name, Some(layers.parse().ok().filter(|&n| n > 0)?)),
+            None => (name, None),
+        };
+        let shape = SHAPES.iter().find(|s| s.name == name)?;
+        Some(Shape { layers: layers.unwrap_or(shape.layers), ..*shape })
     }
 
     /// Every tensor as a checkpoint names it, with its shape, outermost first.
@@ -187,6 +193,24 @@ fn fill(out: &mut [u8], seed: u64, place: u64, base: f32) {
             let sum: i32 = b.iter().map(|&b| b as i32).sum();
             let value = base + (sum - 510) as f32 * scale;
             pair.copy_from_slice(&((value.to_bits() >> 16) as u16).to_le_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shape_may_have_other_layers() {
+        let (whole, two) = (Shape::by_name("llama-3.2-3b").unwrap(), Shape::by_name("llama-3.2-3b:2").unwrap());
+        assert_eq!((whole.layers, two.layers), (28, 2));
+        assert_eq!(two.config()["num_hidden_layers"], 2);
+        let of_layers = |shape: &Shape| shape.tensors().iter().filter(|(name, _)| name.starts_with("model.layers.")).count();
+        assert_eq!(of_layers(&whole), 14 * of_layers(&two));
+        assert_eq!(whole.tensors().len() - of_layers(&whole), two.tensors().len() - of_layers(&two));
+        for bad in ["llama-3.2-3b:", "llama-3.2-3b:0", "llama-3.2-3b:x", "llama-3.2-3b:2:2", ":2", "none"] {
+            assert!(Shape::by_name(bad).is_none(), "{bad}");
         }
     }
 }

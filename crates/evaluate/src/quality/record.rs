@@ -41,6 +41,9 @@ pub struct Run {
     /// Of the base file that it writes: its bytes so far.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_bytes: Option<u64>,
+    /// Of the base file that it wrote: [`Base::name`](super::base::Base::name).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<String>,
     /// Of a complete shard: what its positions surprise the model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub perplexity: Option<Perplexity>,
@@ -227,6 +230,14 @@ impl Run {
     }
 }
 
+/// The base files that shards wrote, in the text's order, for [`join`](super::base::join). A shard without a chunk has none.
+pub fn bases(shards: &[Run]) -> Result<Vec<String>, Fault> {
+    let mut shards: Vec<&Run> = shards.iter().filter(|run| !run.range().is_empty()).collect();
+    shards.sort_by_key(|run| run.range().start);
+    let base = |run: &&Run| run.base.clone().ok_or_else(|| Fault::Shards(format!("shard {} wrote no base file", run.shard)));
+    shards.iter().map(base).collect()
+}
+
 /// Lays shards side by side, in whatever order they come: the run that one machine would have made.
 pub fn merge(mut shards: Vec<Run>) -> Result<Run, Fault> {
     let whole = |why: String| Fault::Shards(why);
@@ -253,7 +264,7 @@ pub fn merge(mut shards: Vec<Run>) -> Result<Run, Fault> {
         return Err(whole(format!("{} of {} chunks are there", all.chunks.len(), all.text.chunks)));
     }
     all.shard = Shard::WHOLE.to_string();
-    all.base_bytes = None;
+    (all.base_bytes, all.base) = (None, None);
     all.sum_up();
     Ok(all)
 }

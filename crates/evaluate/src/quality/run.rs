@@ -6,12 +6,12 @@
 
 use std::ops::Range;
 
+use nibble_engine::logits::{Row, divergence};
 use nibble_engine::{Model, Session};
 
 use super::Fault;
 use super::base::{Base, Rows, Versus, Writer};
 use super::record::{self, Chunk, Floats};
-use super::softmax::{Row, divergence};
 use super::windows::{Passage, Window};
 
 /// What a model is compared with.

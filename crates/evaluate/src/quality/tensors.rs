@@ -8,13 +8,13 @@
 
 use std::sync::Mutex;
 
+use nibble_engine::logits::{Row, divergence};
 use nibble_engine::pool::Pool;
 use nibble_engine::source::{Source, Tensor};
 use nibble_engine::{Model, Session};
 use serde::{Deserialize, Serialize};
 
 use super::Fault;
-use super::softmax::{Row, divergence};
 use super::windows::{Passage, Window};
 
 /// A tensor of a quantized model beside the original's.

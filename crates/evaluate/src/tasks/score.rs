@@ -5,7 +5,7 @@
 //! for all its choices, and of choices of one token only the logits after the question are looked at. Logits do not depend on how tokens come in
 //! batches (the engine's promise), so that the sums are the same bits as without keeping anything; a test holds it.
 
-use crate::quality::softmax;
+use nibble_engine::logits;
 use nibble_engine::text::{Prompt, Tokenizer};
 use nibble_engine::{Error as EngineError, Session};
 
@@ -200,13 +200,13 @@ impl<'m> Scorer<'m> {
 /// The logits after a token.
 struct Row {
     logits: Vec<f32>,
-    row: softmax::Row,
+    row: logits::Row,
 }
 
 impl Row {
     /// `None` where they are no distribution.
     fn new(logits: &[f32]) -> Option<Row> {
-        let row = softmax::Row::of(logits);
+        let row = logits::Row::of(logits);
         row.is_valid().then(|| Row { logits: logits.to_vec(), row })
     }
 

@@ -35,6 +35,10 @@ impl nibble_store::Convert for Refusing {
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         Err(format!("{kind} is no type").into())
     }
+
+    fn adapter(&self, _: &Path, _: &Path, _: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        Err("no adapter was asked for".into())
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use nibble_container::whole::AtomicFile;
 use nibble_engine::source::Source;
 use nibble_engine::text::{Tokenizer, Vocab};
 use nibble_engine::{KvType, Model, state};
-use nibble_evaluate::quality::base::{Codec, Head, Writer};
+use nibble_evaluate::quality::base::{Base, Codec, Head, Writer};
 use nibble_evaluate::quality::record::{self, Run, SCHEMA, Text};
 use nibble_evaluate::quality::run::{Against, run as score};
 use nibble_evaluate::quality::windows::{Cut, Passage, Shard};
@@ -178,9 +178,10 @@ impl Job<'_> {
         drop(progress);
         run.base_bytes = None;
         run.sum_up();
-        if let Some(writer) = writer {
+        if let (Some(writer), Some(save)) = (writer, &self.save) {
             writer.finish()?;
-            console.note(format!("written: {}", self.save.as_ref().map_or_else(String::new, |s| s.path.display().to_string())));
+            run.base = Some(Base::open(save.path)?.name());
+            console.note(format!("written: {}", save.path.display()));
         }
         if let Some(path) = &self.output {
             write(path, &run)?;
@@ -233,6 +234,7 @@ impl Job<'_> {
             cache: self.options.kv.clone(),
             shard: self.options.shard.to_string(),
             base_bytes: None,
+            base: None,
             perplexity: None,
             divergence: None,
             chunks: vec![],
@@ -259,7 +261,8 @@ impl Job<'_> {
     }
 
     fn writer(&self, run: &Run, range: &std::ops::Range<usize>) -> Result<Option<Writer>> {
-        let Some(save) = &self.save else { return Ok(None) };
+        // A file of no chunks is no base file.
+        let Some(save) = self.save.as_ref().filter(|_| !range.is_empty()) else { return Ok(None) };
         if self.passage.cut.stride.is_some() {
             return Err(Problem::usage("a base file has chunks, not sliding windows").hint("no --stride").into());
         }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use nibble_compress::Plan;
 use nibble_compress::plan::Step;
+use nibble_evaluate::machine::Memory;
 use serde_json::{Value, json};
 
 use super::job::Done;
@@ -66,7 +67,7 @@ pub fn plan_json(input: &Path, out: &Path, plan: &Plan) -> Value {
 pub fn summary_text(input: &Path, out: &Path, plan: &Plan, done: &Done) -> String {
     let rate = done.bytes_before as f64 / done.time.as_secs_f64().max(1e-9);
     format!(
-        "{} -> {} ({}, {})\n{} -> {} ({:.1} %), {:.3} bits per weight, {} ({}/s, {} threads)\n",
+        "{} -> {} ({}, {})\n{} -> {} ({:.1} %), {:.3} bits per weight, {} ({}/s, {} threads){}\n",
         input.display(),
         out.display(),
         plan.recipe.name,
@@ -78,7 +79,13 @@ pub fn summary_text(input: &Path, out: &Path, plan: &Plan, done: &Done) -> Strin
         units::duration(done.time),
         units::bytes(rate as u64),
         done.threads,
+        memory(),
     )
+}
+
+/// What a run took at most, where the system tells.
+pub fn memory() -> String {
+    Memory::now().peak_resident_bytes.map_or_else(String::new, |bytes| format!(", {} of memory at most", units::bytes(bytes)))
 }
 
 /// The same for a script.
@@ -97,6 +104,7 @@ pub fn summary_json(input: &Path, out: &Path, plan: &Plan, done: &Done) -> Value
         "fallbacks": plan.fallbacks(),
         "threads": done.threads,
         "seconds": done.time.as_secs_f64(),
+        "peak_resident_bytes": Memory::now().peak_resident_bytes,
     })
 }
 

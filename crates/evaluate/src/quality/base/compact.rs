@@ -37,11 +37,11 @@
 
 use std::ops::Range;
 
+use nibble_engine::logits::{Row, ln};
 use nibble_kernels::ops::exp;
 
 use super::{BaseFault, Codec, Head, Versus, counts, float, half_word, number, tokens};
 use crate::quality::rng::Rng;
-use crate::quality::softmax::{Row, ln};
 
 pub static CODEC: Codec = Codec { name: "compact", magic: b"nibbleKB", head, parse, rows, encode, versus, framed: true, drawn: true };
 

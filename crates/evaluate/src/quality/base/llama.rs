@@ -14,10 +14,10 @@
 
 use std::ops::Range;
 
+use nibble_engine::logits::Row;
 use nibble_kernels::ops::exp;
 
 use super::{BaseFault, Codec, Head, Versus, counts, float, half_word, tokens};
-use crate::quality::softmax::Row;
 
 pub static CODEC: Codec = Codec { name: "llama", magic: b"_logits_", head, parse, rows, encode, versus, framed: false, drawn: false };
 

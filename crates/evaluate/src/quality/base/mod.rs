@@ -5,6 +5,7 @@
 //! numbers are little endian. Only chunks are kept, no sliding windows.
 
 mod compact;
+mod join;
 mod llama;
 mod write;
 
@@ -13,11 +14,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nibble_container::Map;
+use nibble_engine::logits::Row;
 use nibble_engine::state::Sum;
 
 use super::Fault;
-use super::softmax::Row;
 
+pub use join::join;
 pub use write::Writer;
 
 /// A file's head, and where its chunks are.
@@ -224,6 +226,18 @@ impl Base {
             sum.bytes(&self.map[chunk.start..chunk.end.min(chunk.start + 256)]);
         }
         sum.value()
+    }
+
+    /// The same in hexadecimal, as runs keep it.
+    pub fn name(&self) -> String {
+        format!("{:016x}", self.fingerprint())
+    }
+
+    /// Whether a file begins as a base file does: what else is wrong with it is said when it is opened.
+    pub fn is_one(path: &Path) -> bool {
+        let mut magic = [0; 8];
+        let read = std::fs::File::open(path).and_then(|mut file| std::io::Read::read_exact(&mut file, &mut magic));
+        read.is_ok() && CODECS.iter().any(|codec| *codec.magic == magic)
     }
 }
 

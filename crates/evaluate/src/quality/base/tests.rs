@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::quality::rng::Rng;
-use crate::quality::softmax::divergence;
+use nibble_engine::logits::divergence;
 
 /// Logits of a few likely tokens and a long rest, as a language model's are, and a second model's near them.
 fn pair(rng: &mut Rng, vocab: usize, noise: f32) -> (Vec<f32>, Vec<f32>) {

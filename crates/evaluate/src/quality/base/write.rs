@@ -7,9 +7,10 @@ use std::fs::{File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use nibble_engine::logits::Row;
+
 use super::{Codec, Head};
 use crate::quality::Fault;
-use crate::quality::softmax::Row;
 
 /// A file that is being written.
 pub struct Writer {

@@ -121,11 +121,11 @@ pub fn ln(x: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::quality::rng::Rng;
+    use crate::rng::Rng;
 
     fn row(seed: u64, n: usize, spread: f64) -> Vec<f32> {
         let mut rng = Rng::new(seed);
-        (0..n).map(|_| ((rng.next() >> 11) as f64 / (1u64 << 53) as f64 * spread - spread / 3.0) as f32).collect()
+        (0..n).map(|_| (rng.uniform() * spread - spread / 3.0) as f32).collect()
     }
 
     /// The same from the definitions, in double precision with the system's functions.
@@ -177,7 +177,7 @@ mod tests {
     fn the_logarithm_is_right() {
         let mut rng = Rng::new(5);
         for _ in 0..100_000 {
-            let x = f64::from_bits(rng.next() & 0x7fff_ffff_ffff_ffff);
+            let x = f64::from_bits(rng.next_u64() & 0x7fff_ffff_ffff_ffff);
             if x.is_finite() && x > 0.0 {
                 assert!((ln(x) - x.ln()).abs() <= 2.0 * f64::EPSILON * x.ln().abs().max(0.25), "{x}");
             }
