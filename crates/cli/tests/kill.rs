@@ -105,6 +105,8 @@ fn the_store_is_sound_whenever_a_process_dies() {
         let partial = store.verify(false, &mut |_| {}, &GO_ON).unwrap().partial;
         // Now and then it is gone on with at once, else the next one finds what this one left.
         if random.next().is_multiple_of(3) {
+            // A request that the dead one sent may still be on its way.
+            hub.settle();
             let before = hub.served();
             let outcome = run(dir, &hub, commands[which]);
             match which {

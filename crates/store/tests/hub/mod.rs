@@ -6,7 +6,7 @@ pub mod bench;
 use std::collections::{HashMap, VecDeque};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -78,6 +78,8 @@ pub struct State {
     /// Hosts that it was asked to connect to, as a proxy is; whichever they are, it is what is there.
     pub connects: Mutex<Vec<String>>,
     served: Mutex<u64>,
+    /// Connections taken and not yet done with.
+    open: AtomicUsize,
     /// Redirects given, and by signature the requests that came with it.
     signed: Mutex<(usize, HashMap<String, usize>)>,
     stop: AtomicBool,
@@ -101,7 +103,11 @@ impl Hub {
                     return;
                 }
                 let shared = shared.clone();
-                std::thread::spawn(move || serve(stream, &shared));
+                shared.open.fetch_add(1, Ordering::SeqCst);
+                std::thread::spawn(move || {
+                    serve(stream, &shared);
+                    shared.open.fetch_sub(1, Ordering::SeqCst);
+                });
             }
         });
         Hub { address, state }
@@ -132,6 +138,17 @@ impl Hub {
     /// Requests for files so far.
     pub fn file_requests(&self) -> Vec<Request> {
         self.state.requests.lock().unwrap().iter().filter(|request| !request.path.starts_with("/api/")).cloned().collect()
+    }
+
+    /// Waits until nothing that dead processes asked for is still to be answered. Connections are taken in their order, so once ours is answered all before it are counted.
+    pub fn settle(&self) {
+        let mut stream = TcpStream::connect(self.address).expect("the hub takes connections");
+        stream.write_all(b"GET /api/settle HTTP/1.1\r\n\r\n").expect("the hub reads");
+        let _ = stream.read(&mut [0; 64]);
+        drop(stream);
+        while self.state.open.load(Ordering::SeqCst) > 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Bytes of bodies of files that were asked for so far.
