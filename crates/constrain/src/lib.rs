@@ -47,4 +47,5 @@ pub use calls::Function;
 pub use constraint::Constraint;
 pub use error::Error;
 pub use grammar::{Grammar, Thought};
+pub use schema::kind;
 pub use vocabulary::Vocabulary;

@@ -85,7 +85,7 @@ fn walk(schema: &Value, at: &str, depth: usize) -> Result<Value, Error> {
     let map = match schema {
         Value::Bool(_) => return Ok(schema.clone()),
         Value::Object(map) => map,
-        other => return Err(Error::Schema { at: at.into(), problem: format!("is {}, not an object or a boolean", name(other)) }),
+        other => return Err(Error::Schema { at: at.into(), problem: format!("is {}, not an object or a boolean", kind(other)) }),
     };
     if depth > DEEPEST {
         return Err(Error::Schema { at: at.into(), problem: format!("is nested more than {DEEPEST} deep") });
@@ -96,11 +96,11 @@ fn walk(schema: &Value, at: &str, depth: usize) -> Result<Value, Error> {
         let below = |part: &str| format!("{at}/{}/{}", escape(keyword), escape(part));
         let word = keyword.as_str();
         if NAMED.contains(&word) {
-            let Value::Object(named) = value else { return Err(fault(format!("is {}, not an object of schemas", name(value)))) };
+            let Value::Object(named) = value else { return Err(fault(format!("is {}, not an object of schemas", kind(value)))) };
             let walked = named.iter().map(|(k, v)| Ok((k.clone(), walk(v, &below(k), depth + 1)?)));
             out.insert(keyword.clone(), Value::Object(walked.collect::<Result<_, Error>>()?));
         } else if LIST.contains(&word) || word == "items" && value.is_array() {
-            let Value::Array(list) = value else { return Err(fault(format!("is {}, not a list of schemas", name(value)))) };
+            let Value::Array(list) = value else { return Err(fault(format!("is {}, not a list of schemas", kind(value)))) };
             if list.is_empty() && word != "prefixItems" && word != "items" {
                 return Err(fault("is empty".into()));
             }
@@ -130,7 +130,7 @@ fn walk(schema: &Value, at: &str, depth: usize) -> Result<Value, Error> {
 
 /// Checks the value of a keyword that the compiler holds; whether it is to be kept.
 fn held(keyword: &str, value: &Value) -> Result<bool, String> {
-    let expect = |ok: bool, what: &str| if ok { Ok(true) } else { Err(format!("is {}, not {what}", name(value))) };
+    let expect = |ok: bool, what: &str| if ok { Ok(true) } else { Err(format!("is {}, not {what}", kind(value))) };
     match keyword {
         "$ref" => match value.as_str() {
             Some(text) if text == "#" || text.starts_with("#/") => Ok(true),
@@ -146,7 +146,7 @@ fn held(keyword: &str, value: &Value) -> Result<bool, String> {
             let known = |v: &Value| match v.as_str() {
                 Some(t) if TYPES.contains(&t) => Ok(true),
                 Some(t) => Err(format!("is {t:?}, which is no type of JSON")),
-                None => Err(format!("is {}, not the name of a type", name(v))),
+                None => Err(format!("is {}, not the name of a type", kind(v))),
             };
             match value {
                 Value::Array(list) if list.is_empty() => Err("is empty".into()),
@@ -186,7 +186,8 @@ fn escape(part: &str) -> String {
     part.replace('~', "~0").replace('/', "~1")
 }
 
-fn name(value: &Value) -> &'static str {
+/// What a JSON value is, in a word, as messages say it.
+pub fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",

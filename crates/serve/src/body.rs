@@ -3,6 +3,7 @@
 use crate::error::Problem;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, StatusCode, header};
+use nibble_constrain::kind;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _, Unexpected};
 use serde_json::Value;
 use std::time::Duration;
@@ -116,18 +117,6 @@ impl<'de> Deserialize<'de> for Texts {
                 .map(Texts),
             other => Err(wrong(&other)),
         }
-    }
-}
-
-/// What a JSON value is, in a word.
-pub fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
     }
 }
 

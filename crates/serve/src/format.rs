@@ -1,8 +1,8 @@
 //! What form an answer must have: Ollama's `format`, OpenAI's `response_format`, vLLM's `structured_outputs`.
 
-use crate::body::kind;
 use crate::error::Problem;
 use crate::openai::wire::Common;
+use nibble_constrain::kind;
 use serde_json::Value;
 
 /// The form of an answer.

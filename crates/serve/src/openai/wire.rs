@@ -1,8 +1,9 @@
 //! Bodies of OpenAI's requests. Unknown fields are passed over, and null says as little as a field that is not there.
 
-use crate::body::{Texts, Whole, kind};
+use crate::body::{Texts, Whole};
 use crate::error::Problem;
 use crate::keep_alive::KeepAlive;
+use nibble_constrain::kind;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;

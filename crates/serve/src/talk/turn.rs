@@ -1,7 +1,7 @@
 //! A conversation as templates see it, whichever interface it came by: turns, calls of functions, and whether to think.
 
-use crate::body::kind;
 use crate::error::Problem;
+use nibble_constrain::kind;
 use nibble_engine::text::{Value as TemplateValue, thinking_variables};
 use serde_json::{Map, Value, json};
 

@@ -19,14 +19,12 @@ use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 
 use super::{Groups, Place, State, TILE, Tiles};
-use crate::activation::{HEADER, TILE_BYTES};
+use crate::activation::{HEADER, SUMS, TILE_BYTES};
 use crate::dot::Job;
+use crate::dot::avx512::many::add_pair;
 use crate::dot::avx512::many::driver::{Sums, write};
 use crate::dot::avx512::many::panel::{Fill256, LANES, ROWS, Rows, Unit256};
 use crate::dot::panels::{TOKENS, hide, lane};
-
-/// Where a tile of activations has its sums of sixteen codes.
-const SUMS: usize = 32;
 
 /// Columns of a tile, and tiles of a block.
 const STEP: usize = 64;
@@ -277,26 +275,12 @@ unsafe fn finish<F: Fill256, S: Split, const OFFSET: bool>(
                     let mut msum = _mm512_setzero_si512();
                     for (k, min) in unit.min[..F::MINS].iter().enumerate() {
                         let from = if F::MINS == 4 { pairs.cast::<u8>().cast_const() } else { act.add(SUMS) };
-                        add_pairs(&mut msum, min[p], from.add(4 * k));
+                        add_pair(&mut msum, min[p], from.add(4 * k));
                     }
                     sum = _mm512_sub_ps(sum, _mm512_mul_ps(_mm512_mul_ps(unit.m[p], da), _mm512_cvtepi32_ps(msum)));
                 }
                 place.add(sum, sums.add(t), p);
             }
         }
-    }
-}
-
-/// `sum += w * a` of pairs of words; the dword of activations is broadcast by the instruction itself.
-///
-/// # Safety
-/// There are four bytes at `from`.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
-unsafe fn add_pairs(sum: &mut __m512i, w: __m512i, from: *const u8) {
-    // SAFETY: reads what the caller promises, and nothing else happens.
-    unsafe {
-        asm!("vpdpwssd {0}, {1}, dword ptr [{2}]{{1to16}}", inout(zmm_reg) *sum, in(zmm_reg) w, in(reg) from,
-            options(pure, readonly, nostack, preserves_flags));
     }
 }

@@ -20,7 +20,7 @@ use std::mem::MaybeUninit;
 
 use super::driver::{Shape, Sums, drive};
 use super::panel::{Fill256, Rows, Unit256};
-use crate::activation::{HEADER, TILE_BYTES};
+use crate::activation::{HEADER, SUMS, TILE_BYTES};
 use crate::dot::avx512::add_words;
 use crate::dot::panels::hide;
 use crate::dot::{Job, avx2};
@@ -31,9 +31,6 @@ pub fn blocks256<F: Fill256, const W: usize, const OFFSET: bool>(job: &Job<'_>, 
     // SAFETY: the caller promises the instructions, and the lengths of the job are checked.
     unsafe { drive::<Blocks256<F, W, OFFSET>>(job, out, avx2::blocks256) }
 }
-
-/// Where a tile has its sums of sixteen codes.
-const SUMS: usize = 32;
 
 struct Blocks256<F, const W: usize, const OFFSET: bool>(PhantomData<F>);
 
@@ -196,11 +193,22 @@ pub unsafe fn multiply<const AT: i32>(sums: &mut [__m512i; 2], w: &[__m512i; 2],
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
 unsafe fn add_pairs(sums: &mut [__m512i; 2], w: &[__m512i; 2], from: *const u8) {
-    for (sum, w) in sums.iter_mut().zip(w) {
-        // SAFETY: reads what the caller promises, and nothing else happens.
-        unsafe {
-            asm!("vpdpwssd {0}, {1}, dword ptr [{2}]{{1to16}}", inout(zmm_reg) *sum, in(zmm_reg) *w, in(reg) from,
-                options(pure, readonly, nostack, preserves_flags));
-        }
+    for (sum, &w) in sums.iter_mut().zip(w) {
+        // SAFETY: as this function.
+        unsafe { add_pair(sum, w, from) };
+    }
+}
+
+/// `sum += w * a` of pairs of words in one register.
+///
+/// # Safety
+/// There are four bytes at `from`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
+pub unsafe fn add_pair(sum: &mut __m512i, w: __m512i, from: *const u8) {
+    // SAFETY: reads what the caller promises, and nothing else happens.
+    unsafe {
+        asm!("vpdpwssd {0}, {1}, dword ptr [{2}]{{1to16}}", inout(zmm_reg) *sum, in(zmm_reg) w, in(reg) from,
+            options(pure, readonly, nostack, preserves_flags));
     }
 }

@@ -7,6 +7,6 @@ mod floats;
 pub(crate) mod panel;
 
 pub(crate) use blocks32::blocks32;
-pub(crate) use blocks256::blocks256;
+pub(crate) use blocks256::{add_pair, blocks256};
 pub(crate) use floats::{Bf16, F16, F32, Nf4, floats};
 pub(crate) use panel::{Any, Q4K, Q5K, Q6K, Q40, Q80};
