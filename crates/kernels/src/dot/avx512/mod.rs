@@ -53,6 +53,9 @@ pub(crate) const FEW: usize = super::MANY;
 /// Blocks of a group: as many as there are lanes.
 pub(crate) const GROUP: usize = 16;
 
+/// Blocks whose sums are added up at once ([`sums4`]), while they are in registers.
+const FOUR: usize = 4;
+
 /// Rows side by side, for one token and for several (which need more room for sums).
 const ROWS: usize = 4;
 const ROWS_OF_SEVERAL: usize = 2;
@@ -168,13 +171,21 @@ fn small_sums4(a: __m512i, b: __m512i, c: __m512i, d: __m512i) -> __m512i {
     pairs(pairs(a, b), pairs(c, d))
 }
 
-/// Sixteen vectors to one: lane i is the sum of the sixteen dwords of vector i. 45 instructions, less than three a vector.
+/// [`sums4`] of the vectors 0 to 3, 4 to 7, 8 to 11, 12 to 15.
 #[inline]
 #[target_feature(enable = "avx512bw")]
-fn sums16(v: &[__m512i; 16]) -> __m512i {
+fn fours(v: &[__m512i; GROUP]) -> [__m512i; FOUR] {
     let four = |i: usize| sums4(v[i], v[i + 1], v[i + 2], v[i + 3]);
+    [four(0), four(4), four(8), four(12)]
+}
+
+/// Sixteen vectors to one, lane i the sum of the sixteen dwords of vector i: the first four of `four` are what [`fours`] makes of them. Nine instructions, with theirs
+/// 45: less than three a vector.
+#[inline]
+#[target_feature(enable = "avx512bw")]
+fn sums16(four: &[__m512i]) -> __m512i {
     let halves = |a, b| _mm512_add_epi32(_mm512_shuffle_i32x4::<0b01_00_01_00>(a, b), _mm512_shuffle_i32x4::<0b11_10_11_10>(a, b));
-    let (ab, cd) = (halves(four(0), four(4)), halves(four(8), four(12)));
+    let (ab, cd) = (halves(four[0], four[1]), halves(four[2], four[3]));
     _mm512_add_epi32(_mm512_shuffle_i32x4::<0b10_00_10_00>(ab, cd), _mm512_shuffle_i32x4::<0b11_01_11_01>(ab, cd))
 }
 
