@@ -11,6 +11,7 @@ mod dtype;
 mod fault;
 pub mod gguf;
 mod map;
+mod pieces;
 pub mod safetensors;
 mod stream;
 pub mod whole;

@@ -7,10 +7,11 @@
 
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
+use crate::pieces::Pieces;
 use crate::{Fault, Result};
 
 /// Paths of unfinished outputs, as C strings; null where a slot is free. The strings are never freed: a signal handler may be reading them.
@@ -19,7 +20,7 @@ static UNFINISHED: [AtomicPtr<libc::c_char>; 256] = [const { AtomicPtr::new(std:
 /// A file that takes its name when it is complete.
 #[derive(Debug)]
 pub struct AtomicFile {
-    out: Option<BufWriter<File>>,
+    out: Option<Pieces<File>>,
     temporary: Temporary,
     path: PathBuf,
 }
@@ -34,7 +35,7 @@ impl AtomicFile {
         }
         let (file, temporary) =
             Temporary::beside(path, |name| OpenOptions::new().write(true).create_new(true).open(name)).map_err(refuse)?;
-        Ok(AtomicFile { out: Some(BufWriter::with_capacity(1 << 20, file)), temporary, path: path.to_path_buf() })
+        Ok(AtomicFile { out: Some(Pieces::new(file)), temporary, path: path.to_path_buf() })
     }
 
     /// The path that the file will have.
@@ -47,7 +48,7 @@ impl AtomicFile {
         let fault = |doing| move |error: io::Error| Fault::io(doing, &error);
         let finish = |this: &mut Self| {
             let out = this.out.take().expect("taken only here");
-            let file = out.into_inner().map_err(|error| Fault::io("write", error.error()))?;
+            let file = out.into_inner().map_err(fault("write"))?;
             file.sync_all().map_err(fault("write"))?;
             fs::rename(&this.temporary.path, &this.path).map_err(fault("rename the finished file"))?;
             this.temporary.forget();

@@ -12,8 +12,8 @@ use crate::lock::Lock;
 use crate::staging::Staging;
 use crate::{Digest, Error, Listener, Progress, Result, Store, Work};
 
-/// Bytes that are read, hashed and written at a time.
-const CHUNK: usize = 1 << 20;
+/// Bytes that are read, hashed and written at a time: as much as the system keeps in one large page, when it is written at once.
+const CHUNK: usize = 2 << 20;
 
 /// A file that is whole and on the disk, but has not its place yet.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ pub(crate) fn hash(path: &Path, telling: &mut Telling) -> Result<(Digest, u64)> 
         }
         hasher.update(&buffer[..n]);
         done += n as u64;
-        if done.is_multiple_of(16 * CHUNK as u64) || n < buffer.len() {
+        if done.is_multiple_of(8 * CHUNK as u64) || n < buffer.len() {
             telling.tell(done)?;
         }
     }
@@ -90,7 +90,7 @@ pub(crate) fn copy(
         hasher.update(&buffer[..n]);
         to.write_all(&buffer[..n]).map_err(|error| full(error, to_path, telling.total.saturating_sub(done)))?;
         done += n as u64;
-        if done.is_multiple_of(16 * CHUNK as u64) || n < buffer.len() {
+        if done.is_multiple_of(8 * CHUNK as u64) || n < buffer.len() {
             telling.tell(done)?;
         }
     }
