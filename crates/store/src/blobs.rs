@@ -274,7 +274,7 @@ mod tests {
         let mut telling = Telling { work: Work::Copy, file: "x", digest: None, total, listener: &mut listener, cancel: &cancel };
         let error = copy(&mut &bytes[..], &mut Disk(CHUNK + 5), (Path::new("x"), &path), &mut telling).unwrap_err();
         assert!(matches!(error, Error::Space { need, .. } if need == 2 * CHUNK as u64), "{error}");
-        assert!(error.is_full_disk() && error.to_string().contains("the disk is full: 2.00 MiB needed"), "{error}");
+        assert!(error.is_full_disk() && error.to_string().contains("the disk is full: 4.00 MiB needed"), "{error}");
         telling.tell(0).unwrap();
         cancel.store(true, Ordering::Relaxed);
         assert!(matches!(telling.tell(0), Err(Error::Cancelled)));

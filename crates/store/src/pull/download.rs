@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use super::Hub;
 use super::http::{Answer, Client, Trouble, shown, sleep};
 use super::journal::{self, Head, Journal};
-use super::worker::{self, Run};
+use super::worker::{self, LARGE_PAGE, Run};
 use crate::blobs::{Ready, Telling, allocated, check_space, full, hash};
 use crate::lock::Lock;
 use crate::{Digest, Error, Listener, Progress, Result, ServerFault, Store, Work};
@@ -184,7 +184,10 @@ pub(crate) fn fetch(store: &Store, client: &Client, wanted: &Wanted, listener: L
 /// Bytes of a piece of a file.
 fn piece(size: u64, most: u64) -> u64 {
     let most = most.clamp(1, 1 << 30);
-    (size / PIECES).clamp(SMALLEST.min(most), most).max(size / MAX_PIECES)
+    let bytes = (size / PIECES).clamp(SMALLEST.min(most), most);
+    // Whole large pages, so that each is written by one connection.
+    let bytes = if bytes > LARGE_PAGE { bytes / LARGE_PAGE * LARGE_PAGE } else { bytes };
+    bytes.max(size / MAX_PIECES)
 }
 
 fn tell(wanted: &Wanted, completed: u64, total: u64, listener: Listener) {
@@ -443,6 +446,7 @@ mod tests {
         assert_eq!(piece(0, 4 << 20), 256 << 10);
         assert_eq!(piece(20 << 20, 4 << 20), 256 << 10);
         assert_eq!(piece(256 << 20, 4 << 20), 2 << 20);
+        assert_eq!(piece(400 << 20, 4 << 20), 2 << 20);
         assert_eq!(piece(4 << 30, 4 << 20), 4 << 20);
         assert_eq!(piece(1 << 20, 5000), 5000);
         assert_eq!(piece(1 << 60, 4 << 20), 1 << 40);

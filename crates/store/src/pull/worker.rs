@@ -16,6 +16,8 @@ pub(crate) const MAX_FAILURES: u32 = 10;
 pub(crate) const WORTH_TELLING: Duration = Duration::from_secs(4);
 /// Bytes that are read at a time.
 const CHUNK: usize = 128 << 10;
+/// Bytes that Linux keeps in one page of memory when one write covers them: a model that was just fetched is then mapped in large pages.
+pub(crate) const LARGE_PAGE: u64 = 2 << 20;
 
 /// Why an attempt ended before its bytes were there.
 enum Broken {
@@ -154,15 +156,26 @@ fn check_range(shared: &Shared, answer: &Answer, from: u64, last: u64) -> Result
     }
 }
 
-/// Takes `length` bytes of a body for a run; what comes after them is not looked at.
+/// Takes `length` bytes of a body for a run; what comes after them is not looked at. They are written a large page at a time ([`LARGE_PAGE`]); of an answer
+/// that breaks off, what has come.
 fn copy(shared: &Shared, answer: Answer, file: &mut File, length: u64, run: &mut Run) -> Result<(), Broken> {
     let mut body = answer.body.into_reader();
-    let mut buffer = vec![0; CHUNK];
-    let mut left = length;
+    let mut buffer = vec![0; LARGE_PAGE as usize];
+    let (mut left, mut waiting) = (length, 0);
     while left > 0 && !run.is_whole() {
-        let n = read(shared, &mut body, &mut buffer, left.min(lacking(shared, run)), left)?;
-        left -= n;
-        put(shared, file, &buffer[..n as usize], run)?;
+        let at = shared.head.range(run.next).0 + run.got + waiting;
+        let most = left.min(lacking(shared, run) - waiting).min(LARGE_PAGE - at % LARGE_PAGE);
+        let came = read(shared, &mut body, &mut buffer[waiting as usize..], most, left);
+        if let Ok(n) = came {
+            (left, waiting) = (left - n, waiting + n);
+            shared.done.fetch_add(n, Ordering::Relaxed);
+        }
+        if came.as_ref().is_ok_and(|n| *n < most) {
+            continue;
+        }
+        put(shared, file, &buffer[..waiting as usize], run)?;
+        waiting = 0;
+        came?;
     }
     Ok(())
 }
@@ -175,7 +188,7 @@ fn lacking(shared: &Shared, run: &Run) -> u64 {
 
 /// Reads at most `most` bytes of a body that should have `left` more.
 fn read(shared: &Shared, body: &mut impl Read, buffer: &mut [u8], most: u64, left: u64) -> Result<u64, Broken> {
-    let want = buffer.len().min(usize::try_from(most).unwrap_or(usize::MAX));
+    let want = buffer.len().min(CHUNK).min(usize::try_from(most).unwrap_or(usize::MAX));
     loop {
         if shared.stopped() {
             return Err(Trouble::pass("stopped").into());
@@ -193,11 +206,11 @@ fn read(shared: &Shared, body: &mut impl Read, buffer: &mut [u8], most: u64, lef
 fn put(shared: &Shared, file: &mut File, bytes: &[u8], run: &mut Run) -> Result<(), Broken> {
     let failed = |error| Broken::End(End::Failed(error));
     let at = shared.head.range(run.next).0 + run.got;
-    let missing = shared.head.size.saturating_sub(shared.done.load(Ordering::Relaxed));
+    // What waits in other connections' memory has been counted already: it is not on the disk, but no more than a large page each.
+    let missing = shared.head.size.saturating_sub(shared.done.load(Ordering::Relaxed)) + bytes.len() as u64;
     let write = file.seek(SeekFrom::Start(at)).and_then(|_| file.write_all(bytes));
     write.map_err(|error| failed(full(error, shared.path, missing)))?;
     run.got += bytes.len() as u64;
-    shared.done.fetch_add(bytes.len() as u64, Ordering::Relaxed);
     if lacking(shared, run) == 0 {
         file.sync_data().map_err(|error| failed(full(error, shared.path, missing)))?;
         lock(&shared.journal).add(run.next).map_err(failed)?;
@@ -250,6 +263,7 @@ fn whole(shared: &Shared) -> Result<(), Broken> {
         };
         let n = read(shared, &mut body, &mut buffer, most, size - at)?;
         if let Some(mut run) = run.filter(|_| at == next) {
+            shared.done.fetch_add(n, Ordering::Relaxed);
             put(shared, &mut file, &buffer[..n as usize], &mut run)?;
             let mut queue = lock(&shared.queue);
             queue.pop_front();
