@@ -3,7 +3,7 @@
 
     NIBBLE_PEERS_LLAMA_SOURCE=<llama.cpp's source> python adapter.py      # writes adapter.json beside it
 
-The adapters' weights follow from the formula of engine_logits.py, which tests/adapter.rs computes too: element i of tensor NAME is 0.1 times `uniform`.
+The adapters' weights follow from the formula of engine_logits.py, which tests/common computes too: element i of tensor NAME is 0.1 times `uniform`.
 Kept are adapter_config.json as PEFT writes it, the tensors' shapes, and logits. llama.cpp runs the F32 file of its own converter with the file that
 convert_lora_to_gguf.py makes of the same adapter; the metadata and tensors of that file are kept too, with the CRC-32 of each.
 """
