@@ -3,7 +3,7 @@
 //! NIBBLE_CLIENTS names the folder that `.ci/clients.sh FOLDER` filled. The tests are in tests/clients; `run.py` there starts the server, with a store
 //! of its own, and closes with the line of a test runner.
 
-use crate::test::{Count, cargo, counted, skip};
+use crate::test::{Count, counted, program, skip};
 use crate::{root, shown, target_dir};
 use anyhow::{Context, Result, bail};
 use std::path::Path;
@@ -18,8 +18,7 @@ pub fn run(count: &mut Count) -> Result<()> {
     if !python.is_file() {
         bail!("NIBBLE_CLIENTS: {} is not there: run `bash .ci/clients.sh {}`", python.display(), folder.display());
     }
-    shown(cargo().args(["build", "--quiet", "--package", "nibble"]))?;
-    let program = target_dir().join("debug/nibble");
+    let program = program()?;
     let scratch = target_dir().join("clients");
     std::fs::create_dir_all(&scratch).with_context(|| format!("cannot make {}", scratch.display()))?;
     let model = scratch.join("tiny.gguf");

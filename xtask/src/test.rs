@@ -7,7 +7,7 @@
 use crate::{clients, readme, root, shown, tidy, words, x86};
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 struct Step {
@@ -19,7 +19,7 @@ const STEPS: &[Step] = &[
     Step { name: "fmt", run: |_| shown(cargo().args(["fmt", "--all", "--", "--check"])) },
     Step { name: "tidy", run: |_| tidy::run(&[]) },
     Step { name: "clippy", run: |_| shown(cargo().args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])) },
-    Step { name: "unit", run: |count| counted(cargo().args(["test", "--quiet", "--workspace", "--no-fail-fast"]), count) },
+    Step { name: "unit", run: unit },
     Step { name: "doc", run: |_| shown(cargo().args(["doc", "--quiet", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings")) },
     Step { name: "readme", run: |_| readme::run(&[]) },
     Step { name: "deny", run: deny },
@@ -102,6 +102,28 @@ pub fn counted(command: &mut Command, count: &mut Count) -> Result<()> {
         bail!("`{words}` ran no test");
     }
     Ok(())
+}
+
+/// Every test. Without the examples, which a plain `cargo test` builds too: clippy has read them, and making ten more programs takes a minute.
+fn unit(count: &mut Count) -> Result<()> {
+    let own = counted(tests().args(["--no-fail-fast", "--lib", "--bins", "--tests"]), count);
+    // What stands in documentation, whatever the others have given.
+    own.and(counted(tests().args(["--no-fail-fast", "--doc"]), count))
+}
+
+/// `cargo test` as every step calls it: of the whole workspace, whichever part is asked for. Of one package alone cargo would choose other features for what it
+/// depends on, and build that and all above it once more.
+pub fn tests() -> Command {
+    let mut command = cargo();
+    command.args(["test", "--quiet", "--workspace"]);
+    command
+}
+
+/// The program as the tests run it, built if it is not there.
+pub fn program() -> Result<PathBuf> {
+    // An integration test of the program is what makes cargo build the program itself with the features that tests have.
+    crate::shown(tests().args(["--no-run", "--test", "run"]))?;
+    Ok(crate::target_dir().join("debug/nibble"))
 }
 
 /// Licences, advisories and sources of the dependencies, as deny.toml wants them. The advisories need a database that is fetched from

@@ -5,8 +5,8 @@
 //! real one would. On each the kernels must give the bits that they always give, and the program must write the file and the text that it
 //! writes without emulation.
 
-use crate::test::{Count, cargo, counted, skip};
-use crate::{root, shown, target_dir, words};
+use crate::test::{Count, counted, program, skip, tests};
+use crate::{root, target_dir, words};
 use anyhow::{Context, Result, bail};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -43,10 +43,9 @@ pub fn run(count: &mut Count) -> Result<()> {
     if !there {
         return skip("qemu-x86_64 is not installed (Debian: qemu-user), so no older x86 CPU was tried");
     }
-    shown(cargo().args(["build", "--quiet", "--package", "nibble"]))?;
+    let program = program()?;
     let folder = target_dir().join("x86");
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let program = target_dir().join("debug/nibble");
     // Two files: the text is of four bits and six, whose kernels differ most; encoding that under emulation would take minutes, so eight
     // bits are.
     let model = folder.join("model.gguf");
@@ -82,8 +81,8 @@ pub fn run(count: &mut Count) -> Result<()> {
 
 /// The kernels' conformance test on an emulated CPU, with kernels that must run.
 fn conformance(emulated: &Emulated, isas: &str) -> Command {
-    let mut command = cargo();
-    command.args(["test", "--quiet", "--package", "nibble-kernels", "--test", "conformance", "--"]);
+    let mut command = tests();
+    command.args(["--test", "conformance", "--"]);
     command.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER", QEMU).env("QEMU_CPU", emulated.cpu);
     command.env("NIBBLE_EMULATED", "1").env("NIBBLE_REQUIRE_ISA", isas);
     command

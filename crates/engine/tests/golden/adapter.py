@@ -3,7 +3,7 @@
 
     NIBBLE_PEERS_LLAMA_SOURCE=<llama.cpp's source> python adapter.py      # writes adapter.json beside it
 
-The adapters' weights follow from the formula of engine_logits.py, which tests/adapter.rs computes too: element i of tensor NAME is 0.1 times `uniform`.
+The adapters' weights follow from _formula.py: element i of tensor NAME is 0.1 times `uniform`.
 Kept are adapter_config.json as PEFT writes it, the tensors' shapes, and logits. llama.cpp runs the F32 file of its own converter with the file that
 convert_lora_to_gguf.py makes of the same adapter; the metadata and tensors of that file are kept too, with the CRC-32 of each.
 """
@@ -20,6 +20,8 @@ import torch
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
 from transformers import AutoModelForCausalLM
 
+from _formula import tokens, uniform
+
 HERE = pathlib.Path(__file__).resolve().parent
 TINY = HERE.parents[3] / "models/tiny"
 SOURCE = os.environ["NIBBLE_PEERS_LLAMA_SOURCE"]
@@ -33,18 +35,6 @@ CASES = {
     # The embedding is the head too here: PEFT changes the look-up alone, and the head by its own pair.
     "outside": dict(r=5, lora_alpha=5, target_modules=["embed_tokens", "lm_head", "down_proj"]),
 }
-
-
-def uniform(name, n):
-    h = 0xCBF29CE484222325
-    for b in name.encode():
-        h = ((h ^ b) * 0x100000001B3) % 2**64
-    with np.errstate(over="ignore"):
-        z = np.arange(n, dtype=np.uint64) + np.uint64(h) + np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        z ^= z >> np.uint64(31)
-    return (z >> np.uint64(40)).astype(np.float32) / np.float32(2**23) - np.float32(1)
 
 
 def kept(logits, positions, columns):
@@ -72,7 +62,7 @@ def describe(path):
 
 
 def main():
-    ids = [(i * i * 31 + i * 7 + 3) % 4096 for i in range(N)]
+    ids = tokens(N, 4096)
     positions, columns = list(range(0, N, 3)), [(c * 257 + 5) % 4096 for c in range(16)]
     golden = {"ids": N, "positions": positions, "columns": columns}
     with tempfile.TemporaryDirectory() as folder:

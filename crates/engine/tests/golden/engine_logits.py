@@ -3,8 +3,8 @@
 
     python engine_logits.py      # writes engine_logits.json beside it
 
-For models/tiny and for small random models. The random models' weights follow from a formula (`uniform`), which tests/forward.rs computes too, so
-that no weights need to be kept: element i of tensor NAME is uniform in [-1, 1) from SplitMix64 of FNV-1a(NAME) + i, times a scale, plus 1 for norms.
+For models/tiny and for small random models. The random models' weights follow from _formula.py, so that none need to be kept: `uniform` times a scale,
+plus 1 for norms.
 """
 import json
 import pathlib
@@ -12,6 +12,8 @@ import pathlib
 import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
+
+from _formula import tokens, uniform
 
 HERE = pathlib.Path(__file__).resolve().parent
 TINY = HERE.parents[3] / "models/tiny"
@@ -29,22 +31,6 @@ MODELS = {
     "linear": (LlamaForCausalLM, LlamaConfig, dict(BASE, tie_word_embeddings=True, num_key_value_heads=4,
                                                    rope_parameters=dict(rope_type="linear", rope_theta=10000.0, factor=4.0)), 40, [0, 1, 5, 39]),
 }
-
-
-def uniform(name, n):
-    h = 0xCBF29CE484222325
-    for b in name.encode():
-        h = ((h ^ b) * 0x100000001B3) % 2**64
-    with np.errstate(over="ignore"):
-        z = np.arange(n, dtype=np.uint64) + np.uint64(h) + np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        z ^= z >> np.uint64(31)
-    return (z >> np.uint64(40)).astype(np.float32) / np.float32(2**23) - np.float32(1)
-
-
-def tokens(n, vocab):
-    return [(i * i * 31 + i * 7 + 3) % vocab for i in range(n)]
 
 
 def weights(model):
