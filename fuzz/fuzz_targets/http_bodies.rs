@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use nibble_serve::{Local, Settings};
 use std::sync::LazyLock;
 
-const PATHS: [&str; 16] = [
+const PATHS: [&str; 17] = [
     "/api/generate",
     "/api/chat",
     "/api/embed",
@@ -21,6 +21,7 @@ const PATHS: [&str; 16] = [
     "/v1/completions",
     "/v1/embeddings",
     "/v1/responses",
+    "/v1/responses/input_tokens",
     "/tokenize",
     "/apply-template",
 ];

@@ -154,6 +154,29 @@ class Others(unittest.TestCase):
         self.assertEqual((answer.status, answer.incomplete_details.reason), ("incomplete", "max_output_tokens"))
         self.assertEqual(answer.usage.output_tokens, 24)
 
+    def test_responses_are_kept_and_gone_on_from(self):
+        settings = {"model": MODEL, "temperature": 0, "max_output_tokens": 12}
+        first = self.c.responses.create(input="Tell me a story about a rabbit.", **settings)
+        self.assertTrue(first.store)
+        self.assertEqual(self.c.responses.retrieve(first.id).output_text, first.output_text)
+        with self.c.responses.stream(input="Go on.", previous_response_id=first.id, **settings) as stream:
+            second = stream.until_done().get_final_response()
+        self.assertEqual(second.previous_response_id, first.id)
+        whole = [{"role": "user", "content": "Tell me a story about a rabbit."}, *first.output, {"role": "user", "content": "Go on."}]
+        self.assertEqual(self.c.responses.create(input=whole, store=False, **settings).output_text, second.output_text)
+        # The package walks the pages by itself.
+        items = list(self.c.responses.input_items.list(second.id, order="asc", limit=2))
+        self.assertEqual([(item.type, item.role, item.content[0].text) for item in items], [
+            ("message", "user", "Tell me a story about a rabbit."), ("message", "assistant", first.output_text), ("message", "user", "Go on.")])
+        counted = self.c.responses.input_tokens.count(model=MODEL, input="Go on.", previous_response_id=first.id)
+        self.assertEqual(counted.input_tokens, second.usage.input_tokens)
+        self.c.responses.delete(first.id)
+        with self.assertRaises(openai.NotFoundError):
+            self.c.responses.retrieve(first.id)
+        with self.assertRaises(openai.BadRequestError) as caught:
+            self.c.responses.create(input="Go on.", previous_response_id=first.id, **settings)
+        self.assertEqual(caught.exception.code, "previous_response_not_found")
+
     def test_responses_as_a_stream(self):
         kinds, text, last = [], "", None
         for event in self.c.responses.create(model=MODEL, input="Tell me a story about a rabbit.", instructions="Be kind.", temperature=0, max_output_tokens=24, stream=True):
@@ -224,6 +247,23 @@ class Tools(unittest.TestCase):
                 arguments += call.function.arguments or ""
             finish = chunk.choices[0].finish_reason or finish
         self.assertEqual((name, json.loads(arguments), finish), ("ring", json.loads(whole[0].function.arguments), "tool_calls"))
+
+    def test_functions_of_the_older_form(self):
+        older = {"tools": openai.omit, "parallel_tool_calls": openai.omit, "functions": [tool["function"] for tool in self.OFFERED], "function_call": {"name": "ring"}}
+        choice = self.ask(**older).choices[0]
+        self.assertEqual((choice.finish_reason, choice.message.tool_calls), ("function_call", None))
+        self.check(choice.message.function_call)
+        messages = [{"role": "user", "content": "Ring!"}, choice.message, {"role": "function", "name": "ring", "content": "Rang."}]
+        self.assertIsNone(self.ask(**{**older, "messages": messages, "function_call": "none", "max_tokens": 8}).choices[0].message.function_call)
+
+    def test_the_result_of_a_call_goes_to_the_answer_that_made_it(self):
+        tools = [{"type": "function", "strict": True, **tool["function"]} for tool in self.OFFERED]
+        settings = {"model": self.NAME, "tools": tools, "parallel_tool_calls": False, "temperature": 0, "max_output_tokens": 200}
+        made = self.c.responses.create(input="How is it?", tool_choice="required", **settings)
+        result = {"type": "function_call_output", "call_id": made.output[0].call_id, "output": "Sunny."}
+        after = self.c.responses.create(input=[result], previous_response_id=made.id, tool_choice="none", **{**settings, "max_output_tokens": 8})
+        items = list(self.c.responses.input_items.list(after.id, order="asc"))
+        self.assertEqual([item.type for item in items], ["message", "function_call", "function_call_output"])
 
     def test_a_call_as_an_item_of_a_response(self):
         tools = [{"type": "function", "strict": True, **tool["function"]} for tool in self.OFFERED]

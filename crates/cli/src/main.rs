@@ -31,6 +31,14 @@ fn main() -> ExitCode {
     let console = terminal::Console::new(matches.get_flag("quiet"));
     let outcome = commands::dispatch(&matches, &console);
     interrupt::let_signals_end();
+    if let (outputs @ 1.., bytes) = nibble_container::whole::buried() {
+        let what = if outputs == 1 {
+            "what an earlier run that was killed had left beside the output".into()
+        } else {
+            format!("what {outputs} earlier runs that were killed had left beside the output")
+        };
+        console.note(format!("removed {what}: {}", units::bytes(bytes)));
+    }
     match outcome {
         Ok(()) => ExitCode::from(exit::DONE.code),
         Err(error) => exit::report(&error),

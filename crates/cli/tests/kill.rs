@@ -164,3 +164,32 @@ fn two_processes_at_once_lose_nothing() {
     assert_eq!(store.names().unwrap().len(), 4);
     assert!(hub.served() <= weights.len() as u64 + gguf(4, 1 << 20).len() as u64 + 4, "each file is fetched once: {}", hub.served());
 }
+
+/// A run that dies leaves what it had written. The next one to the same output removes it and says so; what others write stays.
+#[cfg(unix)]
+#[test]
+fn what_a_killed_run_has_left_goes_with_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let tiny = common::tiny();
+    // gptq works for a while on what it has begun to write.
+    let args = ["quantize", common::arg(&tiny), "-t", "q4_0", "--method", "gptq", "-o", "out.gguf", "--threads", "1"];
+    let partial = || {
+        let names = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with("out.gguf.partial-")).collect::<Vec<String>>()
+    };
+    let mut child = command(&args).current_dir(dir).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    while partial().is_empty() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before it wrote anything");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert!(kill(child), "it was not over");
+    assert_eq!(partial().len(), 1);
+    let _other = nibble_container::whole::AtomicFile::create(dir.join("out.gguf")).unwrap();
+    std::fs::write(dir.join("out.gguf.partial-1-0"), [0; 2048]).unwrap();
+    let quick = ["quantize", common::arg(&tiny), "-t", "q4_0", "-o", "out.gguf"];
+    finish(command(&quick).current_dir(dir), None).exits(0).says(&["removed what", "killed", "beside the output"]);
+    assert_eq!(partial().len(), 1, "that of this process, which is at work");
+    let again = finish(command(&[&quick[..], &["--force"]].concat()).current_dir(dir), None).exits(0);
+    assert!(!again.stderr.contains("removed"), "{}", again.stderr);
+}

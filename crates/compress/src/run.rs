@@ -9,7 +9,7 @@ use crate::recipe::Target;
 use crate::stream::ordered;
 use crate::{Error, space};
 use nibble_container::gguf::{GgufWriter, Layout};
-use nibble_container::whole::{AtomicFile, same_file};
+use nibble_container::whole::{AtomicFile, bury, same_file};
 use nibble_container::{Declared, Dtype};
 use nibble_engine::arch::permuted_row;
 use nibble_engine::source::{Source, Tensor};
@@ -79,6 +79,8 @@ pub fn run(source: &Source, plan: &Plan, out: &Path, control: Control<'_>) -> Re
             return Err(Error::SameFile { path: out.to_owned() });
         }
     }
+    // Before the free space is looked at: a run that was killed has left what may be as large as this one's output.
+    bury(out);
     match plan.recipe.target {
         Target::Gguf => to_gguf(source, plan, out, control),
         Target::Directory => nf4::write(source, plan, out, control),

@@ -10,6 +10,7 @@ mod checkpoint;
 mod dtype;
 mod fault;
 pub mod gguf;
+pub mod lock;
 mod map;
 mod pieces;
 pub mod safetensors;

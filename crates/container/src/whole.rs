@@ -4,13 +4,17 @@
 //! renamed, and the directory is synced. If the writer is dropped before that, what there is of it is removed. The registry of unfinished outputs
 //! serves the ways out on which nothing is dropped: [`abandon_all`] for Ctrl-C, and the handler of [`crate::Map`] for a file that
 //! shrinks. It is an array of atomics and takes no lock, so that both can use it at any moment.
+//!
+//! A process that is killed can remove nothing. Whoever writes holds the lock of what he writes, and the system takes it back when he dies; so the next
+//! one that writes to the same target sees what has no owner, and [`bury`] removes it.
 
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
+use crate::lock::{self, Held, How};
 use crate::pieces::Pieces;
 use crate::{Fault, Result};
 
@@ -34,7 +38,8 @@ impl AtomicFile {
             return Err(refuse(Fault::NotAFile));
         }
         let (file, temporary) =
-            Temporary::beside(path, |name| OpenOptions::new().write(true).create_new(true).open(name)).map_err(refuse)?;
+            Temporary::beside(path, |name| OpenOptions::new().write(true).create_new(true).open(name), |file| file.try_clone().ok())
+                .map_err(refuse)?;
         Ok(AtomicFile { out: Some(Pieces::new(file)), temporary, path: path.to_path_buf() })
     }
 
@@ -96,7 +101,9 @@ impl AtomicDir {
                 return Err(refuse(Fault::NotEmpty));
             }
         }
-        let ((), temporary) = Temporary::beside(path, |name| fs::create_dir(name)).map_err(refuse)?;
+        // Where a system does not open directories, they have no locks, and nobody removes what he cannot open.
+        let make = |name: &Path| fs::create_dir(name).map(|()| File::open(name).ok());
+        let (_, temporary) = Temporary::beside(path, make, |directory| directory.take()).map_err(refuse)?;
         Ok(AtomicDir { files: Vec::new(), temporary, path: path.to_path_buf() })
     }
 
@@ -159,6 +166,59 @@ pub fn abandon_all() {
     }
 }
 
+/// What stands between a target's name and the numbers of who writes it.
+const PARTIAL: &str = ".partial-";
+
+/// What [`bury`] has removed, of all targets of this process: bytes and outputs.
+static BURIED: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
+
+/// Removes what processes that are dead have left of outputs to `path`, so that its room is free. Every output to a path begins with this; call it before
+/// the free space is looked at. Where the file system has no locks, nobody knows who is dead, and nothing is removed.
+pub fn bury(path: &Path) {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let (Some(name), Ok(list)) = (path.file_name(), fs::read_dir(parent)) else { return };
+    let start = [name.as_encoded_bytes(), PARTIAL.as_bytes()].concat();
+    let number = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    for entry in list.flatten() {
+        let (entry_name, path) = (entry.file_name(), entry.path());
+        let numbers = entry_name.as_encoded_bytes().strip_prefix(&start[..]);
+        let mut parts = numbers.unwrap_or_default().split(|byte| *byte == b'-');
+        if !matches!((parts.next(), parts.next(), parts.next()), (Some(id), Some(no), None) if number(id) && number(no)) {
+            continue;
+        }
+        // Files and directories, and no links to them: we make none.
+        let Ok(kind) = entry.file_type() else { continue };
+        if !kind.is_file() && !kind.is_dir() {
+            continue;
+        }
+        // Some shared disks lock only what is open for writing.
+        let Ok(file) = OpenOptions::new().read(true).write(kind.is_file()).open(&path) else { continue };
+        if !matches!(lock::hold(&file, How::TryExclusive), Ok(Held::Ours)) || !lock::is_still(&file, &path) {
+            continue;
+        }
+        let bytes = bytes(&path);
+        remove(&path);
+        if fs::symlink_metadata(&path).is_err() {
+            BURIED[0].fetch_add(bytes, Ordering::Relaxed);
+            BURIED[1].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// How many outputs of dead processes this one has removed, and their bytes; since the last call.
+pub fn buried() -> (u64, u64) {
+    (BURIED[1].swap(0, Ordering::Relaxed), BURIED[0].swap(0, Ordering::Relaxed))
+}
+
+/// Bytes of a file, or of the files of an unfinished directory, which has no directories.
+fn bytes(path: &Path) -> u64 {
+    let of = |path: &Path| fs::symlink_metadata(path).map_or(0, |found| found.len());
+    match fs::read_dir(path) {
+        Ok(list) => list.flatten().map(|entry| of(&entry.path())).sum(),
+        Err(_) => of(path),
+    }
+}
+
 /// [`abandon_all`] for a signal handler: two rounds, files and then the directories that they leave empty.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn abandon_in_signal() {
@@ -218,25 +278,41 @@ struct Temporary {
     path: PathBuf,
     slot: Option<&'static AtomicPtr<libc::c_char>>,
     keep: bool,
+    /// Says that somebody is at work on it.
+    lock: Option<File>,
 }
 
 impl Temporary {
-    /// Makes something beside `path` under a name that is not taken.
-    fn beside<T>(path: &Path, make: impl Fn(&Path) -> io::Result<T>) -> std::result::Result<(T, Temporary), Fault> {
+    /// Makes something beside `path` under a name that is not taken. `open` gives the open file or directory of it, whose lock is held as long as this is.
+    fn beside<T>(
+        path: &Path,
+        make: impl Fn(&Path) -> io::Result<T>,
+        open: impl Fn(&mut T) -> Option<File>,
+    ) -> std::result::Result<(T, Temporary), Fault> {
         static COUNTER: AtomicUsize = AtomicUsize::new(0);
         let Some(name) = path.file_name() else {
             return Err(Fault::io("create", &io::Error::new(io::ErrorKind::InvalidInput, "the path does not end in a name")));
         };
+        bury(path);
         loop {
             let mut own = name.to_os_string();
-            own.push(format!(".partial-{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed)));
+            own.push(format!("{PARTIAL}{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed)));
             let own = path.with_file_name(own);
-            match make(&own) {
-                Ok(made) => return Ok((made, Temporary::register(own))),
-                // A leftover of an earlier process that had the same number.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            let mut made = match make(&own) {
+                Ok(made) => made,
+                // Of a process with our number that cannot be seen from here.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 Err(error) => return Err(Fault::io("create", &error)),
+            };
+            let lock = open(&mut made);
+            // Another may have taken it for a leftover before it had its lock, and is about to remove it.
+            let lost = |file: &File| matches!(lock::hold(file, How::TryExclusive), Ok(Held::Taken)) || !lock::is_still(file, &own);
+            if lock.as_ref().is_some_and(lost) {
+                continue;
             }
+            let mut temporary = Temporary::register(own);
+            temporary.lock = lock;
+            return Ok((made, temporary));
         }
     }
 
@@ -246,12 +322,13 @@ impl Temporary {
             let put = |slot: &&AtomicPtr<_>| slot.compare_exchange(std::ptr::null_mut(), name, Ordering::AcqRel, Ordering::Relaxed).is_ok();
             UNFINISHED.iter().find(put)
         });
-        Temporary { path, slot, keep: false }
+        Temporary { path, slot, keep: false, lock: None }
     }
 
     /// It has become something that stays.
     fn forget(&mut self) {
         self.keep = true;
+        self.lock = None;
         if let Some(slot) = self.slot.take() {
             slot.store(std::ptr::null_mut(), Ordering::Release);
         }

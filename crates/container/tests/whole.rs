@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use nibble_container::Fault;
-use nibble_container::whole::{AtomicDir, AtomicFile, abandon_all, same_file};
+use nibble_container::whole::{AtomicDir, AtomicFile, abandon_all, buried, bury, same_file};
 
 /// `abandon_all` means all, so the tests that have something unfinished take turns.
 static TURN: Mutex<()> = Mutex::new(());
@@ -118,6 +118,42 @@ fn everything_unfinished_can_be_abandoned() {
     assert!(file.commit().is_err(), "it cannot be finished any more");
     assert!(directory.commit().is_err());
     assert_eq!(names(folder.path()), ["kept"]);
+}
+
+/// What a process that was killed has left is removed by the next output to the same path, and nothing else is.
+#[test]
+fn what_the_dead_have_left_is_removed() {
+    let _turn = TURN.lock();
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let alive = AtomicFile::create(at("m.gguf")).unwrap();
+    let others =
+        ["m.gguf.partial-1", "m.gguf.partial-1-x", "m.gguf.partial-1-2-3", "m.gguf.partial--", "n.gguf.partial-1-0", "am.gguf.partial-1-0"];
+    for name in others {
+        fs::write(at(name), b"x").unwrap();
+    }
+    fs::create_dir(at("m.gguf.partial-12-0")).unwrap();
+    fs::write(at("m.gguf.partial-12-0/model.safetensors"), [0; 100]).unwrap();
+    fs::write(at("m.gguf.partial-4000000000-17"), [0; 11]).unwrap();
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(at("n.gguf.partial-1-0"), at("m.gguf.partial-5-5")).unwrap();
+    let before = names(folder.path()).len();
+    buried();
+    bury(&at("m.gguf"));
+    assert_eq!(buried(), (2, 111));
+    assert_eq!(names(folder.path()).len(), before - 2, "{:?}", names(folder.path()));
+    for name in others {
+        assert!(at(name).exists(), "{name}");
+    }
+    // Beginning an output does the same; and who is at work is not disturbed, be it a file or a directory.
+    fs::write(at("m.gguf.partial-77-1"), b"x").unwrap();
+    let directory = AtomicDir::create(at("d")).unwrap();
+    drop(AtomicFile::create(at("m.gguf")).unwrap());
+    drop(AtomicDir::create(at("d")).unwrap());
+    assert_eq!((buried(), at("m.gguf.partial-77-1").exists()), ((1, 1), false));
+    alive.commit().unwrap();
+    directory.commit().unwrap();
+    assert!(at("m.gguf").is_file() && at("d").is_dir());
 }
 
 #[test]

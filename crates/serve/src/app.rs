@@ -2,6 +2,7 @@
 
 use crate::metrics::Metrics;
 use crate::models::Models;
+use crate::openai::Kept;
 use crate::server::{Phase, ServeError};
 use crate::settings::Settings;
 use std::sync::Arc;
@@ -15,6 +16,8 @@ pub struct App {
     pub models: Arc<Models>,
     /// What has happened so far.
     pub metrics: Arc<Metrics>,
+    /// Answers of `/v1/responses` to go on from.
+    pub kept: Kept,
     /// Where the server is in its life.
     phase: watch::Receiver<Phase>,
 }
@@ -23,7 +26,8 @@ impl App {
     pub(crate) fn new(settings: Settings, phase: watch::Receiver<Phase>) -> Result<Arc<App>, ServeError> {
         let metrics = Arc::new(Metrics::default());
         let models = Models::new(&settings, metrics.clone())?;
-        Ok(Arc::new(App { settings, models, metrics, phase }))
+        let kept = Kept::new(settings.responses, settings.response_bytes);
+        Ok(Arc::new(App { settings, models, metrics, kept, phase }))
     }
 
     /// Ends when answers may go on no longer.

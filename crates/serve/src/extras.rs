@@ -78,7 +78,7 @@ pub async fn health(app: Arc<App>, _call: Call) -> Result<Response, Problem> {
 
 /// `GET /metrics`: Prometheus' text.
 pub async fn metrics(app: Arc<App>, _call: Call) -> Result<Response, Problem> {
-    let text = app.metrics.render(&app.models.gauges());
+    let text = app.metrics.render(&app.models.gauges(), app.kept.size());
     Ok(reply::typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text))
 }
 

@@ -106,8 +106,8 @@ impl Metrics {
         times.count += 1;
     }
 
-    /// Prometheus' text.
-    pub fn render(&self, gauges: &[Gauge]) -> String {
+    /// Prometheus' text. `kept`: answers that are kept, and their bytes.
+    pub fn render(&self, gauges: &[Gauge], kept: (usize, usize)) -> String {
         let mut out = String::new();
         let head = |out: &mut String, name: &str, kind: &str, help: &str| {
             let _ = writeln!(out, "# HELP nibble_{name} {help}\n# TYPE nibble_{name} {kind}");
@@ -150,6 +150,8 @@ impl Metrics {
             ("requests_in_flight", "Requests being answered.", self.in_flight.load(Relaxed) as f64),
             ("start_time_seconds", "When the server started, in seconds since 1970.", crate::clock::unix(self.started) as f64),
             ("models_loaded", "Models in memory.", gauges.len() as f64),
+            ("responses_kept", "Answers of /v1/responses that can be gone on from.", kept.0 as f64),
+            ("responses_kept_bytes", "Bytes of these answers with their conversations.", kept.1 as f64),
         ];
         for (name, help, value) in plain {
             head(&mut out, name, "gauge", help);
@@ -316,7 +318,8 @@ mod tests {
         let metrics = Metrics::default();
         metrics.finished("/api/chat", 200, Duration::from_millis(20));
         metrics.finished("/api/chat", 200, Duration::from_secs(4000));
-        let text = metrics.render(&[Gauge { model: "a\"b".into(), running: 2, waiting: 1, bytes: 5 }]);
+        let text = metrics.render(&[Gauge { model: "a\"b".into(), running: 2, waiting: 1, bytes: 5 }], (3, 700));
+        assert!(text.contains("\nnibble_responses_kept 3\n") && text.contains("\nnibble_responses_kept_bytes 700\n"), "{text}");
         for line in [
             "nibble_requests_total{route=\"/api/chat\",status=\"200\"} 2",
             "nibble_request_seconds_bucket{route=\"/api/chat\",le=\"0.005\"} 0",

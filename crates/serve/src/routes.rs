@@ -8,7 +8,7 @@ use crate::{extras, ollama, openai, reply};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::any;
@@ -107,6 +107,10 @@ pub static ROUTES: &[Route] = &[
     row!(GET, "/v1/models", openai::models, "the models on this device"),
     row!(GET, "/v1/models/{*rest}", openai::model, "one of them"),
     row!(POST, "/v1/responses", openai::responses, "answer, in the newer form"),
+    row!(POST, "/v1/responses/input_tokens", openai::input_tokens, "how long the prompt of such a request is"),
+    row!(GET, "/v1/responses/{*rest}", openai::recall, "a kept answer; with /input_items, what it answers"),
+    row!(DELETE, "/v1/responses/{*rest}", openai::forget, "forget one"),
+    row!(POST, "/v1/responses/{*rest}", openai::cancel, "with /cancel: an error, since what is kept has ended"),
     // llama-server
     row!(open GET, "/health", extras::health, "whether the server is well"),
     row!(GET, "/metrics", extras::metrics, "counters for Prometheus"),
@@ -138,7 +142,27 @@ pub fn router(app: Arc<App>) -> Router {
         };
         router = router.route(row.path, any(handler));
     }
-    router.fallback(elsewhere).layer(from_fn_with_state(app.clone(), admit)).with_state(app)
+    let router = router.fallback(elsewhere).layer(from_fn_with_state(app.clone(), admit)).with_state(app);
+    // Around the router, since a layer sees a request when its row is chosen.
+    Router::new().fallback_service(tower::ServiceExt::<Request>::map_request(router, plain))
+}
+
+/// A request with its path as the table writes it: some clients end every path with a slash, some join a base address that ends with one to a path that
+/// begins with one.
+fn plain(mut request: Request) -> Request {
+    let path = request.uri().path();
+    if path == "/" || !(path.ends_with('/') || path.contains("//")) {
+        return request;
+    }
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    let query = request.uri().query().map_or(String::new(), |query| format!("?{query}"));
+    let mut uri = request.uri().clone().into_parts();
+    uri.path_and_query = format!("/{}{query}", parts.join("/")).parse().ok();
+    // An address without what was too much is an address still; the other case leaves the request as it came.
+    if let Ok(uri) = Uri::from_parts(uri) {
+        *request.uri_mut() = uri;
+    }
+    request
 }
 
 /// Runs the row of the request's method.
@@ -233,6 +257,21 @@ pub fn documentation() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn slashes_too_many_are_left_out() {
+        let plain = |uri: &str| plain(Request::builder().uri(uri).body(Body::empty()).unwrap()).uri().to_string();
+        for (given, meant) in [
+            ("/", "/"),
+            ("//", "/"),
+            ("/v1/models/", "/v1/models"),
+            ("//v1//models/a/b//?x=/y/", "/v1/models/a/b?x=/y/"),
+            ("http://localhost:1//api/tags/", "http://localhost:1/api/tags"),
+            ("/v1/models/a%2F%2Fb", "/v1/models/a%2F%2Fb"),
+        ] {
+            assert_eq!(plain(given), meant, "{given}");
+        }
+    }
 
     #[test]
     fn rows_are_told_apart_and_say_what_they_do() {

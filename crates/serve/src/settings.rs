@@ -68,6 +68,10 @@ pub struct Settings {
     pub queue: usize,
     /// Whether the tokens of an answer that is alone are guessed ahead from its text; they are the same tokens either way.
     pub speculate: bool,
+    /// Answers of `/v1/responses` that are kept, at most; 0 keeps none.
+    pub responses: usize,
+    /// Bytes that they may take together, with their conversations.
+    pub response_bytes: usize,
     /// Connections at once.
     pub connections: usize,
     /// Bytes of a JSON body.
@@ -109,6 +113,8 @@ impl Default for Settings {
             parallel: 8,
             queue: 256,
             speculate: true,
+            responses: 1000,
+            response_bytes: 16 << 20,
             connections: 512,
             body: 32 << 20,
             head_time: Duration::from_secs(30),

@@ -76,6 +76,10 @@ impl Details {
         let Some(metadata) = checkpoint.metadata() else {
             return Err(Error::Source { what: path.display().to_string(), message: "not a GGUF file".into(), choices: vec![] });
         };
+        if metadata.find::<&str>("general.type").ok().flatten() == Some("adapter") {
+            let message = "an adapter, not a model: give it to its model with --adapter, or with ADAPTER in a Modelfile".into();
+            return Err(Error::Source { what: path.display().to_string(), message, choices: vec![] });
+        }
         let family = metadata.find::<&str>("general.architecture").ok().flatten().unwrap_or("unknown").to_string();
         let declared = metadata.value("general.file_type").and_then(|value| value.integer());
         // llama.cpp sets bit 10 where it guessed the type from the tensors.

@@ -17,6 +17,7 @@
 //! Nothing here reads the environment or prints: root, endpoint and token are given, and what goes on is told to a [`Listener`].
 
 mod blobs;
+mod bundle;
 mod create;
 mod details;
 mod digest;
@@ -36,6 +37,7 @@ pub mod template;
 mod unpack;
 mod verify;
 
+pub use bundle::Bundle;
 pub use create::{Convert, Create};
 pub use details::Details;
 pub use digest::Digest;

@@ -1,8 +1,9 @@
 //! Locks between processes. The system gives them back when their holder dies, however it dies.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
 use std::path::{Path, PathBuf};
+
+use nibble_container::lock::{self, Held, How};
 
 use crate::{Error, Result};
 
@@ -11,13 +12,6 @@ use crate::{Error, Result};
 pub(crate) struct Lock {
     file: File,
     path: PathBuf,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum How {
-    Shared,
-    Exclusive,
-    TryExclusive,
 }
 
 impl Lock {
@@ -40,11 +34,12 @@ impl Lock {
         loop {
             let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
             let file = file.map_err(Error::io(path, "open the lock"))?;
-            if !hold(&file, how).map_err(Error::io(path, "lock"))? {
+            // A file system without locks is one where nobody else can hold one.
+            if lock::hold(&file, how).map_err(Error::io(path, "lock"))? == Held::Taken {
                 return Ok(None);
             }
             // Whoever held it before may have removed the file; then this lock is on nothing, and another may hold the new file's.
-            if is_still(&file, path) {
+            if lock::is_still(&file, path) {
                 return Ok(Some(Lock { file, path: path.to_path_buf() }));
             }
         }
@@ -61,67 +56,8 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        release(&self.file);
+        lock::release(&self.file);
     }
-}
-
-/// `false` where another has it and we do not wait. A file system without locks is one where nobody else can hold one.
-#[cfg(unix)]
-fn hold(file: &File, how: How) -> io::Result<bool> {
-    use rustix::fs::{FlockOperation, flock};
-    use rustix::io::Errno;
-    let operation = match how {
-        How::Shared => FlockOperation::LockShared,
-        How::Exclusive => FlockOperation::LockExclusive,
-        How::TryExclusive => FlockOperation::NonBlockingLockExclusive,
-    };
-    loop {
-        match flock(file, operation) {
-            Ok(()) | Err(Errno::NOSYS | Errno::NOTSUP | Errno::NOLCK) => return Ok(true),
-            Err(Errno::INTR) => {}
-            Err(Errno::WOULDBLOCK) => return Ok(false),
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-#[cfg(unix)]
-fn release(file: &File) {
-    let _ = rustix::fs::flock(file, rustix::fs::FlockOperation::Unlock);
-}
-
-#[cfg(unix)]
-fn is_still(file: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    matches!((file.metadata(), fs::metadata(path)), (Ok(a), Ok(b)) if (a.dev(), a.ino()) == (b.dev(), b.ino()))
-}
-
-#[cfg(not(unix))]
-fn hold(file: &File, how: How) -> io::Result<bool> {
-    let unsupported = |error: &io::Error| error.kind() == io::ErrorKind::Unsupported;
-    let done = match how {
-        How::Shared => file.lock_shared(),
-        How::Exclusive => file.lock(),
-        How::TryExclusive => match file.try_lock() {
-            Ok(()) => Ok(()),
-            Err(fs::TryLockError::WouldBlock) => return Ok(false),
-            Err(fs::TryLockError::Error(error)) => Err(error),
-        },
-    };
-    match done {
-        Err(error) if !unsupported(&error) => Err(error),
-        _ => Ok(true),
-    }
-}
-
-#[cfg(not(unix))]
-fn release(file: &File) {
-    let _ = file.unlock();
-}
-
-#[cfg(not(unix))]
-fn is_still(_: &File, _: &Path) -> bool {
-    true
 }
 
 #[cfg(test)]

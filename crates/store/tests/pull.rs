@@ -331,7 +331,7 @@ fn two_that_pull_the_same_at_once_share_the_work() {
 #[test]
 fn a_registry_of_ollamas_kind_is_pulled_from() {
     let bench = Bench::new();
-    let model = gguf(21, 50_000);
+    let (model, adapter) = (gguf(21, 50_000), hub::lora(22, 4_000));
     let layer = |kind: &str, bytes: &[u8]| {
         let digest = bench.hub.put(&format!("v2/library/m/blobs/{}", Digest::of(bytes)), bytes.to_vec());
         serde_json::json!({"mediaType": format!("application/vnd.ollama.image.{kind}"), "digest": digest.to_string(), "size": bytes.len()})
@@ -345,6 +345,7 @@ fn a_registry_of_ollamas_kind_is_pulled_from() {
         layer("system", b"Be brief."),
         layer("params", br#"{"stop":["<|end|>"],"temperature":0.5}"#),
         layer("license", b"MIT"),
+        layer("adapter", &adapter),
     ];
     let manifest = serde_json::json!({"schemaVersion": 2, "mediaType": "m", "config": config, "layers": layers}).to_string();
     bench.hub.put("v2/library/m/manifests/3b", manifest.clone().into_bytes());
@@ -355,9 +356,21 @@ fn a_registry_of_ollamas_kind_is_pulled_from() {
         (Some("Be brief."), vec!["<|end|>".to_string()], 1)
     );
     assert_eq!((entry.template.as_deref(), entry.details.parameter_size.as_str()), (Some("{{ .Prompt }}"), "1.2B"));
+    let adapters: Vec<Vec<u8>> = entry.adapters.iter().map(|path| std::fs::read(path).unwrap()).collect();
+    assert_eq!(adapters, [adapter], "a model comes with its adapter");
     bench.is_clean();
     let none = bench.pull(&format!("{}/library/none", bench.hub.address)).fault();
     assert!(none.contains("no such model at 127.0.0.1"), "{none}");
+}
+
+/// A GGUF file of the hub may be an adapter, which looks like a model until it is here.
+#[test]
+fn an_adapter_is_no_model() {
+    let bench = Bench::new();
+    bench.hub.put("org/lora/lora-F16.gguf", hub::lora(23, 4_000));
+    let fault = bench.pull("org/lora").fault();
+    assert!(fault.contains("an adapter, not a model") && fault.contains("ADAPTER in a Modelfile"), "{fault}");
+    assert!(bench.store().names().unwrap().is_empty());
 }
 
 #[test]

@@ -387,3 +387,24 @@ fn a_store_that_ollama_made_is_read() {
     assert!(!root.join("lock").exists(), "reading changes nothing");
     sound(&store);
 }
+
+/// Files that came one by one, under the names by which they find each other.
+#[test]
+fn blobs_make_a_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let put = |bytes: &[u8]| store.put_blob(bytes, None, &GO_ON).unwrap();
+    let (a, b) = (put(b"a"), put(b"b"));
+    let bundle = store.bundle("model", [("config.json", a), ("model.safetensors", b)]).unwrap();
+    let path = bundle.path().to_path_buf();
+    assert_eq!(
+        (fs::read(path.join("config.json")).unwrap(), fs::read(path.join("model.safetensors")).unwrap()),
+        (b"a".into(), b"b".into())
+    );
+    drop(bundle);
+    assert!(!path.exists() && store.has_blob(&a), "the links go, the blobs stay");
+    for (name, file) in [("model", "../x"), ("model", "a/b"), ("model", ""), ("..", "x"), ("a/b", "x")] {
+        assert!(matches!(store.bundle(name, [(file, a)]).unwrap_err(), Error::Modelfile { .. }), "{name} {file}");
+    }
+    assert!(matches!(store.bundle("model", [("x", Digest::of(b"none"))]).unwrap_err(), Error::NoBlob { .. }));
+}

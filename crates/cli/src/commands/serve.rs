@@ -114,6 +114,9 @@ struct Options {
     /// Who guesses ahead the tokens of an answer that is alone, to be verified together: off, or ngram (the text itself); the answer stays the same
     #[arg(long, value_name = "WHO", value_parser = ["off", "ngram"], default_value = "ngram")]
     speculate: String,
+    /// Answers of /v1/responses that are kept in memory (16 MiB at most, the oldest leave) to be gone on from; 0 keeps none
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1 << 20), default_value = "1000")]
+    responses: u32,
     /// Connections at once
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 20), default_value = "512")]
     connections: u32,
@@ -204,12 +207,14 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
         parallel: options.parallel as usize,
         queue: options.queue as usize,
         speculate: options.speculate != "off",
+        responses: options.responses as usize,
         connections: options.connections as usize,
         body: (options.max_body as usize) << 20,
         head_time: Duration::from_secs(options.timeout.min(30).into()),
         idle_time: Duration::from_secs(options.timeout.into()),
         grace: Duration::from_secs(options.grace.into()),
         log: options.log.then(|| Arc::new(|line: &Logged| log(line)) as nibble_serve::Log),
+        ..Settings::default()
     };
     let server = Server::bind(settings)?;
     let (bound, names) = (server.address(), server.models());

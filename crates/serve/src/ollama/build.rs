@@ -11,7 +11,7 @@ use crate::routes::Call;
 use axum::http::StatusCode;
 use axum::response::Response;
 use nibble_engine::text::Template;
-use nibble_store::{Create, Digest, Message, Modelfile, Parameters, Progress, Pull, Source, Store};
+use nibble_store::{Bundle, Create, Digest, Message, Modelfile, Name, Parameters, Progress, Pull, Source, Store};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -66,14 +66,19 @@ pub async fn create(app: Arc<App>, mut call: Call) -> Result<Response, Problem> 
     let quantize = body.quantize.clone().filter(|q| !q.is_empty());
     let convert = app.settings.convert.clone();
     // What is wrong with the request itself is told before anything is done.
-    let modelfile = app.models.with_store(move |store| modelfile(store, &body)).await?;
-    if let Some(template) = &modelfile.template {
+    let described = {
+        let name = name.clone();
+        app.models.with_store(move |store| describe(store, &name, &body)).await?
+    };
+    if let Some(template) = &described.file.template {
         let source = nibble_store::template::jinja(template).map_err(|error| of_store(&error))?;
         Template::new(&source, "", "").map_err(|error| Problem::bad(format!("template: {error}")).param("template"))?;
     }
     let work: Work = Box::new(move |store, listener, cancel| {
+        // Whole: a closure takes no more than the fields that it names.
+        let described = described;
         let create = Create {
-            modelfile: &modelfile,
+            modelfile: &described.file,
             base: store.root(),
             quantize: quantize.as_deref(),
             convert: convert.as_deref().map(|c| c as _),
@@ -84,9 +89,17 @@ pub async fn create(app: Arc<App>, mut call: Call) -> Result<Response, Problem> 
     progress(&app, work, streamed).await
 }
 
+/// What a model is to be made of.
+struct Described {
+    file: Modelfile,
+    /// The directories that the Modelfile names. They go with this.
+    _bundles: Vec<Bundle>,
+}
+
 /// The Modelfile that a request describes.
-fn modelfile(store: &Store, body: &wire::Create) -> nibble_store::Result<Modelfile> {
+fn describe(store: &Store, name: &Name, body: &wire::Create) -> nibble_store::Result<Described> {
     let refuse = |what: &str| nibble_store::Error::Modelfile { line: 1, message: what.to_string() };
+    let mut bundles = vec![];
     let mut file = match body.modelfile.as_deref().filter(|text| !text.is_empty()) {
         Some(text) => Modelfile::parse_part(text)?,
         None => Modelfile::default(),
@@ -94,38 +107,38 @@ fn modelfile(store: &Store, body: &wire::Create) -> nibble_store::Result<Modelfi
     if let Some(from) = body.from.as_deref().filter(|from| !from.is_empty()) {
         file.from = from.to_string();
     }
-    let blobs = |files: &Option<BTreeMap<String, String>>| -> nibble_store::Result<Vec<String>> {
-        let one = |digest: &String| Ok(digest.parse::<Digest>()?.to_string());
-        files.iter().flatten().map(|(_, digest)| one(digest)).collect()
-    };
-    match &blobs(&body.files)?[..] {
-        [] => {}
-        [one] => file.from = one.clone(),
-        _ => {
-            return Err(refuse(
-                "several files: a model is made from one GGUF file here; a checkpoint is made with nibble create or nibble pull",
-            ));
-        }
-    }
     // As FROM below: a Modelfile sent over the network names uploaded files, not paths of this machine.
     for adapter in &mut file.adapters {
         let digest = adapter.strip_prefix('@').unwrap_or(adapter).parse::<Digest>();
         let digest = digest.map_err(|_| refuse("ADAPTER is no uploaded file's digest"))?;
         *adapter = store.blob_path(&digest).display().to_string();
     }
-    if body.adapters.iter().flatten().any(|(name, _)| name.ends_with("adapter_config.json")) {
-        return Err(refuse("a directory of PEFT: an adapter is one GGUF file here; nibble create makes one of a directory"));
+    // Of PEFT's directory the files make one adapter together; GGUF files are one each.
+    let adapters = uploaded(&body.adapters)?;
+    let peft = adapters.iter().any(|(name, _)| *name == "adapter_config.json");
+    let (of_peft, alone): (Vec<_>, Vec<_>) = adapters.into_iter().partition(|(name, _)| peft && !name.ends_with(".gguf"));
+    if peft {
+        let bundle = store.bundle("adapter", of_peft)?;
+        file.adapters.push(bundle.path().display().to_string());
+        bundles.push(bundle);
     }
-    for digest in blobs(&body.adapters)? {
-        file.adapters.push(store.blob_path(&digest.parse()?).display().to_string());
-    }
-    if file.from.is_empty() {
-        return Err(refuse("neither from nor files: what is the model made of?"));
-    }
-    // A client of the network names models and blobs. A path would let it read this machine's files.
-    if file.from.parse::<Digest>().is_err() {
-        let name = file.from.parse().map_err(|_| refuse("from is neither a model's name nor an uploaded file's digest"))?;
-        file.from = store.find(&name)?.full();
+    file.adapters.extend(alone.into_iter().map(|(_, digest)| store.blob_path(&digest).display().to_string()));
+    match &uploaded(&body.files)?[..] {
+        // A client of the network names models and blobs. A path would let it read this machine's files.
+        [] if file.from.is_empty() => return Err(refuse("neither from nor files: what is the model made of?")),
+        [] => {
+            if file.from.parse::<Digest>().is_err() {
+                let name = file.from.parse().map_err(|_| refuse("from is neither a model's name nor an uploaded file's digest"))?;
+                file.from = store.find(&name)?.full();
+            }
+        }
+        [(_, one)] => file.from = one.to_string(),
+        // A checkpoint of transformers, or the parts of a GGUF model, under the names by which they find each other.
+        several => {
+            let bundle = store.bundle(name.model(), several.iter().copied())?;
+            file.from = bundle.path().display().to_string();
+            bundles.push(bundle);
+        }
     }
     let text = |value: &Option<String>| value.clone().filter(|t| !t.is_empty());
     file.template = text(&body.template).or(file.template);
@@ -141,7 +154,13 @@ fn modelfile(store: &Store, body: &wire::Create) -> nibble_store::Result<Modelfi
             |m: &wire::Message| Message { role: m.role.clone().unwrap_or_default(), content: m.content.clone().unwrap_or_default() };
         file.messages = messages.iter().map(message).collect();
     }
-    Ok(file)
+    Ok(Described { file, _bundles: bundles })
+}
+
+/// Names and digests of uploaded files. Of a path the last part is the name.
+fn uploaded(files: &Option<BTreeMap<String, String>>) -> nibble_store::Result<Vec<(&str, Digest)>> {
+    let name = |path: &'_ str| path.rsplit(['/', '\\']).next().map_or(0, |name| path.len() - name.len());
+    files.iter().flatten().map(|(path, digest)| Ok((&path[name(path)..], digest.parse()?))).collect()
 }
 
 /// Does the work on a thread of its own and tells how it goes: in pieces, or only its end. It is broken off when the client goes away.

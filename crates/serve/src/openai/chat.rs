@@ -8,7 +8,7 @@ use crate::error::{Dialect, Problem};
 use crate::ollama::required;
 use crate::reply;
 use crate::routes::Call;
-use crate::talk::{Ask, Called, Delta, Done, Prompt, Step, Talk, Turn};
+use crate::talk::{Ask, Called, Delta, Done, Prompt, Step, Talk, Tools, Turn};
 use axum::response::Response;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -18,13 +18,17 @@ use std::time::SystemTime;
 pub async fn chat(app: Arc<App>, mut call: Call) -> Result<Response, Problem> {
     let (body, common): (wire::Chat, wire::Common) = call.json_both(&app).await?;
     let name = required("model", common.model.as_deref())?.to_string();
-    if body.functions.is_some_and(|f| !f.is_null()) {
-        return Err(Problem::bad("functions is the older form, which is not supported; tools is").param("functions"));
-    }
     let turns = turns(body.messages.unwrap_or_default())?;
     let options = options(&common, body.max_completion_tokens)?;
     let logprobs = alternatives(body.logprobs.unwrap_or(false), body.top_logprobs)?;
-    let tools = tools(body.tools, body.tool_choice.as_ref(), body.parallel_tool_calls)?;
+    let older = body.functions.as_ref().is_some_and(|functions| !functions.is_empty());
+    let tools = match older {
+        true if body.tools.as_ref().is_some_and(|tools| !tools.is_empty()) => {
+            return Err(Problem::bad("functions is the older form of tools: give one of the two").param("functions"));
+        }
+        true => functions(body.functions.unwrap_or_default(), body.function_call.as_ref())?,
+        false => tools(body.tools, body.tool_choice.as_ref(), body.parallel_tool_calls)?,
+    };
     let count = answers(&common)?;
     let (format, bias, think) = (form(&common, body.response_format.as_ref())?, bias(&common)?, think(body.reasoning_effort.as_deref())?);
 
@@ -46,7 +50,8 @@ pub async fn chat(app: Arc<App>, mut call: Call) -> Result<Response, Problem> {
         };
         talks.push(Talk::start(&app, lease.clone(), ask, call.ticket.clone()).await?);
     }
-    let shape = Shape { id: format!("chatcmpl-{}", token()), name, created: clock::unix(SystemTime::now()) };
+    let told = common.stream_options.as_ref().and_then(|o| o.include_usage).unwrap_or(false);
+    let shape = Shape { id: format!("chatcmpl-{}", token()), name, created: clock::unix(SystemTime::now()), older, told };
     if !common.stream.unwrap_or(false) {
         let mut all = Vec::with_capacity(count);
         for mut talk in talks {
@@ -54,8 +59,18 @@ pub async fn chat(app: Arc<App>, mut call: Call) -> Result<Response, Problem> {
         }
         return Ok(reply::json(&shape.whole(&all)));
     }
-    let usage = common.stream_options.as_ref().and_then(|o| o.include_usage).unwrap_or(false);
-    Ok(stream(&app, talks, shape, usage))
+    Ok(stream(&app, talks, shape))
+}
+
+/// `functions` and `function_call`, the older form of tools: an answer calls one at most.
+fn functions(offered: Vec<Value>, call: Option<&Value>) -> Result<Tools, Problem> {
+    let offered = offered.into_iter().map(|function| json!({"type": "function", "function": function})).collect();
+    let renamed = |text: String| text.replace("tool_choice", "function_call").replace("tools", "functions");
+    tools(Some(offered), call, Some(false)).map_err(|problem| Problem {
+        message: renamed(problem.message),
+        param: problem.param.map(renamed),
+        ..problem
+    })
 }
 
 /// The messages as templates see them.
@@ -63,28 +78,39 @@ fn turns(messages: Vec<wire::Message>) -> Result<Vec<Turn>, Problem> {
     if messages.is_empty() {
         return Err(Problem::bad("messages is empty; expected at least one").param("messages"));
     }
-    let turn = |(i, message): (usize, wire::Message)| {
+    let mut turns: Vec<Turn> = Vec::with_capacity(messages.len());
+    for (i, message) in messages.into_iter().enumerate() {
         let at = format!("messages[{i}]");
         let refuse = |what: String| Problem::bad(format!("{at}.role {what}")).param(format!("{at}.role"));
         let role = match message.role.as_deref() {
             // The newer name of the system.
             Some("developer") => "system",
             Some(role @ ("system" | "user" | "assistant" | "tool")) => role,
+            // The result of a call of the older form.
             Some("function") => "tool",
             Some(other) => return Err(refuse(format!("is {other:?}; expected system, developer, user, assistant or tool"))),
             None => return Err(refuse("is missing".into())),
         };
-        let calls = message.tool_calls.unwrap_or_default();
         let content = content(&message.content, &format!("{at}.content"))?;
-        Ok(Turn {
-            calls: calls.iter().map(|call| Called::read(call, &at)).collect::<Result<_, _>>()?,
-            tool_name: message.name.filter(|_| role == "tool"),
+        let mut calls = message.tool_calls.unwrap_or_default().iter().map(|call| Called::read(call, &at)).collect::<Result<Vec<_>, _>>()?;
+        if let Some(call) = message.function_call.filter(|call| !call.is_null()) {
+            // Calls of the older form have no id. The same conversation must be the same prompt when it comes again.
+            calls.push(Called::read(&json!({"id": format!("call_{i:08}"), "function": call}), &at)?);
+        }
+        let name = message.name.filter(|_| role == "tool");
+        let id = message.tool_call_id.or_else(|| {
+            let of_name = |call: &&Called| Some(&call.name) == name.as_ref();
+            turns.iter().rev().flat_map(|turn| &turn.calls).find(of_name).map(|call| call.id.clone())
+        });
+        turns.push(Turn {
+            calls,
+            tool_name: name,
             thinking: message.reasoning_content.or(message.reasoning).and_then(|thought| thought.as_str().map(str::to_string)),
-            tool_call_id: message.tool_call_id,
+            tool_call_id: id,
             ..Turn::new(role, content)
-        })
-    };
-    messages.into_iter().enumerate().map(turn).collect()
+        });
+    }
+    Ok(turns)
 }
 
 /// What is the same in all pieces of an answer.
@@ -93,6 +119,10 @@ struct Shape {
     id: String,
     name: String,
     created: u64,
+    /// Calls are written in the older form.
+    older: bool,
+    /// The usage comes last in a stream, and the other pieces say that they have none.
+    told: bool,
 }
 
 impl Shape {
@@ -108,9 +138,12 @@ impl Shape {
                 if delta.text.is_empty() {
                     message["content"] = Value::Null;
                 }
-                message["tool_calls"] = delta.calls.iter().map(tool_call).collect();
+                match self.older {
+                    true => message["function_call"] = function_call(&delta.calls[0]),
+                    false => message["tool_calls"] = delta.calls.iter().map(tool_call).collect(),
+                }
             }
-            json!({"index": i, "message": message, "logprobs": logprobs(delta), "finish_reason": finish(done)})
+            json!({"index": i, "message": message, "logprobs": logprobs(delta), "finish_reason": self.finish(done)})
         };
         let dones: Vec<Done> = all.iter().map(|(_, done)| done.clone()).collect();
         let mut value = json!({
@@ -132,20 +165,38 @@ impl Shape {
     }
 
     fn piece(&self, choices: Value) -> Value {
-        json!({
+        let mut value = json!({
             "id": self.id,
             "object": "chat.completion.chunk",
             "created": self.created,
             "model": self.name,
             "system_fingerprint": "fp_nibble",
             "choices": choices,
-        })
+        });
+        if self.told {
+            value["usage"] = Value::Null;
+        }
+        value
+    }
+
+    fn finish(&self, done: &Done) -> &'static str {
+        match (done.cut, done.called) {
+            (true, _) => "length",
+            (false, true) if self.older => "function_call",
+            (false, true) => "tool_calls",
+            (false, false) => "stop",
+        }
     }
 }
 
 /// A call as OpenAI writes it: arguments are a text.
 pub(super) fn tool_call(call: &Called) -> Value {
-    json!({"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments.to_string()}})
+    json!({"id": call.id, "type": "function", "function": function_call(call)})
+}
+
+/// The same in the older form.
+fn function_call(call: &Called) -> Value {
+    json!({"name": call.name, "arguments": call.arguments.to_string()})
 }
 
 fn logprobs(delta: &Delta) -> Value {
@@ -155,16 +206,8 @@ fn logprobs(delta: &Delta) -> Value {
     }
 }
 
-fn finish(done: &Done) -> &'static str {
-    match (done.cut, done.called) {
-        (true, _) => "length",
-        (false, true) => "tool_calls",
-        (false, false) => "stop",
-    }
-}
-
 /// Gives the answers in pieces, as they come, each under its index.
-fn stream(app: &Arc<App>, talks: Vec<Talk>, shape: Shape, with_usage: bool) -> Response {
+fn stream(app: &Arc<App>, talks: Vec<Talk>, shape: Shape) -> Response {
     let (sender, response) = reply::stream(FRAMING);
     let mut from = together(app, talks, &sender);
     tokio::spawn(async move {
@@ -193,7 +236,9 @@ fn stream(app: &Arc<App>, talks: Vec<Talk>, shape: Shape, with_usage: bool) -> R
                 content.insert("reasoning_content".into(), json!(delta.thinking));
                 content.insert("reasoning".into(), json!(delta.thinking));
             }
-            if !delta.calls.is_empty() {
+            if let Some(call) = delta.calls.first().filter(|_| shape.older) {
+                content.insert("function_call".into(), function_call(call));
+            } else if !delta.calls.is_empty() {
                 let number = |(at, call): (usize, &Called)| {
                     let mut value = tool_call(call);
                     value["index"] = json!(calls.iter().filter(|c| **c == i).count() + at);
@@ -209,7 +254,7 @@ fn stream(app: &Arc<App>, talks: Vec<Talk>, shape: Shape, with_usage: bool) -> R
                 }
             }
             if let Some(done) = done {
-                let mut last = shape.piece(json!([{"index": i, "delta": {}, "logprobs": null, "finish_reason": finish(&done)}]));
+                let mut last = shape.piece(json!([{"index": i, "delta": {}, "logprobs": null, "finish_reason": shape.finish(&done)}]));
                 if let Some(truncated) = &done.truncated {
                     last["truncated"] = json!(truncated);
                 }
@@ -225,7 +270,7 @@ fn stream(app: &Arc<App>, talks: Vec<Talk>, shape: Shape, with_usage: bool) -> R
         if dones.is_empty() {
             return;
         }
-        if with_usage {
+        if shape.told {
             let mut last = shape.piece(json!([]));
             last["usage"] = usage(&dones);
             if sender.send(&last).await.is_err() {

@@ -77,10 +77,10 @@ pub async fn completions(app: Arc<App>, mut call: Call) -> Result<Response, Prob
             talks.push(Talk::start(&app, lease.clone(), ask, call.ticket.clone()).await?);
         }
     }
-    let shape = Shape { id: format!("cmpl-{}", token()), name, created: clock::unix(SystemTime::now()), count };
+    let told = streamed && common.stream_options.as_ref().and_then(|o| o.include_usage).unwrap_or(false);
+    let shape = Shape { id: format!("cmpl-{}", token()), name, created: clock::unix(SystemTime::now()), count, told };
     if streamed {
-        let with_usage = common.stream_options.as_ref().and_then(|o| o.include_usage).unwrap_or(false);
-        return Ok(stream(&app, talks, shape, heads, with_usage));
+        return Ok(stream(&app, talks, shape, heads));
     }
     let mut all = vec![];
     for (mut talk, head) in talks.into_iter().zip(heads) {
@@ -128,18 +128,24 @@ struct Shape {
     created: u64,
     /// Answers to a prompt.
     count: usize,
+    /// The usage comes last in a stream, and the other pieces say that they have none.
+    told: bool,
 }
 
 impl Shape {
     fn piece(&self, choices: Vec<Value>) -> Value {
-        json!({
+        let mut value = json!({
             "id": self.id,
             "object": "text_completion",
             "created": self.created,
             "model": self.name,
             "system_fingerprint": "fp_nibble",
             "choices": choices,
-        })
+        });
+        if self.told {
+            value["usage"] = Value::Null;
+        }
+        value
     }
 
     /// `usage` of answers of which `tries` in a row are to one prompt, which counts once.
@@ -182,7 +188,7 @@ fn logprobs(first: Option<String>, tokens: &[Logprob]) -> Value {
 }
 
 /// Gives the answers in pieces, as they come, each under its index.
-fn stream(app: &Arc<App>, talks: Vec<Talk>, shape: Shape, heads: Vec<String>, with_usage: bool) -> Response {
+fn stream(app: &Arc<App>, talks: Vec<Talk>, shape: Shape, heads: Vec<String>) -> Response {
     let (sender, response) = reply::stream(FRAMING);
     let count = talks.len();
     let mut from = together(app, talks, &sender);
@@ -221,7 +227,7 @@ fn stream(app: &Arc<App>, talks: Vec<Talk>, shape: Shape, heads: Vec<String>, wi
         if ended < count {
             return;
         }
-        if with_usage {
+        if shape.told {
             let mut last = shape.piece(vec![]);
             last["usage"] = shape.usage(&dones, shape.count);
             if sender.send(&last).await.is_err() {

@@ -3,7 +3,10 @@
 mod chat;
 mod completions;
 mod embeddings;
+mod items;
+mod kept;
 mod list;
+mod recall;
 mod response_events;
 mod responses;
 pub mod wire;
@@ -24,8 +27,10 @@ use wire::Common;
 pub use chat::chat;
 pub use completions::completions;
 pub use embeddings::embeddings;
+pub use kept::Kept;
 pub use list::{model, models};
-pub use responses::responses;
+pub use recall::{cancel, forget, recall};
+pub use responses::{input_tokens, responses};
 
 /// Streams are server-sent events.
 const FRAMING: Framing = Framing::Sse;

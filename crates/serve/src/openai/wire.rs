@@ -92,8 +92,10 @@ pub struct Chat {
     pub top_logprobs: Option<Whole>,
     /// Whether to think, and how much.
     pub reasoning_effort: Option<String>,
-    /// The older form of `tools`.
-    pub functions: Option<Value>,
+    /// The older form of `tools`: functions without a type around them.
+    pub functions: Option<Vec<Value>>,
+    /// The older form of `tool_choice`: `auto`, `none` or `{"name"}`.
+    pub function_call: Option<Value>,
 }
 
 /// A turn of a conversation.
@@ -106,6 +108,8 @@ pub struct Message {
     pub content: Value,
     /// Functions that the model called.
     pub tool_calls: Option<Vec<Value>>,
+    /// The function that the model called, in the older form.
+    pub function_call: Option<Value>,
     /// The call whose result this is.
     pub tool_call_id: Option<String>,
     /// Who says it, or the function whose result this is.
@@ -208,9 +212,11 @@ pub struct Responses {
     pub reasoning: Option<Value>,
     /// `auto` (the oldest messages are left out) or `disabled`.
     pub truncation: Option<String>,
-    /// An earlier answer to go on from; answers are not kept here.
+    /// Whether the answer is kept to be gone on from; it is by default.
+    pub store: Option<bool>,
+    /// A kept answer to go on from.
     pub previous_response_id: Option<String>,
-    /// Another name for that.
+    /// A conversation that the server keeps; not offered.
     pub conversation: Option<Value>,
     /// Answers later; not offered.
     pub background: Option<bool>,

@@ -59,6 +59,14 @@ pub struct Ask {
     pub turn: u64,
 }
 
+impl Ask {
+    /// How many tokens the prompt has, however much of it the context holds.
+    pub async fn prompt_tokens(mut self, lease: Lease) -> Result<usize, Problem> {
+        self.truncate = false;
+        crate::models::blocking(move || prompt::make(&lease, &self, usize::MAX, None)).await.map(|made| made.tokens.len())
+    }
+}
+
 /// What was left out of a prompt that was too long, or of a context that was full.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Truncated {

@@ -21,6 +21,7 @@ const PATHS: &[&str] = &[
     "/v1/completions",
     "/v1/embeddings",
     "/v1/responses",
+    "/v1/responses/input_tokens",
     "/tokenize",
     "/detokenize",
     "/apply-template",
@@ -114,6 +115,11 @@ fn field() -> impl Strategy<Value = String> {
         "text",
         "reasoning",
         "effort",
+        "functions",
+        "function_call",
+        "store",
+        "previous_response_id",
+        "id",
     ];
     prop_oneof![9 => prop::sample::select(KNOWN).prop_map(str::to_string), 1 => "\\PC{0,8}"]
 }

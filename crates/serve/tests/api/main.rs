@@ -5,5 +5,6 @@ mod hostile;
 mod limits;
 mod ollama;
 mod openai;
+mod responses;
 mod store;
 mod tools;

@@ -24,6 +24,19 @@ fn models_are_listed() {
     assert_eq!(server.get("/v1/models/a/b:c").is(404).json()["error"]["code"], "model_not_found");
 }
 
+/// What comes of joining paths to a base address that ends with a slash, and of clients that end all paths with one.
+#[test]
+fn paths_may_have_slashes_too_many() {
+    let server = usual();
+    for path in ["/v1/models/", "//v1/models", "/v1//models/"] {
+        assert_eq!(server.get(path).is(200).json()["data"][0]["id"], "tiny:latest", "{path}");
+    }
+    assert_eq!(server.get("/v1/models/tiny/").is(200).json()["id"], "tiny:latest");
+    let answer = server.post("//v1/chat/completions/", ask(json!({"max_tokens": 1}))).is(200).json();
+    assert_eq!(answer["object"], "chat.completion");
+    server.get("//api/tags/").is(200);
+}
+
 #[test]
 fn a_chat_is_answered_whole_and_in_pieces() {
     let server = usual();
@@ -47,6 +60,8 @@ fn a_chat_is_answered_whole_and_in_pieces() {
     let (last, before) = pieces.split_last().unwrap();
     assert_eq!((&last["choices"], &last["usage"]["completion_tokens"]), (&json!([]), &json!(12)));
     assert_eq!(before.last().unwrap()["choices"][0]["finish_reason"], "length");
+    // The others say that theirs is yet to come.
+    assert!(before.iter().all(|p| p.get("usage") == Some(&Value::Null)), "{pieces:?}");
     let (pieces, _) = server.post("/v1/chat/completions", ask(json!({"stream": true}))).is(200).events();
     assert!(pieces.iter().all(|p| p.get("usage").is_none()));
 }
@@ -193,7 +208,9 @@ fn faults_have_openais_form() {
         (json!({"messages": []}), "messages"),
         (json!({"tool_choice": "required"}), "tool_choice"),
         (json!({"response_format": {"type": "xml"}}), "response_format"),
-        (json!({"functions": [{"name": "f"}]}), "functions"),
+        (json!({"functions": [{"name": "f"}], "tools": [{"type": "function", "function": {"name": "f"}}]}), "functions"),
+        (json!({"functions": [{"description": "f"}]}), "functions[0]"),
+        (json!({"functions": [{"name": "f"}], "function_call": {"name": "g"}}), "function_call"),
         (json!({"top_logprobs": 30}), "top_logprobs"),
         (json!({"logit_bias": [1]}), "logit_bias"),
     ] {
@@ -209,6 +226,7 @@ fn faults_have_openais_form() {
     let packed = server.open("POST", "/v1/chat/completions", &[("content-encoding", "gzip")], b"\x1f\x8b").is(415).json();
     assert!(packed["error"]["message"].as_str().unwrap().contains("gzip"), "{packed}");
     assert_eq!(server.get("/v1/nothing").is(404).json()["error"]["type"], "not_found_error");
+    assert_eq!(server.get("/v1/nothing/").is(404).json()["error"]["type"], "not_found_error");
     assert_eq!(server.open("POST", "/v1/chat/completions", &[], b"{").is(400).json()["error"]["type"], "invalid_request_error");
 }
 
@@ -300,7 +318,9 @@ fn the_best_of_several_texts_are_given_and_several_are_streamed() {
     }
     // How much of a prompt another slot had read already is a matter of time.
     let counts = |v: &Value| (v["usage"]["prompt_tokens"].clone(), v["usage"]["completion_tokens"].clone());
-    assert_eq!((done, counts(pieces.last().unwrap())), (true, counts(&whole)));
+    let (last, before) = pieces.split_last().unwrap();
+    assert_eq!((done, counts(last)), (true, counts(&whole)));
+    assert!(before.iter().all(|p| p.get("usage") == Some(&Value::Null)), "{pieces:?}");
 }
 
 #[test]

@@ -21,6 +21,35 @@ pub fn gguf(dir: &Path) -> Vec<u8> {
     std::fs::read(out).unwrap()
 }
 
+/// Converts as the program does.
+struct Converting;
+
+impl nibble_store::Convert for Converting {
+    fn convert(
+        &self,
+        input: &Path,
+        kind: &str,
+        out: &Path,
+        _: nibble_store::Listener,
+        cancel: &AtomicBool,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let source = Source::open(input)?;
+        let recipe = Recipe::by_name(kind).ok_or("no such type")?;
+        let plan = nibble_compress::plan(&source, recipe, nibble_compress::Options::default())?;
+        nibble_compress::run(&source, &plan, out, nibble_compress::Control { threads: 1, progress: &mut |_| {}, cancel })?;
+        Ok(())
+    }
+
+    fn adapter(&self, base: &Path, adapter: &Path, out: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let source = Source::open(base)?;
+        let opened = nibble_engine::Adapter::open(&nibble_engine::Lora::new(adapter), &source)?;
+        if nibble_engine::Adapter::is_directory(adapter) {
+            opened.write(&source, out)?;
+        }
+        Ok(())
+    }
+}
+
 /// Quantizes nothing, for a reason that lies in what it was asked for.
 struct Refusing;
 
@@ -186,7 +215,71 @@ fn adapters_are_run() {
     assert!(said["error"].as_str().unwrap().contains("not an adapter: its general.type is"), "{said}");
     let body = json!({"model": "x", "from": "plain", "adapters": {"adapter_config.json": lora}, "stream": false});
     let said = server.post("/api/create", body).is(400).json();
-    assert!(said["error"].as_str().unwrap().contains("a directory of PEFT"), "{said}");
+    assert!(said["error"].as_str().unwrap().contains("an adapter of PEFT cannot be made into a GGUF file here"), "{said}");
+}
+
+/// The two files of an adapter as PEFT saves it, with the numbers of [`adapter`].
+fn peft(dir: &Path) -> [Vec<u8>; 2] {
+    adapter(dir);
+    let opened = nibble_container::Checkpoint::open(dir.join("lora.gguf")).unwrap();
+    let tensors: Vec<_> = opened.tensors().collect();
+    let (mut header, mut data) = (serde_json::Map::new(), vec![]);
+    for tensor in tensors {
+        let side = if tensor.name.ends_with("lora_a") { "A" } else { "B" };
+        let from = data.len();
+        data.extend_from_slice(tensor.bytes);
+        let name = format!("base_model.model.model.layers.1.mlp.down_proj.lora_{side}.weight");
+        header.insert(name, json!({"dtype": "F32", "shape": tensor.shape, "data_offsets": [from, data.len()]}));
+    }
+    let header = Value::Object(header).to_string();
+    let config = json!({"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["down_proj"], "bias": "none"});
+    [config.to_string().into_bytes(), [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &data].concat()]
+}
+
+/// What Ollama's own client sends for ADAPTER and FROM of a directory: every file as a blob, under its name.
+#[test]
+fn directories_come_file_by_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let hub = Hub { offline: true, ..Hub::default() };
+    let convert = Some(std::sync::Arc::new(Converting) as _);
+    let server = start(Settings { store: Some(dir.path().join("store")), models: vec![], hub, convert, ..settings() });
+    let create = |body: Value| server.post("/api/create", body).is(200).lines().last().unwrap().clone();
+    let success = json!({"status": "success"});
+    let mut files = serde_json::Map::new();
+    for name in ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"] {
+        let bytes = std::fs::read(tiny().join(name)).unwrap();
+        files.insert(name.into(), upload(&server, &bytes).into());
+    }
+    assert_eq!(create(json!({"model": "plain", "files": files, "quantize": "q4_0"})), success);
+    assert_eq!(server.post("/api/show", json!({"model": "plain"})).is(200).json()["details"]["quantization_level"], "Q4_0");
+
+    let gguf = upload(&server, &adapter(dir.path()));
+    let [config, weights] = peft(dir.path()).map(|bytes| upload(&server, &bytes));
+    let of = |weights: &str| json!({"adapter_config.json": config, "some/where/adapter_model.safetensors": weights});
+    assert_eq!(create(json!({"model": "one", "from": "plain", "adapters": {"lora.gguf": gguf}})), success);
+    assert_eq!(create(json!({"model": "two", "from": "plain", "adapters": of(&weights)})), success);
+    let text = |model: &str| {
+        let options = json!({"temperature": 0, "num_predict": 16});
+        let body = json!({"model": model, "prompt": "Once upon a time", "raw": true, "stream": false, "options": options});
+        server.post("/api/generate", body).is(200).json()["response"].as_str().unwrap().to_string()
+    };
+    assert_eq!(text("two"), text("one"));
+    assert_ne!(text("two"), text("plain"));
+
+    // What is missing or odd is the request's fault, by name; nothing is left of it.
+    let refused = |body: Value| server.post("/api/create", body).is(400).json()["error"].as_str().unwrap().to_string();
+    let said = refused(json!({"model": "x", "from": "plain", "adapters": {"adapter_config.json": config}, "stream": false}));
+    assert!(said.contains("adapter_model.safetensors"), "{said}");
+    let absent = Digest::of(b"absent").to_string();
+    let said = refused(json!({"model": "x", "from": "plain", "adapters": of(&absent), "stream": false}));
+    assert!(said.contains(&absent), "{said}");
+    let said = refused(json!({"model": "x", "files": {"config.json": config, "a/..": weights}, "stream": false}));
+    assert!(said.contains("\"..\" is not the name of a file"), "{said}");
+    let said = refused(json!({"model": "x", "files": {"lora.gguf": gguf}, "stream": false}));
+    assert!(said.contains("an adapter, not a model"), "{said}");
+    assert_eq!(server.get("/api/tags").json()["models"].as_array().unwrap().len(), 3);
+    let left = std::fs::read_dir(dir.path().join("store/staging")).unwrap().count();
+    assert_eq!(left, 0);
 }
 
 #[test]

@@ -179,6 +179,44 @@ fn an_answer_that_must_call_does() {
     }
 }
 
+/// What programs of 2023 send, and what they look for in the answer.
+#[test]
+fn functions_of_the_older_form_are_called_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(&dir);
+    let functions: Vec<Value> = tools().as_array().unwrap().iter().map(|tool| tool["function"].clone()).collect();
+    let ask = |more: Value| {
+        let mut body = json!({"model": "hermes", "functions": functions, "function_call": {"name": "weather"}, "seed": 3, "max_tokens": 200,
+            "messages": [{"role": "user", "content": "How is the weather in Oslo?"}]});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    let whole = server.post("/v1/chat/completions", ask(json!({}))).is(200).json();
+    let choice = &whole["choices"][0];
+    let call = &choice["message"]["function_call"];
+    assert_eq!((&choice["finish_reason"], &choice["message"]["content"]), (&json!("function_call"), &Value::Null), "{whole}");
+    assert!(choice["message"].get("tool_calls").is_none(), "{whole}");
+    let arguments = |call: &Value| serde_json::from_str::<Value>(call["arguments"].as_str().unwrap()).unwrap();
+    check(call["name"].as_str().unwrap(), &arguments(call));
+
+    let (pieces, done) = server.post("/v1/chat/completions", ask(json!({"stream": true}))).is(200).events();
+    let called: Vec<&Value> = pieces.iter().filter_map(|p| p["choices"][0]["delta"].get("function_call")).collect();
+    assert_eq!((done, called), (true, vec![call]), "{pieces:?}");
+    assert_eq!(pieces.last().unwrap()["choices"][0]["finish_reason"], "function_call");
+
+    // The call and its result come back as the template has them in the newer form.
+    let prompt = |messages: Value| {
+        let body = ask(json!({"messages": messages, "function_call": "none", "max_tokens": 1}));
+        server.post("/v1/chat/completions", body).is(200).json()["usage"]["prompt_tokens"].clone()
+    };
+    let user = json!({"role": "user", "content": "How is the weather in Oslo?"});
+    let older = json!([user, {"role": "assistant", "content": null, "function_call": call}, {"role": "function", "name": "weather", "content": "Sunny."}]);
+    let newer = json!([user, {"role": "assistant", "content": null, "tool_calls": [{"id": "c1", "type": "function", "function": call}]},
+        {"role": "tool", "tool_call_id": "c1", "name": "weather", "content": "Sunny."}]);
+    assert_eq!(prompt(older), prompt(newer.clone()));
+    assert_ne!(prompt(newer), prompt(json!([user])));
+}
+
 #[test]
 fn a_call_and_its_result_go_through_the_template() {
     let dir = tempfile::tempdir().unwrap();
