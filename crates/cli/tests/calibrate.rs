@@ -53,6 +53,38 @@ fn gptq_reads_a_text_and_says_what_it_was() {
     nibble(&["run", arg(&nf4), "--raw", "--temp", "0", "-n", "2", "Once"]).exits(0);
 }
 
+/// Texts as they come: none of them is read wrongly, and what cannot be read is named with a way out.
+#[test]
+fn any_text_is_read_or_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let [text, out] = ["text.txt", "out.gguf"].map(|n| dir.path().join(n));
+    let tiny = tiny();
+    let words = "The rain fell on the river and the river rose. ";
+    let calibrate = ["calibrate", arg(&tiny), arg(&text), "-o", arg(&out), "--ctx", "32", "--chunks", "2", "--force"];
+    for good in [
+        words.repeat(60),
+        format!("\u{feff}{}", words.repeat(20)),
+        words.repeat(20).replace(". ", ".\r\n"),
+        "\0".repeat(200),
+        "a".repeat(5000),
+    ] {
+        std::fs::write(&text, good).unwrap();
+        nibble(&calibrate).exits(0).prints(&["64 tokens", "2 chunks"]);
+    }
+    let latin = [words.repeat(20).as_bytes(), b"caf\xe9"].concat();
+    let nothing: [(&[u8], &str); 4] =
+        [(b"", "not one chunk of 32"), (b"\n", "not one chunk"), (b"short", "not one chunk"), (&latin, "not UTF-8 text (byte 943)")];
+    std::fs::remove_file(&out).unwrap();
+    for (bytes, wanted) in nothing {
+        std::fs::write(&text, bytes).unwrap();
+        nibble(&calibrate).exits(1).says(&["text.txt", wanted, "try: "]);
+        nibble(&["quantize", arg(&tiny), "--method", "awq", "--calibration", arg(&text), "-o", arg(&out)])
+            .exits(1)
+            .says(&["text.txt", "try: "]);
+        assert_eq!(files_below(dir.path()), ["text.txt"]);
+    }
+}
+
 #[test]
 fn ctrl_c_leaves_no_output() {
     let dir = tempfile::tempdir().unwrap();

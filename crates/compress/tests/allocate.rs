@@ -96,6 +96,9 @@ fn the_choice_is_better_than_the_recipe_in_as_many_bytes_and_the_sum_foretells_i
     }
     let (tight, _) = found(&source, &options, "1MB", 2, Some(&keep));
     let Err(Error::Budget { budget: 1_000_000, least }) = tight else { panic!("{:?}", tight.map(|t| t.file_bytes)) };
+    // What cannot be is said before anything is measured.
+    let (early, measured) = found(&source, &options, "1MB", 2, None);
+    assert!(measured == 0 && matches!(early, Err(Error::Budget { least: said, .. }) if said == least));
     let (just, _) = found(&source, &options, &least.to_string(), 2, Some(&keep));
     let just = just.unwrap();
     assert!(just.file_bytes <= least && just.types.text().lines().all(|line| line.ends_with("=q2_k")), "{}", just.types.text());

@@ -257,20 +257,39 @@ pub(crate) fn forward(
     s: &mut Scratch,
     mut watch: Option<&mut Watch<'_>>,
 ) {
+    let tokens = parts.iter().map(|part| part.tokens).sum();
+    if attention_half(spec, w, pool, x, parts, rotation, s, watch.as_deref_mut()) {
+        feed_forward_half(spec, w, pool, x, tokens, s, watch);
+    }
+}
+
+/// The rows of tokens from `t` on, normed.
+fn normed(spec: &LayerSpec, weight: &[f32], x: &[f32], t: usize, out: &mut [f32]) {
+    let dim = weight.len();
+    out.chunks_exact_mut(dim).zip(x[t * dim..].chunks_exact(dim)).for_each(|(out, x)| ops::rms_norm(x, weight, spec.eps, out));
+}
+
+/// The layer up to where attention's output has been added. False: who watches has ended it.
+#[allow(clippy::too_many_arguments)] // As above.
+pub(crate) fn attention_half(
+    spec: &LayerSpec,
+    w: &LayerWeights,
+    pool: &Pool,
+    x: &mut [f32],
+    parts: &mut [Part<'_>],
+    rotation: &Rotation,
+    s: &mut Scratch,
+    mut watch: Option<&mut Watch<'_>>,
+) -> bool {
     let tokens: usize = parts.iter().map(|part| part.tokens).sum();
     let dim = x.len() / tokens;
-    let (heads, ffn) = (spec.heads / spec.kv_heads, spec.ffn);
-
-    let normed = |x: &[f32], weight: &[f32], t: usize, out: &mut [f32]| {
-        out.chunks_exact_mut(dim).zip(x[t * dim..].chunks_exact(dim)).for_each(|(out, x)| ops::rms_norm(x, weight, spec.eps, out));
-    };
-    let before = |t: usize, out: &mut [f32]| normed(x, &w.attn_norm, t, out);
+    let before = |t: usize, out: &mut [f32]| normed(spec, &w.attn_norm, x, t, out);
     if !show(&mut watch, pool, Site::Attention, x, dim, tokens, &before) {
-        return;
+        return false;
     }
     multiply(pool, &[&w.q, &w.k, &w.v], &before, &mut s.acts, tokens, &mut s.wide);
     attend(spec, w, pool, parts, rotation, s);
-    let (attended, group) = (&s.attended, heads * spec.head_dim);
+    let (attended, group) = (&s.attended, spec.heads / spec.kv_heads * spec.head_dim);
     let by_token = |first: usize, out: &mut [f32]| {
         for (t, out) in out.chunks_exact_mut(spec.heads * spec.head_dim).enumerate() {
             for (h, out) in out.chunks_exact_mut(group).enumerate() {
@@ -279,12 +298,25 @@ pub(crate) fn forward(
         }
     };
     if !show(&mut watch, pool, Site::Output, x, spec.heads * spec.head_dim, tokens, &by_token) {
-        return;
+        return false;
     }
     multiply(pool, &[&w.o], &by_token, &mut s.acts, tokens, &mut s.wide);
     add_back(pool, x, &s.wide, tokens, &w.o_bias);
+    true
+}
 
-    let between = |t: usize, out: &mut [f32]| normed(x, &w.ffn_norm, t, out);
+/// The rest of the layer. Each token is by itself here.
+pub(crate) fn feed_forward_half(
+    spec: &LayerSpec,
+    w: &LayerWeights,
+    pool: &Pool,
+    x: &mut [f32],
+    tokens: usize,
+    s: &mut Scratch,
+    mut watch: Option<&mut Watch<'_>>,
+) {
+    let (dim, ffn) = (x.len() / tokens, spec.ffn);
+    let between = |t: usize, out: &mut [f32]| normed(spec, &w.ffn_norm, x, t, out);
     if !show(&mut watch, pool, Site::FeedForward, x, dim, tokens, &between) {
         return;
     }

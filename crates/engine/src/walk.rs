@@ -126,11 +126,24 @@ impl<'s> Walk<'s> {
     }
 
     /// Takes one text's hidden states through the layer. `watch` sees the inputs of its matrices.
-    pub fn forward(&mut self, layer: &Layer, x: &mut [f32], watch: Option<&mut Watch<'_>>) {
+    pub fn forward(&mut self, layer: &Layer, x: &mut [f32], mut watch: Option<&mut Watch<'_>>) {
+        if self.attention_half(layer, x, watch.as_deref_mut()) {
+            self.feed_forward_half(layer, x, watch);
+        }
+    }
+
+    /// The first half of [`Walk::forward`]: up to where attention's output has been added. False: `watch` has ended it.
+    pub fn attention_half(&mut self, layer: &Layer, x: &mut [f32], watch: Option<&mut Watch<'_>>) -> bool {
         let tokens = x.len() / self.source.config().dim;
         let rotation = Rotation::new(&self.angles, 0..tokens);
         let part = Part { cache: &mut self.cache, pos: 0, tokens };
-        layer::forward(&layer.spec, &layer.weights, &self.pool, x, &mut [part], &rotation, &mut self.scratch, watch);
+        layer::attention_half(&layer.spec, &layer.weights, &self.pool, x, &mut [part], &rotation, &mut self.scratch, watch)
+    }
+
+    /// The second half: hidden states as the first half leaves them become those after the layer.
+    pub fn feed_forward_half(&mut self, layer: &Layer, x: &mut [f32], watch: Option<&mut Watch<'_>>) {
+        let tokens = x.len() / self.source.config().dim;
+        layer::feed_forward_half(&layer.spec, &layer.weights, &self.pool, x, tokens, &mut self.scratch, watch);
     }
 
     /// The last norm of hidden states after all layers: what the output matrix takes.

@@ -166,7 +166,6 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
 /// A text of the user's, or the one that ships, cut into chunks.
 pub fn read(source: &Source, file: Option<&Path>, context: usize, most: usize) -> Result<Texts> {
     let Some(file) = file else { return Ok(Texts::new(source, texts::OWN_NAME, texts::OWN, context, most)?) };
-    let bytes = std::fs::read(file).with_context(|| file.display().to_string())?;
-    let text = String::from_utf8(bytes).map_err(|_| Problem::failure(format!("{} is not UTF-8 text", file.display())))?;
+    let text = super::eval::job::read_text(file)?;
     Ok(Texts::new(source, &file.display().to_string(), &text, context, most)?)
 }

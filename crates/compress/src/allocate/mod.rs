@@ -13,7 +13,7 @@ pub use types::Types;
 
 use crate::Error;
 use crate::calibrate::fingerprint;
-use crate::gptq::{Knobs, Measured, Measuring, Start, measure};
+use crate::gptq::{Knobs, Measured, Measuring, Start, measure, wanted};
 use crate::method::GPTQ;
 use crate::plan::{Options, Plan, bytes, plan};
 use crate::recipe::{Recipe, is_quantizable};
@@ -91,6 +91,11 @@ pub fn allocate(source: &Source, recipe: &'static Recipe, options: &Options, bud
     let texts = options.texts.as_ref().ok_or(Error::NoTexts { method: "--budget" })?;
     let base = plan(source, recipe, Options { types: None, ..options.clone() })?;
     let (limit, weights) = (limit(source, &base, options, budget)?, base.weights());
+    // What cannot be is said before the hours of measuring, not after.
+    let least = least(source, &base)?;
+    if limit < least {
+        return Err(Error::Budget { budget: limit, least });
+    }
     let how_made = if options.method.knobs.is_some() { "feedback" } else { "search" };
     let of = format!("{weights} weights, {} ({}), {how_made}", texts.name, fingerprint(source, texts));
     let mut measured = how.keep.map_or_else(|| Ok(HashMap::new()), |path| read(path, &of))?;
@@ -123,7 +128,6 @@ fn choose(
 ) -> Result<Allocation, Error> {
     let free: Vec<_> =
         base.steps.iter().filter(|s| is_quantizable(&s.canonical, &s.shape) && measured.contains_key(&s.canonical)).collect();
-    let padded = |format: &Format, shape: &[u64]| bytes(format, shape).next_multiple_of(ALIGNMENT);
     let items: Vec<Vec<(&'static Format, Choice)>> = free
         .iter()
         .map(|step| {
@@ -153,6 +157,24 @@ fn choose(
         let of_recipe = free.iter().map(|s| measured[&s.canonical].expected(s.to)).sum();
         return Ok(Allocation { types, budget: limit, file_bytes, expected, of_recipe, measured });
     }
+}
+
+/// Bytes of a tensor in a file.
+fn padded(format: &Format, shape: &[u64]) -> u64 {
+    bytes(format, shape).next_multiple_of(ALIGNMENT)
+}
+
+/// Bytes of the smallest file that a choice of types can make of a plan, as [`choose`] counts them.
+fn least(source: &Source, base: &Plan) -> Result<u64, Error> {
+    let free = wanted(&base.steps, &middle).into_iter().filter(|s| is_quantizable(&s.canonical, &s.shape));
+    let saved = free.map(|step| {
+        let planned = base.steps.iter().find(|s| s.name == step.name).map_or(step.to, |s| s.to);
+        let smallest = candidates(dimensions(&step).1).iter().map(|f| padded(f, &step.shape)).min();
+        (padded(planned, &step.shape), smallest.unwrap_or(0))
+    });
+    let (planned, smallest) = saved.fold((0, 0), |sum, (planned, smallest)| (sum.0 + planned, sum.1 + smallest));
+    let whole = file_bytes(source, base)?;
+    Ok(whole.saturating_sub(planned) + smallest)
 }
 
 /// Bytes that the file may have.

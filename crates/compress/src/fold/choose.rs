@@ -6,7 +6,7 @@ use super::inputs::Inputs;
 use super::places::{LayerFold, Scale, channel, makers, matrices};
 use super::{Judge, Knobs, Loudness};
 use crate::Error;
-use crate::gptq::descend::gradients;
+use crate::gptq::descend::costs;
 use crate::plan::Step;
 use crate::run::{dimensions, stopped, tensor};
 use nibble_engine::arch::LayerSpec;
@@ -47,7 +47,7 @@ pub fn layer(
         if knobs.exponents.contains(&(0.0, 0.0)) && matrices.iter().all(|step| step.to.block_len == 1) {
             continue;
         }
-        let matrices: Vec<Matrix> = matrices.iter().map(|step| at.matrix(step)).collect();
+        let matrices: Vec<Matrix> = matrices.iter().map(|step| at.matrix(knobs.judge, step)).collect();
         let maker = steps.iter().find(|s| s.canonical == format!("blk.{i}.{}", makers(site)[0]));
         let (loud, weight) = (at.loudness(knobs.loudness), at.weight(knobs.loudness, &matrices));
         let mut best: Option<(f64, Option<Scale>)> = None;
@@ -78,6 +78,9 @@ struct Place<'a> {
 struct Matrix<'a> {
     step: &'a Step,
     rows: Vec<f32>,
+    /// What they put out as they are: the sum of its squares, and where outputs judge each of them, [rows, tokens].
+    whole: f64,
+    outputs: Vec<f32>,
 }
 
 /// s = loud^a / weight^b, around one.
@@ -98,7 +101,7 @@ fn scales(loud: &[f32], a: f32, weight: &[f32], b: f32) -> Vec<f32> {
 }
 
 impl<'a> Place<'a> {
-    fn matrix<'b>(&self, step: &'b Step) -> Matrix<'b> {
+    fn matrix<'b>(&self, judge: Judge, step: &'b Step) -> Matrix<'b> {
         let (count, cols) = dimensions(step);
         let n = count.min(JUDGED);
         let mut rows = vec![0.0; n * cols];
@@ -106,7 +109,11 @@ impl<'a> Place<'a> {
             let at = k * count / n;
             self.source.read_stored(tensor(self.source, step), at..at + 1, row);
         }
-        Matrix { step, rows }
+        let (whole, outputs) = match judge {
+            Judge::Moments => (self.whole_by_moments(&rows), Vec::new()),
+            Judge::Outputs => self.whole_by_outputs(&rows),
+        };
+        Matrix { step, rows, whole, outputs }
     }
 
     fn channels(&self) -> usize {
@@ -171,11 +178,14 @@ impl<'a> Place<'a> {
     /// How far the site's outputs are off, each matrix's as a part of what it puts out: queries and keys meet only each other.
     fn cost(&self, judge: Judge, matrices: &[Matrix], scale: Option<&Scale>) -> f64 {
         let columns = scale.map(|s| &s.columns[..]);
-        let parts = matrices.iter().map(|matrix| match judge {
-            Judge::Moments => self.by_moments(matrix, columns),
-            Judge::Outputs => self.by_outputs(matrix, columns),
+        let parts = matrices.iter().map(|matrix| {
+            let error = match judge {
+                Judge::Moments => self.by_moments(matrix, columns),
+                Judge::Outputs => self.by_outputs(matrix, columns),
+            };
+            if matrix.whole > 0.0 { error / matrix.whole } else { 0.0 }
         });
-        parts.map(|(error, whole)| if whole > 0.0 { error / whole } else { 0.0 }).sum()
+        parts.sum()
     }
 
     /// Rows with the scales folded in, and their blocks.
@@ -194,64 +204,94 @@ impl<'a> Place<'a> {
         (rows, bytes)
     }
 
-    /// tr(E H E^T) and tr(W H W^T), over some rows.
-    fn by_moments(&self, matrix: &Matrix, columns: Option<&[f32]>) -> (f64, f64) {
-        let (cols, h) = (self.inputs.cols, &self.inputs.moments);
-        let quadratic = |e: &[[f32; ROWS]]| -> f64 {
-            let g = gradients(h, e);
-            g.iter().enumerate().map(|(l, g)| g.iter().zip(e).map(|(g, e)| f64::from(*g) * f64::from(e[l])).sum::<f64>()).sum()
-        };
-        let mut sums = vec![(0.0, 0.0); matrix.rows.len().div_ceil(ROWS * cols)];
-        self.pool.chunks(&mut sums, 1, |i, sum| {
-            let original = &matrix.rows[i * ROWS * cols..][..(ROWS * cols).min(matrix.rows.len() - i * ROWS * cols)];
+    /// A sum over the rows, sixteen at a time on a thread: `of` is given the number of the first one and how many they are.
+    fn sum(&self, rows: usize, of: impl Fn(usize, usize) -> f64 + Sync) -> f64 {
+        let mut sums = vec![0.0; rows.div_ceil(ROWS)];
+        self.pool.chunks(&mut sums, 1, |i, sum| sum[0] = of(i * ROWS, ROWS.min(rows - i * ROWS)));
+        sums.iter().sum()
+    }
+
+    /// tr(W H W^T), over some rows.
+    fn whole_by_moments(&self, rows: &[f32]) -> f64 {
+        let cols = self.inputs.cols;
+        self.sum(rows.len() / cols, |first, count| {
+            let mut whole = vec![[0.0; ROWS]; cols];
+            for (l, row) in rows[first * cols..][..count * cols].chunks_exact(cols).enumerate() {
+                whole.iter_mut().zip(row).for_each(|(whole, w)| whole[l] = *w);
+            }
+            costs(&self.inputs.moments, &whole).iter().sum()
+        })
+    }
+
+    /// tr(E H E^T), over some rows.
+    fn by_moments(&self, matrix: &Matrix, columns: Option<&[f32]>) -> f64 {
+        let cols = self.inputs.cols;
+        self.sum(matrix.rows.len() / cols, |first, count| {
+            let original = &matrix.rows[first * cols..][..count * cols];
             let (folded, bytes) = self.encode(matrix, original, columns);
             let mut decoded = vec![0.0; folded.len()];
             (matrix.step.to.decode)(&bytes, &mut decoded);
-            let (mut errors, mut whole) = (vec![[0.0; ROWS]; cols], vec![[0.0; ROWS]; cols]);
+            let mut errors = vec![[0.0; ROWS]; cols];
             for (l, (row, decoded)) in folded.chunks_exact(cols).zip(decoded.chunks_exact(cols)).enumerate() {
                 for j in 0..cols {
                     errors[j][l] = (row[j] - decoded[j]) / columns.map_or(1.0, |s| s[j]);
-                    whole[j][l] = original[l * cols + j];
                 }
             }
-            sum[0] = (quadratic(&errors), quadratic(&whole));
-        });
-        sums.iter().fold((0.0, 0.0), |a, b| (a.0 + b.0, a.1 + b.1))
+            costs(&self.inputs.moments, &errors).iter().sum()
+        })
     }
 
-    /// The same over some tokens, with their activations rounded as the format's kernel rounds them.
-    fn by_outputs(&self, matrix: &Matrix, columns: Option<&[f32]>) -> (f64, f64) {
-        let (cols, tokens) = (self.inputs.cols, self.inputs.counts.len());
-        let prepare = |chosen: &Chosen, columns: Option<&[f32]>| {
-            let size = chosen.activation_bytes(cols);
-            let mut acts = vec![0; tokens * size];
-            for (x, out) in self.inputs.kept.chunks_exact(cols).zip(acts.chunks_exact_mut(size)) {
-                match columns {
-                    None => chosen.quantize(x, out),
-                    Some(s) => chosen.quantize(&x.iter().zip(s).map(|(x, s)| x / s).collect::<Vec<_>>(), out),
-                }
-            }
-            acts
-        };
-        let (exact, rounded) = (Chosen::best(&format::F32), Chosen::best(matrix.step.to));
-        let (exact_acts, rounded_acts) = (prepare(&exact, None), prepare(&rounded, columns));
-        let mut sums = vec![(0.0, 0.0); matrix.rows.len().div_ceil(ROWS * cols)];
-        self.pool.chunks(&mut sums, 1, |i, sum| {
-            let original = &matrix.rows[i * ROWS * cols..][..(ROWS * cols).min(matrix.rows.len() - i * ROWS * cols)];
-            let count = original.len() / cols;
-            let (_, bytes) = self.encode(matrix, original, columns);
-            let floats: Vec<u8> = original.iter().flat_map(|w| w.to_le_bytes()).collect();
-            let (mut wanted, mut found) = (vec![0.0; count * tokens], vec![0.0; count * tokens]);
-            exact.matmul(&floats, cols, &exact_acts, tokens, &mut wanted);
-            rounded.matmul(&bytes, cols, &rounded_acts, tokens, &mut found);
-            for (wanted, found) in wanted.chunks_exact(tokens).zip(found.chunks_exact(tokens)) {
-                for ((w, f), count) in wanted.iter().zip(found).zip(&self.inputs.counts) {
-                    let (error, whole, count) = (f64::from(w - f), f64::from(*w), f64::from(*count));
-                    sum[0].0 += error * error * count;
-                    sum[0].1 += whole * whole * count;
-                }
+    /// Some tokens' inputs, divided by the scales where there are some, as a kernel takes them.
+    fn activations(&self, chosen: &Chosen, columns: Option<&[f32]>) -> Vec<u8> {
+        let cols = self.inputs.cols;
+        let size = chosen.activation_bytes(cols);
+        let mut acts = vec![0; self.inputs.counts.len() * size];
+        self.pool.chunks(&mut acts, size, |t, out| {
+            let x = &self.inputs.kept[t * cols..][..cols];
+            match columns {
+                None => chosen.quantize(x, out),
+                Some(s) => chosen.quantize(&x.iter().zip(s).map(|(x, s)| x / s).collect::<Vec<_>>(), out),
             }
         });
-        sums.iter().fold((0.0, 0.0), |a, b| (a.0 + b.0, a.1 + b.1))
+        acts
+    }
+
+    /// What rows put out at some tokens, [rows, tokens], and the sum of its squares.
+    fn whole_by_outputs(&self, rows: &[f32]) -> (f64, Vec<f32>) {
+        let (cols, tokens) = (self.inputs.cols, self.inputs.counts.len());
+        let exact = Chosen::best(&format::F32);
+        let acts = self.activations(&exact, None);
+        let mut outputs = vec![0.0; rows.len() / cols * tokens];
+        self.pool.chunks(&mut outputs, ROWS * tokens, |i, outputs| {
+            let floats: Vec<u8> = rows[i * ROWS * cols..][..outputs.len() / tokens * cols].iter().flat_map(|w| w.to_le_bytes()).collect();
+            exact.matmul(&floats, cols, &acts, tokens, outputs);
+        });
+        let whole = self.sum(rows.len() / cols, |first, count| {
+            let outputs = outputs[first * tokens..][..count * tokens].chunks_exact(tokens);
+            let squares =
+                outputs.flat_map(|row| row.iter().zip(&self.inputs.counts).map(|(w, c)| f64::from(*w) * f64::from(*w) * f64::from(*c)));
+            squares.sum()
+        });
+        (whole, outputs)
+    }
+
+    /// The sum of squares of what rows put out at some tokens beside what they should, with activations rounded as the format's kernel rounds them.
+    fn by_outputs(&self, matrix: &Matrix, columns: Option<&[f32]>) -> f64 {
+        let (cols, tokens) = (self.inputs.cols, self.inputs.counts.len());
+        let rounded = Chosen::best(matrix.step.to);
+        let acts = self.activations(&rounded, columns);
+        self.sum(matrix.rows.len() / cols, |first, count| {
+            let (_, bytes) = self.encode(matrix, &matrix.rows[first * cols..][..count * cols], columns);
+            let mut found = vec![0.0; count * tokens];
+            rounded.matmul(&bytes, cols, &acts, tokens, &mut found);
+            let wanted = matrix.outputs[first * tokens..][..count * tokens].chunks_exact(tokens);
+            let errors = wanted.zip(found.chunks_exact(tokens)).flat_map(|(wanted, found)| {
+                wanted.iter().zip(found).zip(&self.inputs.counts).map(|((w, f), count)| {
+                    let error = f64::from(w - f);
+                    error * error * f64::from(*count)
+                })
+            });
+            errors.sum()
+        })
     }
 }

@@ -3,7 +3,7 @@
 use super::descend::{gradients, sweep};
 use super::factor::Factor;
 use super::grid::{Grid, Levels, step, write_codes};
-use super::refit::Row;
+use super::refit::{Row, Square};
 use super::rows::{When, round};
 use super::{Knobs, Start};
 use nibble_kernels::feedback::ROWS;
@@ -141,13 +141,14 @@ impl Problem {
     /// than any cache.
     fn descend(&self, levels: Levels, sweeps: usize, lanes: &mut [Lane]) {
         let width = (CACHED / self.n).clamp(16, self.n.max(16));
+        let mut moves = Vec::new();
         for _ in 0..sweeps {
             let mut changed = vec![0; lanes.len()];
             for first in (0..self.n).step_by(width) {
                 let columns = first..(first + width).min(self.n);
                 for (lane, changed) in lanes.iter_mut().zip(&mut changed).filter(|(lane, _)| lane.at_work) {
                     let Lane { codes, steps, row, .. } = lane;
-                    *changed += sweep(&self.h, levels, columns.clone(), steps, codes, &mut row.values, &mut row.g);
+                    *changed += sweep(&self.h, levels, columns.clone(), steps, codes, &mut row.values, &mut row.g, &mut moves);
                 }
             }
             lanes.iter_mut().zip(changed).for_each(|(lane, changed)| lane.at_work &= changed > 0);
@@ -160,9 +161,11 @@ impl Problem {
             lane.row.tiles = tiles(format, blocks, &lane.codes);
         }
         let mut changed = vec![false; lanes.len()];
+        let mut moves = Vec::new();
         for t in 0..self.n.div_ceil(256) {
+            let square = Square::new(&self.h, self.n, t);
             for (lane, changed) in lanes.iter_mut().zip(&mut changed).filter(|(lane, _)| lane.at_work) {
-                *changed |= lane.row.refit(&self.h, format, pack, t);
+                *changed |= lane.row.refit(&self.h, &square, format, pack, &mut moves);
             }
         }
         for ((lane, blocks), changed) in lanes.iter_mut().zip(blocks).zip(changed) {

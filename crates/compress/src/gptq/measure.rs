@@ -8,7 +8,7 @@
 //! forward pass on average. Memory: what the method takes, and the original's logits at some positions.
 
 use super::batch::Problem;
-use super::descend::gradients;
+use super::descend::costs;
 use super::{Gptq, HEAD_TEXTS, Knobs, takes};
 use crate::Error;
 use crate::calibrate::Texts;
@@ -72,6 +72,12 @@ pub struct Measuring<'a> {
     pub each: &'a mut dyn FnMut(Measured) -> Result<(), Error>,
 }
 
+/// The matrices of a plan that are measured, in the formats in which they are.
+pub(crate) fn wanted(steps: &[Step], at: &dyn Fn(usize) -> &'static Format) -> Vec<Step> {
+    let at_of = |step: &Step| Step { to: at(crate::run::dimensions(step).1), ..step.clone() };
+    steps.iter().map(at_of).filter(takes).collect()
+}
+
 /// Measures the matrices of a plan that have no measurement yet.
 pub fn measure(source: &Source, plan: &Plan, knobs: Knobs, texts: &Texts, how: Measuring<'_>) -> Result<(), Error> {
     let part = |chunks: Vec<Vec<u32>>| Arc::new(Texts { name: texts.name.clone(), chunks });
@@ -104,8 +110,7 @@ impl Judge<'_> {
     fn all(&mut self, steps: &[Step], how: Measuring<'_>) -> Result<(), Error> {
         let Measuring { candidates, at, known, progress, each, .. } = how;
         let cols = |step: &Step| crate::run::dimensions(step).1;
-        let at_of = |step: &Step| Step { to: at(cols(step)), ..step.clone() };
-        let wanted: Vec<Step> = steps.iter().map(at_of).filter(takes).collect();
+        let wanted = wanted(steps, at);
         let missing = wanted.iter().filter(|s| !known.contains_key(&s.canonical)).count();
         if missing == 0 {
             return Ok(());
@@ -131,7 +136,7 @@ impl Judge<'_> {
                 if missing.is_empty() {
                     continue;
                 }
-                let moments = self.gptq.moments(&self.layers[i], &[site])?.remove(&site).expect("the site that was asked for");
+                let moments = self.gptq.moments(&self.layers[i], &[site], false)?.remove(&site).expect("the site that was asked for");
                 let problem = self.gptq.problem(moments, self.gptq.knobs.damping, &format!("blk.{i}.{}", site.matrices()[0]))?;
                 for step in missing {
                     stopped(self.gptq.cancel)?;
@@ -246,9 +251,7 @@ fn error(problem: &Problem, format: &'static Format, knobs: &Knobs, rows: &[f32]
         (format.decode)(bytes, &mut values);
         errors.iter_mut().zip(row).zip(&values).for_each(|((e, w), v)| e[l] = w - v);
     }
-    let g = gradients(&problem.h, &errors);
-    let row = |l: usize| (0..n).map(|j| f64::from(errors[j][l]) * f64::from(g[l][j])).sum::<f64>();
-    (0..count).map(row).sum()
+    costs(&problem.h, &errors)[..count].iter().sum()
 }
 
 #[cfg(test)]

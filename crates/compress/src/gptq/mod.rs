@@ -30,6 +30,7 @@ use crate::run::stopped;
 use batch::Problem;
 use factor::{Factor, damp, shrink};
 use grid::{Grid, Levels};
+pub(crate) use measure::wanted;
 pub use measure::{Measured, Measuring, measure};
 use moments::Moments;
 use nibble_engine::source::Source;
@@ -162,8 +163,8 @@ impl<'a> Gptq<'a> {
         Gptq { stored, ..self }
     }
 
-    /// Second moments of the inputs of `sites`, as the layer stands.
-    fn moments(&mut self, layer: &Layer, sites: &[Site]) -> Result<HashMap<Site, Moments>, Error> {
+    /// Second moments of the inputs of `sites`, as the layer stands. `halfway`: the hidden states have come through its first half, and all sites are of the second.
+    fn moments(&mut self, layer: &Layer, sites: &[Site], halfway: bool) -> Result<HashMap<Site, Moments>, Error> {
         let mut all: HashMap<Site, Moments> = HashMap::new();
         let last = sites.last().copied();
         let mut x = Vec::new();
@@ -185,13 +186,26 @@ impl<'a> Gptq<'a> {
                 }
                 Some(site) != last
             };
-            self.walk.forward(layer, &mut x, Some(&mut watch));
+            match halfway {
+                true => self.walk.feed_forward_half(layer, &mut x, Some(&mut watch)),
+                false => self.walk.forward(layer, &mut x, Some(&mut watch)),
+            }
             let tokens = x.len() / dim;
-            for (site, rows) in &inputs {
+            // Of other rows nothing is asked, see [`takes`].
+            for (site, rows) in inputs.iter().filter(|(_, rows)| (rows.len() / tokens).is_multiple_of(ROWS)) {
                 all.entry(*site).or_insert_with(|| Moments::new(rows.len() / tokens)).add(self.walk.pool(), rows);
             }
         }
         Ok(all)
+    }
+
+    /// Takes the hidden states of all texts further.
+    fn advance(&mut self, step: impl Fn(&mut Walk, &mut [f32])) -> Result<(), Error> {
+        for x in &mut self.hidden {
+            stopped(self.cancel)?;
+            step(&mut self.walk, x);
+        }
+        Ok(())
     }
 
     fn problem(&self, moments: Moments, damping: f32, what: &str) -> Result<Problem, Error> {
@@ -440,18 +454,27 @@ impl Work for Gptq<'_> {
         };
         let mut all = match self.knobs.inputs {
             Inputs::Site => HashMap::new(),
-            _ => self.moments(&layer, &Site::ALL)?,
+            _ => self.moments(&layer, &Site::ALL, false)?,
         };
         for (nth, site) in Site::ALL.into_iter().enumerate() {
-            note(nth as f64 / 4.0, &format!("layer {i}, inputs of {}", site.matrices()[0]));
-            let moments = match all.remove(&site) {
-                Some(moments) => moments,
-                None => self.moments(&layer, &[site])?.remove(&site).expect("the site that was asked for"),
-            };
+            // What has its last form is not computed again for each site that comes after it.
+            if site == Site::FeedForward {
+                self.advance(|walk, x| {
+                    walk.attention_half(&layer, x, None);
+                })?;
+            }
             let wanted = self.wanted(i, site, steps);
             if wanted.is_empty() {
                 continue;
             }
+            note(nth as f64 / 4.0, &format!("layer {i}, inputs of {}", site.matrices()[0]));
+            let moments = match all.remove(&site) {
+                Some(moments) => moments,
+                None => {
+                    let halfway = matches!(site, Site::FeedForward | Site::Down);
+                    self.moments(&layer, &[site], halfway)?.remove(&site).expect("the site that was asked for")
+                }
+            };
             let problem = self.problem(moments, self.knobs.damping, &format!("blk.{i}.{}", site.matrices()[0]))?;
             for (name, step) in wanted {
                 stopped(self.cancel)?;
@@ -463,12 +486,7 @@ impl Work for Gptq<'_> {
                 made.insert(step.name.clone(), matrix);
             }
         }
-        let mut hidden = std::mem::take(&mut self.hidden);
-        for x in &mut hidden {
-            stopped(self.cancel)?;
-            self.walk.forward(&layer, x, None);
-        }
-        self.hidden = hidden;
+        self.advance(|walk, x| walk.feed_forward_half(&layer, x, None))?;
         Ok(made)
     }
 }

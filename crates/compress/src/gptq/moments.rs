@@ -75,10 +75,20 @@ impl Moments {
     pub fn finish(mut self) -> Vec<f32> {
         let n = self.cols;
         let scale = 1.0 / (self.tokens.max(1)) as f32;
-        for i in 0..n {
-            for j in 0..=i {
-                self.h[i * n + j] *= scale;
-                self.h[j * n + i] = self.h[i * n + j];
+        // Sixteen rows by sixteen columns at a time, so that what is written across the rows fills whole lines of a cache.
+        for (first, left) in (0..n).step_by(ROWS).flat_map(|first| (0..=first).step_by(ROWS).map(move |left| (first, left))) {
+            let mut part = [[0.0; ROWS]; ROWS];
+            for (i, row) in part.iter_mut().enumerate() {
+                row.iter_mut().zip(&self.h[(first + i) * n + left..]).for_each(|(x, h)| *x = h * scale);
+            }
+            for (i, row) in part.iter().enumerate() {
+                let count = if left == first { i + 1 } else { ROWS };
+                self.h[(first + i) * n + left..][..count].copy_from_slice(&row[..count]);
+            }
+            for j in 0..ROWS {
+                let from = if left == first { j } else { 0 };
+                let above = &mut self.h[(left + j) * n + first..][..ROWS];
+                above.iter_mut().zip(&part).skip(from).for_each(|(h, row)| *h = row[j]);
             }
         }
         self.h

@@ -190,7 +190,7 @@ fn pack_is_the_inverse_of_unpack() {
 /// Sums of feedback against a loop in the same order: the very same bits, whatever the CPU.
 #[test]
 fn feedback_sums_are_in_order() {
-    use super::feedback::{COLUMNS, ROWS, axpy, fold, outer};
+    use super::feedback::{COLUMNS, ROWS, axpy, axpys, fold, outer};
     let mut random = Random(8);
     for count in [0, 1, 7, 64] {
         let stride = 70;
@@ -211,6 +211,43 @@ fn feedback_sums_are_in_order() {
         let mut y = a[..count].to_vec();
         axpy(0.3, &a[stride..][..count], &mut y);
         assert!((0..count).all(|i| y[i].to_bits() == (a[i] + 0.3 * a[stride + i]).to_bits()));
+        // One after the other, whether some elements are held in registers, all are, or none.
+        for len in [0, 5, 64, 69] {
+            let moves: Vec<(usize, f32)> = (0..count).map(|i| (i * 11 % 69, random.normal())).collect();
+            let (mut at_once, mut in_turn) = (a[..len].to_vec(), a[..len].to_vec());
+            axpys(&a[1..], stride, &moves, &mut at_once);
+            moves.iter().for_each(|&(row, f)| axpy(f, &a[1 + row * stride..][..len], &mut in_turn));
+            assert_eq!(at_once, in_turn, "{count} times {len}");
+        }
+    }
+}
+
+/// Products of a symmetric block, as its rows would give them: the same bits.
+#[test]
+fn products_of_a_symmetric_block_are_in_order() {
+    use super::feedback::{ROWS, products};
+    let mut random = Random(9);
+    for (len, stride) in [(16, 16), (32, 50), (256, 300)] {
+        let mut h = vec![0.0; stride * stride];
+        for i in 0..stride {
+            for j in 0..=i {
+                (h[i * stride + j], h[j * stride + i]) = {
+                    let x = random.normal();
+                    (x, x)
+                };
+            }
+        }
+        let (p, c): (Vec<f32>, Vec<f32>) = (0..len).map(|_| (random.normal(), random.normal())).unzip();
+        let (mut hp, mut hc) = (vec![9.0; len], vec![9.0; len]);
+        let at = 2.min(stride - len);
+        products(&h[at * stride + at..], stride, &p, &c, &mut hp, &mut hc);
+        let wanted = |x: &[f32], i: usize| -> f32 {
+            let part = |l: usize| (l..len).step_by(ROWS).fold(0.0, |sum, j| sum + h[(at + i) * stride + at + j] * x[j]);
+            (0..ROWS).fold(0.0, |sum, l| sum + part(l))
+        };
+        for i in 0..len {
+            assert_eq!((hp[i].to_bits(), hc[i].to_bits()), (wanted(&p, i).to_bits(), wanted(&c, i).to_bits()), "{i} of {len}");
+        }
     }
 }
 
