@@ -58,6 +58,15 @@ fn every_shell_gets_its_completions() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn an_output_that_takes_nothing_is_named() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = command(&["exit-codes"]).stdout(full).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && said.contains("nibble: error: stdout: No space left"), "{said}");
+}
+
 #[test]
 fn a_reader_that_goes_away_ends_the_program_quietly() {
     // A pipe holds 64 KiB; close it before anything is read, so that the write fails whatever its length.
