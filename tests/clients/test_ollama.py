@@ -3,7 +3,10 @@
 import asyncio
 import json
 import math
+import struct
+import tempfile
 import unittest
+from pathlib import Path
 
 import ollama
 from common import GREEDY, MODEL, URL, client, ensure_model
@@ -53,6 +56,26 @@ class Models(unittest.TestCase):
         show = self.c.show("pirate")
         self.assertIn("You are a pirate.", show.modelfile)
         self.c.delete("pirate")
+
+    def test_an_adapter_of_peft_comes_file_by_file(self):
+        shapes = {"A": [4, 768], "B": [256, 4]}
+        header, data = {}, b""
+        for side, shape in shapes.items():
+            numbers = struct.pack(f"<{math.prod(shape)}f", *(math.sin(i) for i in range(math.prod(shape))))
+            header[f"base_model.model.model.layers.1.mlp.down_proj.lora_{side}.weight"] = {
+                "dtype": "F32", "shape": shape, "data_offsets": [len(data), len(data) + len(numbers)]}
+            data += numbers
+        header = json.dumps(header).encode()
+        config = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["down_proj"], "bias": "none"}
+        files = {"adapter_config.json": json.dumps(config).encode(), "adapter_model.safetensors": struct.pack("<Q", len(header)) + header + data}
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in files.items():
+                Path(folder, name).write_bytes(content)
+            adapters = {name: self.c.create_blob(Path(folder, name)) for name in files}
+        self.assertEqual(self.c.create(model="adapted", from_=MODEL, adapters=adapters).status, "success")
+        text = lambda model: self.c.generate(model, "Once upon a time", raw=True, options=GREEDY).response
+        self.assertNotEqual(text("adapted"), text(MODEL))
+        self.c.delete("adapted")
 
     def test_ps_tells_what_is_loaded_and_keep_alive_0_unloads(self):
         self.c.generate(MODEL, "Once", options=GREEDY, keep_alive="10m")

@@ -159,8 +159,8 @@ class Others(unittest.TestCase):
         first = self.c.responses.create(input="Tell me a story about a rabbit.", **settings)
         self.assertTrue(first.store)
         self.assertEqual(self.c.responses.retrieve(first.id).output_text, first.output_text)
-        with self.c.responses.stream(input="Go on.", previous_response_id=first.id, **settings) as stream:
-            second = stream.until_done().get_final_response()
+        # The package's own gathering of a stream takes no answer that was cut for one.
+        second = list(self.c.responses.create(input="Go on.", previous_response_id=first.id, stream=True, **settings))[-1].response
         self.assertEqual(second.previous_response_id, first.id)
         whole = [{"role": "user", "content": "Tell me a story about a rabbit."}, *first.output, {"role": "user", "content": "Go on."}]
         self.assertEqual(self.c.responses.create(input=whole, store=False, **settings).output_text, second.output_text)

@@ -38,8 +38,10 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
         if let Some(hint) = of_libraries(cause) {
             return Some(hint);
         }
-        let kind = io_kind(cause);
-        if let Some(kind) = kind {
+        if let Some(hint) = container(cause).and_then(of_container) {
+            return Some(hint);
+        }
+        if let Some(kind) = io_kind(cause) {
             match kind {
                 ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
                     return Some("free some space or write elsewhere with -o; `--dry-run` prints the size of the output".into());
@@ -56,26 +58,55 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
     None
 }
 
+/// The fault of a container's file, in whichever library's error it is.
+fn container<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a nibble_container::Error> {
+    use nibble_compress::Error as Compress;
+    use nibble_engine::Error as Engine;
+    if let Some(error) = cause.downcast_ref() {
+        return Some(error);
+    }
+    match (cause.downcast_ref(), cause.downcast_ref(), cause.downcast_ref()) {
+        (Some(Engine::Container(error)), _, _) => Some(error),
+        (_, Some(Compress::Container(error) | Compress::Source(Engine::Container(error))), _) => Some(error),
+        (_, _, Some(nibble_store::Error::Container(error))) => Some(error),
+        _ => None,
+    }
+}
+
+/// What to try after a fault of a container's file.
+fn of_container(error: &nibble_container::Error) -> Option<String> {
+    use nibble_container::Fault;
+    match &error.fault {
+        // Of a file that ends too early the last count that is read is one that the rest cannot hold.
+        Fault::Truncated { .. } | Fault::TooMany { .. } | Fault::OutOfBounds { .. } => {
+            Some("download it again: it is cut short or damaged; nibble pull verifies what it fetches".into())
+        }
+        Fault::Io { doing: "create", kind: ErrorKind::NotFound, .. } => {
+            error.file.parent().filter(|parent| !parent.exists()).map(|parent| format!("mkdir -p {}", parent.display()))
+        }
+        _ => None,
+    }
+}
+
 /// The kind of a failed system call, in whichever library's error it is.
 fn io_kind(cause: &(dyn std::error::Error + 'static)) -> Option<ErrorKind> {
+    use nibble_compress::Error as Compress;
+    use nibble_engine::Error as Engine;
     if let Some(io) = cause.downcast_ref::<std::io::Error>() {
         return Some(io.kind());
     }
-    if let Some(container) = cause.downcast_ref::<nibble_container::Error>() {
+    if let Some(container) = container(cause) {
         return match &container.fault {
             nibble_container::Fault::Io { kind, .. } => Some(*kind),
             _ => None,
         };
     }
-    match (cause.downcast_ref::<nibble_engine::Error>(), cause.downcast_ref::<TextError>(), cause.downcast_ref::<nibble_compress::Error>())
-    {
-        (Some(nibble_engine::Error::Io { error, .. }), _, _) => Some(error.kind()),
-        (Some(nibble_engine::Error::Container(container)), _, _) => io_kind(container),
-        (Some(nibble_engine::Error::Text(text)), _, _) => io_kind(text),
+    match (cause.downcast_ref(), cause.downcast_ref(), cause.downcast_ref()) {
+        (Some(Engine::Io { error, .. }), _, _) => Some(error.kind()),
+        (Some(Engine::Text(text)), _, _) => io_kind(text),
         (_, Some(TextError::Io { error, .. }), _) => Some(error.kind()),
-        (_, _, Some(nibble_compress::Error::Io { error, .. })) => Some(error.kind()),
-        (_, _, Some(nibble_compress::Error::Container(container))) => io_kind(container),
-        (_, _, Some(nibble_compress::Error::Source(engine))) => io_kind(engine),
+        (_, _, Some(Compress::Io { error, .. })) => Some(error.kind()),
+        (_, _, Some(Compress::Source(engine))) => io_kind(engine),
         _ => None,
     }
 }
@@ -192,10 +223,41 @@ pub fn check_model_path(path: &Path) -> Result<(), Problem> {
     if is_pickle(path) {
         return Err(Problem::failure(format!("{shown} is a PyTorch pickle; nibble reads safetensors and GGUF")).hint(SAFETENSORS_HINT));
     }
-    if metadata.len() == 0 && metadata.is_file() {
+    if !metadata.is_file() {
+        return Err(Problem::failure(format!("{shown} is not a regular file")).hint(A_MODEL));
+    }
+    if metadata.len() == 0 {
         return Err(Problem::failure(format!("{shown} is empty")).hint("download it again"));
     }
-    Ok(())
+    stranger(path).map_or(Ok(()), Err)
+}
+
+const A_MODEL: &str = "a .gguf file, a .safetensors file, a Hugging Face directory, or a name that nibble list shows";
+
+/// What a file is that is no model's, by how it begins.
+fn stranger(path: &Path) -> Option<Problem> {
+    // What cannot be opened is for who opens it to say.
+    let mut head = Vec::with_capacity(64);
+    std::fs::File::open(path).and_then(|file| std::io::Read::read_to_end(&mut std::io::Read::take(file, 64), &mut head)).ok()?;
+    // GGUF, the length and the beginning of a safetensors header, an index of parts.
+    if head.starts_with(b"GGUF") || head.get(8) == Some(&b'{') || head.starts_with(b"{") {
+        return None;
+    }
+    let shown = path.display();
+    let (what, hint) = match () {
+        _ if head.starts_with(b"PK\x03\x04") => ("a ZIP archive", format!("nibble unpack {shown}, if nibble pack has made it")),
+        _ if head.starts_with(b"version https://git-lfs") => {
+            ("a pointer of Git LFS, not the file itself", "git lfs pull in its directory, or nibble pull ORG/REPO".into())
+        }
+        _ if head.trim_ascii_start().starts_with(b"<") => {
+            ("a web page", "download the file itself: on the hub its address has /resolve/ where the page's has /blob/".into())
+        }
+        _ if path.extension().is_some_and(|ending| ending == "gguf" || ending == "safetensors") => {
+            ("neither a GGUF file nor a safetensors file, whatever its name says", "download it again".into())
+        }
+        _ => ("neither a GGUF file nor a safetensors file", A_MODEL.into()),
+    };
+    Some(Problem::failure(format!("{shown} is {what}")).hint(hint))
 }
 
 const SAFETENSORS_HINT: &str = "a safetensors copy of the model, which most repositories hold beside it, or \
@@ -240,7 +302,7 @@ fn not_found(path: &Path) -> Problem {
     if let Some(hint) = crate::models::hint(path) {
         return problem.hint(hint);
     }
-    problem.hint("a .gguf file, a .safetensors file, a Hugging Face directory, or a name that nibble list shows")
+    problem.hint(A_MODEL)
 }
 
 /// A file beside the missing one whose name is nearly the same.
@@ -283,6 +345,45 @@ mod tests {
         assert!(check_model_path(dir.path()).is_ok());
         assert!(message(&at("model.safetensors")).0.contains("is empty"));
         assert!(message(Path::new("meta-llama/Llama-3.2-1B")).1.contains("nibble pull meta-llama/Llama-3.2-1B"));
+    }
+
+    /// Files that people have in a model's place: by their first bytes, whatever they are called.
+    #[test]
+    fn what_is_no_model_is_told_by_how_it_begins() {
+        let dir = tempfile::tempdir().unwrap();
+        for (bytes, said, tried) in [
+            (&b"PK\x03\x04..."[..], "is a ZIP archive", "nibble unpack"),
+            (b"version https://git-lfs.github.com/spec/v1\noid sha256:", "is a pointer of Git LFS", "git lfs pull"),
+            (b"\n<!doctype html><html>", "is a web page", "/resolve/"),
+            (b"hello", "neither a GGUF file nor a safetensors file, whatever its name says", "download it again"),
+        ] {
+            let path = dir.path().join("model.gguf");
+            std::fs::write(&path, bytes).unwrap();
+            let (message, hint) = message(&path);
+            assert!(message.contains(said) && hint.contains(tried), "{message}: {hint}");
+            assert_eq!(check_checkpoint(&path).unwrap_err().to_string(), message);
+        }
+        std::fs::write(dir.path().join("notes.txt"), "hello").unwrap();
+        assert!(message(&dir.path().join("notes.txt")).1.contains(".gguf file"));
+        for good in [&b"GGUF\x03"[..], b"\x50\0\0\0\0\0\0\0{\"a\"", b"{\"weight_map\""] {
+            std::fs::write(dir.path().join("good"), good).unwrap();
+            assert!(check_model_path(&dir.path().join("good")).is_ok(), "{good:?}");
+        }
+        #[cfg(unix)]
+        assert!(message(Path::new("/dev/null")).0.contains("not a regular file"));
+    }
+
+    #[test]
+    fn what_is_cut_short_is_to_be_downloaded_again() {
+        use nibble_container::Fault;
+        let cut = Fault::Truncated { what: "string", offset: 9, expected: 20, found: 3 }.at("m.gguf");
+        let engine = nibble_engine::Error::Container(cut.clone());
+        for error in [anyhow::Error::from(cut), anyhow::Error::from(nibble_compress::Error::Source(engine))] {
+            assert!(hint(&error).unwrap().starts_with("download it again"), "{error}");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let refused = nibble_container::whole::AtomicFile::create(dir.path().join("new/x.zip")).unwrap_err();
+        assert_eq!(hint(&refused.into()).unwrap(), format!("mkdir -p {}", dir.path().join("new").display()));
     }
 
     #[test]

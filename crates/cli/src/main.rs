@@ -27,7 +27,13 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     exit::install_panic_hook();
     interrupt::install();
-    let matches = commands::program().get_matches();
+    let matches = match commands::program().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => match commands::elsewhere(&error) {
+            Some(problem) => return exit::report(&problem.into()),
+            None => error.exit(),
+        },
+    };
     let console = terminal::Console::new(matches.get_flag("quiet"));
     let outcome = commands::dispatch(&matches, &console);
     interrupt::let_signals_end();

@@ -145,16 +145,20 @@ fn name(text: &str) -> Option<Name> {
     text.parse().ok()
 }
 
-/// What to try where MODEL is neither a path nor in the store.
-pub fn hint(model: &Path) -> Option<String> {
-    let text = model.to_str()?;
-    let wanted = name(text)?;
+/// A model of the store whose name is nearly this.
+pub fn near(wanted: &Name) -> Option<String> {
     let names: Vec<String> = store().and_then(|store| Ok(store.names()?)).unwrap_or_default().iter().map(Name::to_string).collect();
     let near = units::nearest(&wanted.to_string(), names.iter().map(String::as_str)).or_else(|| {
         names.iter().map(String::as_str).find(|name| name.rsplit_once(':').is_some_and(|(model, _)| model.ends_with(wanted.model())))
     });
-    if let Some(near) = near {
-        return Some(near.to_string());
+    near.map(str::to_string)
+}
+
+/// What to try where MODEL is neither a path nor in the store.
+pub fn hint(model: &Path) -> Option<String> {
+    let text = model.to_str()?;
+    if let Some(near) = near(&name(text)?) {
+        return Some(near);
     }
     Some(match text.contains('/') {
         true => format!("nibble pull {text}, if it is a repository of the Hugging Face hub"),

@@ -71,8 +71,8 @@ pub fn line_to_stderr(text: &str) {
 /// Prints to stdout at once. A broken pipe comes back as an error, which `exit::report` takes for a quiet end.
 pub fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()
+    let printed = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    printed.map_err(|error| io::Error::new(error.kind(), format!("stdout: {error}")))
 }
 
 /// Prints a value as indented JSON and a newline to stdout.

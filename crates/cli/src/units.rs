@@ -41,6 +41,11 @@ pub fn count(n: u64) -> String {
     }
 }
 
+/// `1 model`, `2 models`.
+pub fn several(n: u64, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
+}
+
 /// `0.42 s`, `12.3 s`, `3 min 05 s`, `2 h 07 min`.
 pub fn duration(d: Duration) -> String {
     let seconds = d.as_secs_f64();

@@ -100,6 +100,18 @@ fn measurements_are_of_the_model_with_its_adapter() {
     let (base, merged, beside) =
         (perplexity("base.gguf", &[]), perplexity("merged.gguf", &[]), perplexity("base.gguf", &["--adapter", "lora"]));
     assert!((merged - beside).abs() < 1e-3 * merged && (base - merged).abs() > 0.01 * base, "{base} {merged} {beside}");
+    // What was quantized with an adapter is held against the original with it: then only the rounding is left.
+    run(dir, &["quantize", "base.gguf", "-t", "q8_0", "-o", "q8.gguf", "--adapter", "lora"]).exits(0);
+    let hurt = |more: &[&str]| {
+        let args =
+            [&["eval", "tensors", "q8.gguf", "--original", "base.gguf", "--text", "text", "-c", "64", "--chunks", "1", "--json"], more]
+                .concat();
+        let told = run(dir, &args).exits(0).json();
+        let worst = told["tensors"].as_array().unwrap().iter().map(|t| t["error"].as_f64().unwrap()).fold(0.0, f64::max);
+        (worst, told["kl"].as_f64().unwrap())
+    };
+    let ((with, kl_with), (without, kl_without)) = (hurt(&["--adapter", "lora"]), hurt(&[]));
+    assert!(with < 0.02 && without > 0.1 && kl_with < 0.1 * kl_without, "{with} {kl_with}, {without} {kl_without}");
     // The reference of a divergence stays as it is.
     let args = ["eval", "kl", "base.gguf", "--reference", "merged.gguf", "--text", "text", "-c", "64", "--chunks", "1", "--json"];
     let kl = |more: &[&str]| run(dir, &[&args[..], more].concat()).exits(0).json()["divergence"]["kl"]["value"].as_f64().unwrap();

@@ -108,6 +108,8 @@ fn settings_are_set_and_shown() {
     assert!(ask(&mut chat, "/show parameters").contains("top_k               7"));
     assert!(ask(&mut chat, "/show info").contains("of 1,024 tokens") || ask(&mut chat, "/show info").contains("context"));
     assert!(ask(&mut chat, "/show template").contains("message"));
+    let modelfile = ask(&mut chat, "/show modelfile");
+    assert!(modelfile.contains("FROM ") && modelfile.contains("PARAMETER top_k 7"), "{modelfile}");
     assert!(ask(&mut chat, "/show everything").contains("try:\x1b[0m /show info"));
     assert!(ask(&mut chat, "/help save").contains("/save NAME"));
     ask(&mut chat, "/set verbose");

@@ -24,6 +24,13 @@ fn a_wrong_command_line_exits_with_2() {
     nibble(&["quantise"]).exits(2).says(&["quantise"]);
     nibble(&["man", "--no-such-flag"]).exits(2).says(&["--no-such-flag"]);
     nibble(&["completions", "korn"]).exits(2).says(&["korn", "bash"]);
+    // What Ollama has and we have not.
+    nibble(&["push", "story"])
+        .exits(2)
+        .says(&["nibble: error: there is no command push", "try: nibble publishes to no registry; nibble pack"]);
+    // A negative number is a wrong value, not a flag that nobody knows.
+    nibble(&["run", "m", "hi", "-n", "-5"]).exits(2).says(&["invalid value '-5' for '--max-tokens"]);
+    nibble(&["run", "m", "hi", "--temp", "-1"]).exits(2).says(&["invalid value '-1' for '--temp"]);
 }
 
 #[test]
@@ -49,6 +56,15 @@ fn every_shell_gets_its_completions() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         nibble(&["completions", shell]).exits(0).prints(&["completions"]);
     }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_output_that_takes_nothing_is_named() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = command(&["exit-codes"]).stdout(full).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && said.contains("nibble: error: stdout: No space left"), "{said}");
 }
 
 #[test]

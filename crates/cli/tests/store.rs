@@ -24,6 +24,27 @@ fn run(dir: &Path, hub: Option<&Hub>, args: &[&str]) -> Outcome {
     finish(&mut with(dir, hub, args), None)
 }
 
+/// Files in an archive's place, a directory that is not there, a model that is not there to go: each says what to do instead.
+#[test]
+fn usual_mistakes_with_models_get_their_own_words() {
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = scratch.path();
+    std::fs::write(dir.join("m.gguf"), gguf(7, 20_000)).unwrap();
+    std::fs::write(dir.join("notes.txt"), "hello").unwrap();
+    run(dir, None, &["unpack", "m.gguf"])
+        .exits(1)
+        .says(&["m.gguf is a GGUF file, not an archive", "try: nibble create NAME --from m.gguf"]);
+    run(dir, None, &["unpack", "notes.txt"]).exits(1).says(&["notes.txt is not a ZIP archive"]);
+    run(dir, None, &["create", "story", "--from", "m.gguf"]).exits(0);
+    run(dir, None, &["pack", "story", "-o", "new/x.zip"]).exits(1).says(&["new/x.zip: ", "try: mkdir -p new"]);
+    run(dir, None, &["rm", "stroy"]).exits(1).says(&["no model stroy:latest", "try: story:latest"]);
+    let gone = run(dir, None, &["rm", "quite-another"]).exits(1).says(&["try: nibble list shows"]);
+    assert!(!gone.stderr.contains("pull"), "{}", gone.stderr);
+    std::fs::write(dir.join("cut.gguf"), &gguf(7, 20_000)[..9_000]).unwrap();
+    run(dir, None, &["inspect", "cut.gguf"]).exits(1).says(&["cut.gguf: ", "try: download it again"]);
+    run(dir, None, &["create", "cut", "--from", "cut.gguf"]).exits(1).says(&["try: download it again"]);
+}
+
 #[test]
 fn a_proxy_is_gone_through_unless_the_host_is_excepted() {
     let dir = tempfile::tempdir().unwrap();
@@ -61,7 +82,7 @@ fn a_model_is_pulled_listed_shown_copied_and_removed() {
     assert_eq!(list[1]["details"]["quantization_level"], "Q4_K_M");
     assert_eq!(run(dir, None, &["ls", "--json"]).exits(0).json(), list);
     run(dir, None, &["run", "llama3.2"]).exits(1).says(&["llama3.2 does not exist", "nibble pull llama3.2"]);
-    run(dir, None, &["list", "ORG"]).exits(0).prints(&["NAME", "hf.co/org/repo:Q4_K_M", "98.1 KiB", "seconds ago"]);
+    run(dir, None, &["list", "ORG"]).exits(0).prints(&["NAME", "hf.co/org/repo:Q4_K_M", "98.1 KiB", " ago"]);
     run(dir, None, &["show", "org/repo"]).exits(0).prints(&["architecture", "llama", "context length", "2,048"]);
     let path = run(dir, None, &["show", "big", "--path"]).exits(0).stdout;
     assert_eq!(std::fs::read(path.trim_end()).unwrap(), gguf(2, 200_000));
@@ -78,7 +99,7 @@ fn a_model_is_pulled_listed_shown_copied_and_removed() {
     run(dir, None, &["verify", "--repair", "--json"]).exits(1);
     run(dir, None, &["show", "big"]).exits(1).says(&["though big:latest is made of it", "try: nibble pull"]);
     run(dir, Some(&hub), &["pull", "org/repo:q8_0", "--name", "big"]).exits(0);
-    run(dir, None, &["verify"]).exits(0).prints(&["1 models whole"]);
+    run(dir, None, &["verify"]).exits(0).prints(&["1 model whole"]);
 }
 
 #[test]
@@ -124,7 +145,7 @@ fn a_checkpoint_is_quantized_on_the_way_and_runs_by_its_name() {
     let by_path = nibble(&[&["run", arg(&quantized)][..], &prompt].concat()).exits(0).stdout;
     assert_eq!(by_name, by_path);
     run(dir, None, &["quantize", "tiny", "-t", "q4_0", "--allow-requantize"]).exits(0).prints(&["tiny-Q4_0.gguf"]);
-    run(dir, None, &["verify"]).exits(0).prints(&["1 models whole"]);
+    run(dir, None, &["verify"]).exits(0).prints(&["1 model whole"]);
     assert_eq!(std::fs::read_dir(dir.join("store/downloads")).unwrap().count(), 0);
 }
 
@@ -166,6 +187,6 @@ fn a_model_is_packed_and_taken_in_elsewhere() {
     finish(there.env("NIBBLE_MODELS", dir.join("there")), None).exits(0).says(&["mine:latest"]);
     finish(with(dir, None, &["show", "mine", "--system"]).env("NIBBLE_MODELS", dir.join("there")), None).exits(0).prints(&["Be brief."]);
     run(dir, None, &["unpack", "file.zip", "other:v1"]).exits(0).says(&["other:v1"]);
-    run(dir, None, &["unpack", "m.gguf"]).exits(1).says(&["m.gguf: "]);
+    run(dir, None, &["unpack", "m.gguf"]).exits(1).says(&["m.gguf is a GGUF file"]);
     run(dir, None, &["pull", "none.gguf"]).exits(1).says(&["none.gguf: cannot open"]);
 }

@@ -47,6 +47,15 @@ function drawHead() {
 on("chat", settle); // before the head is drawn, which shows what was settled on
 for (const name of ["chat", "chats", "models"]) on(name, drawHead);
 
+// Where there is nothing to ask, the way to a model stands in the place of what could be asked.
+on("models", () => {
+  const none = models.list?.length === 0;
+  byId("no-model").hidden = !none;
+  document.querySelector(".starters").hidden = none;
+});
+// Who has fetched one meanwhile comes back to a page that knows it.
+document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && models.list?.length === 0 && refresh());
+
 byId("model-button").addEventListener("click", openModels);
 byId("settings-button").addEventListener("click", () => openSettings());
 byId("settings-drawer").addEventListener("click", () => {

@@ -82,7 +82,7 @@ pub static TOPICS: &[Topic] = &[
         more: "LEVEL is low, medium or high, for models that know degrees. Thoughts are shown, and are no part of the conversation that follows.",
     },
     Topic { usage: "/set verbose, /set quiet", about: "times and context use after each answer, or not", more: "" },
-    Topic { usage: "/show WHAT", about: "info, parameters, system, template, license or context", more: "" },
+    Topic { usage: "/show WHAT", about: "info, parameters, system, template, license, modelfile or context", more: "" },
     Topic {
         usage: "/save NAME",
         about: "keep the session as a model of the store",
@@ -135,7 +135,7 @@ pub fn understand(text: &str) -> Input {
         "retry" => Input::Retry,
         "system" => Input::System(given()),
         "set" => set(rest),
-        "show" if rest.is_empty() => needs("info, parameters, system, template, license or context"),
+        "show" if rest.is_empty() => needs("info, parameters, system, template, license, modelfile or context"),
         "show" => Input::Show(rest.to_string()),
         "save" => given().map_or_else(|| needs("a name"), Input::Save),
         "load" => given().map_or_else(|| needs("a name"), Input::Load),

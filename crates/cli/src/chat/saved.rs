@@ -126,7 +126,7 @@ impl Chat<'_> {
     }
 
     /// What the session is made from: the model's own words, and what was set and said here.
-    fn modelfile(&self) -> Result<Modelfile> {
+    pub(super) fn modelfile(&self) -> Result<Modelfile> {
         let of = self.options.entry.as_deref();
         let mut set = self.flags.parameters()?;
         let mut number = |name: &str, n: Option<u64>| n.map_or(Ok(()), |n| set.set(name, &n.to_string()));

@@ -15,10 +15,12 @@ impl Chat<'_> {
             "system" => format!("{}\n", self.system.as_deref().unwrap_or("no system message")),
             "template" => format!("{}\n", self.speaker.template_source().unwrap_or("no chat template").trim_end()),
             "license" => self.license(),
+            // Of the session: what /save would make a model of.
+            "modelfile" => self.modelfile()?.to_string(),
             "context" => self.context(),
             _ => {
                 return Err(Problem::failure(format!("/show {what} is not known"))
-                    .hint("/show info, parameters, system, template, license or context")
+                    .hint("/show info, parameters, system, template, license, modelfile or context")
                     .into());
             }
         })

@@ -28,6 +28,7 @@ mod unpack;
 mod verify;
 
 use anyhow::Result;
+use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::exit;
@@ -109,7 +110,31 @@ fn command(row: &Row) -> Command {
     if !row.details.is_empty() {
         command = command.long_about(format!("{}.\n\n{}", row.about, row.details));
     }
-    (row.args)(command)
+    // A negative number is a value, if a wrong one, and no flag that is not known.
+    (row.args)(command).mut_args(|arg| match arg.get_action().takes_values() && !arg.is_positional() {
+        true => arg.allow_negative_numbers(true),
+        false => arg,
+    })
+}
+
+/// Commands that people look for because other programs have them, and what there is instead.
+const ELSEWHERE: &[(&[&str], &str)] = &[
+    (&["push"], "nibble publishes to no registry; nibble pack MODEL -o FILE.zip makes a file to hand on"),
+    (&["signin", "signout", "login", "logout"], "there are no accounts here; the hub's token of a private model: export HF_TOKEN=hf_..."),
+    (&["chat", "generate", "ask"], "nibble run MODEL"),
+    (&["convert"], "nibble quantize MODEL -t f16"),
+    (&["download", "get", "install"], "nibble pull ORG/REPO"),
+    (&["search"], "https://huggingface.co/models?library=gguf, then nibble pull ORG/REPO"),
+    (&["delete", "remove"], "nibble rm NAME"),
+    (&["copy"], "nibble cp NAME NEW"),
+    (&["info"], "nibble show NAME, or nibble inspect FILE"),
+];
+
+/// The error of a command that there is not, where it is one that another program has.
+pub fn elsewhere(error: &clap::Error) -> Option<crate::exit::Problem> {
+    let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand) else { return None };
+    let (_, hint) = ELSEWHERE.iter().find(|(names, _)| names.contains(&name.as_str()))?;
+    Some(crate::exit::Problem::usage(format!("there is no command {name}")).hint(*hint))
 }
 
 fn examples(row: &Row) -> String {
@@ -162,6 +187,21 @@ mod tests {
                 if let Err(error) = program().try_get_matches_from(&words) {
                     panic!("{line}: {error}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn commands_of_other_programs_are_none_of_ours() {
+        let ours: Vec<String> = program()
+            .get_subcommands()
+            .flat_map(|c| c.get_name_and_visible_aliases().into_iter().map(str::to_string).collect::<Vec<_>>())
+            .collect();
+        for (names, hint) in ELSEWHERE {
+            assert!(names.iter().all(|name| !ours.iter().any(|own| own == name)), "{names:?}");
+            // What is named instead is there.
+            for command in hint.split("nibble ").skip(1).filter_map(|rest| rest.split([' ', ';']).next()) {
+                assert!(command == "publishes" || ours.iter().any(|own| own == command), "{hint}");
             }
         }
     }

@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::{ArgMatches, Args, FromArgMatches};
 
 use super::Row;
+use crate::exit::Problem;
 use crate::terminal::Console;
 use crate::{models, units};
 
@@ -32,7 +33,18 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
     let options = Options::from_arg_matches(matches)?;
     let store = models::store()?;
     // A misspelt name is found before anything goes.
-    let names = options.names.iter().map(|name| Ok(store.find(&models::parse(name)?)?)).collect::<Result<BTreeSet<_>>>()?;
+    let find = |name: &String| {
+        let wanted = models::parse(name)?;
+        store.find(&wanted).map_err(|error| match error {
+            // What is to go need not be fetched for that.
+            nibble_store::Error::NotFound { .. } => {
+                let hint = models::near(&wanted).unwrap_or_else(|| "nibble list shows the models that are here".into());
+                Problem::failure(error.to_string()).hint(hint).into()
+            }
+            error => anyhow::Error::from(error),
+        })
+    };
+    let names = options.names.iter().map(find).collect::<Result<BTreeSet<_>>>()?;
     for name in names {
         let freed = store.remove(&name)?;
         console.note(format!("removed {name}, {} freed", units::bytes(freed)));

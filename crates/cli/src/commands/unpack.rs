@@ -35,6 +35,19 @@ struct Options {
 
 fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
     let options = Options::from_arg_matches(matches)?;
+    let mut magic = [0; 4];
+    let read = std::fs::File::open(&options.file).and_then(|mut file| std::io::Read::read_exact(&mut file, &mut magic));
+    // What cannot be read the store says better.
+    if read.is_ok() && &magic == b"GGUF" {
+        return Err(Problem::failure(format!("{} is a GGUF file, not an archive", options.file.display()))
+            .hint(format!("nibble create NAME --from {}", options.file.display()))
+            .into());
+    }
+    if read.is_ok() && !magic.starts_with(b"PK") {
+        return Err(Problem::failure(format!("{} is not a ZIP archive", options.file.display()))
+            .hint("an archive that nibble pack has made")
+            .into());
+    }
     let name = match &options.name {
         Some(name) => models::parse(name)?,
         None => {

@@ -72,7 +72,12 @@ fn joined(names: &[Name]) -> String {
 }
 
 fn to_text(verified: &Verified) -> String {
-    let mut text = format!("{} models whole, {} files, {}\n", verified.models.len(), verified.blobs, units::bytes(verified.bytes));
+    let mut text = format!(
+        "{} whole, {}, {}\n",
+        units::several(verified.models.len() as u64, "model", "models"),
+        units::several(verified.blobs, "file", "files"),
+        units::bytes(verified.bytes)
+    );
     for (digest, damage, names) in &verified.damaged {
         text.push_str(&format!("{digest} of {}: {}\n", joined(names), words(damage)));
     }

@@ -252,9 +252,18 @@ test("without a comparison there is no link, without a model it is said how to g
   await page.until("document.querySelector('.model-more .hint')");
   assert.equal(await page.run("document.querySelectorAll('.model-more a').length"), 0);
   await page.tap("#models .close-dialog");
+  const models = mock.models;
   mock.models = [];
   await page.tap("#model-button");
   await page.until("/nibble pull/.test(document.querySelector('#models .callout')?.textContent)");
+  await page.tap("#models .close-dialog");
+  // The first page says so too, and asks for nothing that could not be answered.
+  const shown = (selector) => page.run(`document.querySelector('${selector}').checkVisibility()`);
+  assert.deepEqual([await shown("#no-model"), await shown(".starters")], [true, false]);
+  mock.models = models;
+  await page.run("document.dispatchEvent(new Event('visibilitychange'))");
+  await page.until("document.querySelector('#no-model').hidden");
+  assert.equal(await shown(".starters"), true);
 });
 
 test("settings: this chat before all chats, checked, sent", async () => {

@@ -1,15 +1,16 @@
 //! `nibble eval tensors`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Result;
 use clap::{ArgMatches, Args, FromArgMatches};
 use nibble_compress::calibrate::Imatrix;
-use nibble_engine::source::Source;
 use nibble_evaluate::quality::tensors::{self, Tensors};
 use nibble_evaluate::quality::windows::{Cut, Passage};
 
 use super::job;
+use crate::adapters::{self, Adapters};
 use crate::commands::Row;
 use crate::hints;
 use crate::progress::Progress;
@@ -22,7 +23,8 @@ pub const ROW: Row = Row {
     details: "Of each matrix: the relative error of its weights, sqrt(sum (w - w')^2 / sum w^2); with --imatrix also the same with each column weighted by the mean square of its \
               inputs, which is nearer to the error of the matrix's output. With --text also what it does to what the model says: the KL divergence of the \
               original in which this one tensor is replaced. That runs the original once for each tensor and chunk, so it is for small models, few chunks or patience. The \
-              tensor that hurts most comes first.",
+              tensor that hurts most comes first.\n\n\
+              --adapter is of the original: what nibble quantize has merged into MODEL. A model of the store has its own.",
     examples: &[
         ("errors of the weights", "nibble eval tensors model-Q4_K_M.gguf --original Llama-3.2-1B"),
         ("weighted by what the columns are fed", "nibble eval tensors model-Q4_K_M.gguf --original Llama-3.2-1B --imatrix stats.gguf"),
@@ -42,6 +44,8 @@ struct Options {
     /// What it was made from
     #[arg(long, value_name = "MODEL")]
     original: PathBuf,
+    #[command(flatten)]
+    adapters: Adapters,
     /// Weight columns by this importance matrix, as `nibble calibrate` and llama-imatrix write it (GGUF or .dat)
     #[arg(long, value_name = "FILE")]
     imatrix: Option<PathBuf>,
@@ -67,15 +71,18 @@ struct Options {
 
 fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
     let mut options = Options::from_arg_matches(matches)?;
-    options.model = crate::models::path(&options.model)?;
-    options.original = crate::models::path(&options.original)?;
+    let (found, original) = (crate::models::find(&options.model)?, crate::models::find(&options.original)?);
+    options.model = found.path().to_path_buf();
+    options.original = original.path().to_path_buf();
     hints::check_checkpoint(&options.model)?;
     hints::check_checkpoint(&options.original)?;
     let text = options.text.as_deref().map(job::read_text).transpose()?;
-    let quantized = Source::open(&options.model)?;
+    // Each as it is run: with its adapters in its weights.
+    let quantized = adapters::merged(&options.model, &Adapters::default().of(&found), console)?;
+    let original = adapters::merged(&options.original, &options.adapters.of(&original), console)?;
     let threads = options.threads.map(|n| n as usize);
     let engine = nibble_engine::Options { threads, context: Some(options.ctx as usize), ..nibble_engine::Options::default() };
-    let mut model = nibble_engine::Model::open(&options.original, engine)?;
+    let mut model = nibble_engine::Model::load(Arc::new(original), engine)?;
 
     let imatrix = options.imatrix.as_deref().map(Imatrix::open).transpose()?;
     let importance = |name: &str| Some(imatrix.as_ref()?.entries.get(name)?.means());
