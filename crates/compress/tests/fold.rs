@@ -5,16 +5,15 @@ mod common;
 mod engine;
 
 use common::{quantize, tiny};
-use engine::{golden_config, write_model};
+use engine::{convert_with, golden_config, write_gguf, write_model};
 use nibble_compress::calibrate::{Texts, texts};
 use nibble_compress::fold::Knobs;
 use nibble_compress::gptq;
 use nibble_compress::method::{AWQ, GPTQ, Method, Needs, SMOOTHQUANT};
 use nibble_compress::recipe::Recipe;
+use nibble_compress::synth::{Shape, write};
 use nibble_compress::{Options, plan};
-use nibble_container::gguf::{GgufWriter, Metadata, Value};
-use nibble_container::{Checkpoint, Declared, Dtype};
-use nibble_engine::arch::Meta;
+use nibble_container::{Checkpoint, Dtype};
 use nibble_engine::source::Source;
 use nibble_engine::{KvType, Model, Options as Run};
 use nibble_kernels::{Format, format};
@@ -38,37 +37,8 @@ fn ids(vocab: usize, chunks: usize) -> Arc<Texts> {
 
 /// Writes a model as a GGUF without a vocabulary, its vectors in `vectors`, the rest in F32. `change` may change a tensor's values: its name, its columns.
 fn as_gguf(source: &Source, vectors: &'static Format, path: &Path, change: &dyn Fn(&str, usize, &mut [f32])) {
-    let mut metadata = Metadata::new();
-    metadata.set("general.architecture", Value::from(source.config().arch.name));
-    for (key, value) in source.config().metadata() {
-        let value = match value {
-            Meta::U32(x) => Value::from(x),
-            Meta::F32(x) => Value::from(x),
-            Meta::Text(x) => Value::from(x),
-        };
-        metadata.set(&key, value);
-    }
-    let mut tensors: Vec<(Declared, Vec<u8>)> = Vec::new();
-    let mut add = |name: &str, shape: &[usize], x: &[f32]| {
-        let format = if shape.len() == 1 && !name.starts_with("rope") { vectors } else { &format::F32 };
-        let mut bytes = vec![0; x.len() * format.block_bytes];
-        (format.encode)(x, None, &mut bytes);
-        let shape: Vec<u64> = shape.iter().map(|&n| n as u64).collect();
-        tensors.push((Declared::new(name, &shape, Dtype::Ggml(format.gguf_id.unwrap())), bytes));
-    };
-    for t in source.tensors() {
-        let mut x = vec![0.0; t.rows() * t.cols()];
-        source.read_rows(t, 0..t.rows(), &mut x);
-        change(&t.spec.gguf, t.cols(), &mut x);
-        add(&t.spec.gguf, &t.spec.shape, &x);
-    }
-    if let Some(factors) = source.config().rope.factors() {
-        add("rope_freqs.weight", &[factors.len()], &factors);
-    }
-    let declared: Vec<Declared> = tensors.iter().map(|(d, _)| Declared::new(d.name.clone(), &d.shape, d.dtype)).collect();
-    let mut writer = GgufWriter::start(std::fs::File::create(path).unwrap(), &metadata, &declared).unwrap();
-    tensors.iter().for_each(|(d, bytes)| writer.tensor(&d.name, bytes).unwrap());
-    writer.finish().unwrap();
+    let (metadata, tensors) = convert_with(source, &format::F32, vectors, change);
+    write_gguf(path, &metadata, &tensors);
 }
 
 fn logits(path: &Path, ids: &[u32]) -> Vec<f32> {
@@ -250,13 +220,16 @@ fn nf4_can_be_folded() {
 
 #[test]
 fn every_type_can_be_folded() {
-    let source = Source::open(&tiny()).unwrap();
     let dir = tempfile::tempdir().unwrap();
+    // Layers are much alike: two show what six would.
+    let shape = Shape::by_name("tiny").unwrap();
+    write(dir.path(), &shape, 1, 2).unwrap();
+    let source = Source::open(dir.path()).unwrap();
     for recipe in ["q2_k", "q3_k_m", "q4_1", "iq4_nl", "iq4_xs", "q5_k_m", "q6_k", "q8_0", "f16"] {
         for knobs in [AWQ, SMOOTHQUANT] {
             let out = dir.path().join("out.gguf");
-            let options = Options { method: always(knobs, &[(0.5, 0.0)]), texts: Some(ids(4096, 2)), ..Options::default() };
-            quantize(&tiny(), recipe, options, &out).unwrap();
+            let options = Options { method: always(knobs, &[(0.5, 0.0)]), texts: Some(ids(shape.vocab, 2)), ..Options::default() };
+            quantize(dir.path(), recipe, options, &out).unwrap();
             let written = Source::open(&out).unwrap();
             assert_eq!(written.tensors().len(), source.tensors().len(), "{recipe}");
         }

@@ -304,7 +304,8 @@ fn the_embedded_model_repeats_itself_and_lookup_finds_it() {
     let stop = Stop { most: Some(if emulated() { 4 } else { 60 }), ..Stop::default() };
     let list = "Tom has a red ball. Tom has a red hat. Tom has a red car. Tom has a red";
     let mut accepted = 0;
-    for text in [list, "Once upon a time", "The sun is big. The sun is big. The sun is big."] {
+    let texts = [list, "Once upon a time", "The sun is big. The sun is big. The sun is big."];
+    for text in &texts[..if emulated() { 1 } else { 3 }] {
         let plain = answer(&model, &encode(text), greedy, None, &stop).0;
         let (found, report) = answer(&model, &encode(text), greedy, Some(&mut Speculator::fixed(Lookup::new(), 6)), &stop);
         assert_eq!(found, plain, "{text}");

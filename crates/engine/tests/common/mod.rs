@@ -28,7 +28,7 @@ pub fn shared() -> Option<PathBuf> {
     found
 }
 
-/// Element i of tensor `name`, as engine_logits.py computes it: uniform in [-1, 1).
+/// Element i of tensor `name`, as golden/_formula.py computes it: uniform in [-1, 1).
 pub fn uniform(name: &str, n: usize) -> Vec<f32> {
     let h = name.bytes().fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
     (0..n as u64)
@@ -131,8 +131,18 @@ pub type Tensors = Vec<Tensor>;
 
 /// Metadata and tensors of a Hugging Face model as GGUF has them, matrices in `matrices`, the rest in F32.
 pub fn convert(source: &Source, matrices: &'static Format) -> (Metadata, Tensors) {
+    convert_with(source, matrices, &format::F32, &|_, _, _| {})
+}
+
+/// The same with vectors in `vectors` (but for the rope's factors, which are F32 always). `change` may change a tensor's values: its name, its columns.
+pub fn convert_with(
+    source: &Source,
+    matrices: &'static Format,
+    vectors: &'static Format,
+    change: &dyn Fn(&str, usize, &mut [f32]),
+) -> (Metadata, Tensors) {
     let mut metadata = Metadata::new();
-    metadata.set("general.architecture", GgufValue::from("llama"));
+    metadata.set("general.architecture", GgufValue::from(source.config().arch.name));
     for (key, value) in source.config().metadata() {
         let value = match value {
             Meta::U32(x) => GgufValue::from(x),
@@ -142,8 +152,8 @@ pub fn convert(source: &Source, matrices: &'static Format) -> (Metadata, Tensors
         metadata.set(&key, value);
     }
     let encode = |format: &'static Format, cols: usize, x: &[f32]| {
-        let mut out = vec![0; x.len() / cols * format.row_bytes(cols).unwrap()];
         let row = format.row_bytes(cols).unwrap();
+        let mut out = vec![0; x.len() / cols * row];
         x.chunks_exact(cols).zip(out.chunks_exact_mut(row)).for_each(|(x, out)| (format.encode)(x, None, out));
         out
     };
@@ -151,10 +161,10 @@ pub fn convert(source: &Source, matrices: &'static Format) -> (Metadata, Tensors
     for t in source.tensors() {
         let mut x = vec![0.0; t.rows() * t.cols()];
         source.read_rows(t, 0..t.rows(), &mut x);
-        let format = if t.spec.shape.len() == 2 { matrices } else { &format::F32 };
-        let cols = *t.spec.shape.last().unwrap();
+        change(&t.spec.gguf, t.cols(), &mut x);
+        let format = if t.spec.shape.len() == 2 { matrices } else { vectors };
         let shape = t.spec.shape.iter().map(|&n| n as u64).collect();
-        tensors.push((t.spec.gguf.clone(), shape, format.gguf_id.unwrap(), encode(format, cols, &x)));
+        tensors.push((t.spec.gguf.clone(), shape, format.gguf_id.unwrap(), encode(format, *t.spec.shape.last().unwrap(), &x)));
     }
     if let Some(factors) = source.config().rope.factors() {
         let bytes = factors.iter().flat_map(|x| x.to_le_bytes()).collect();
