@@ -25,9 +25,8 @@
 //! before the tree: the same numbers in the same order. It makes rows of 2048 columns of Q4_K 10 to 13 % faster from memory, and a quarter from the cache.
 //!
 //! With one token four blocks of a row are taken at a time, and their sums become one vector before they leave the registers; the four rows' turns are one run
-//! of instructions without a branch between them. So memory's delays overlap better: from memory, one thread, 2048 columns, GB/s before and after, in pairs in
-//! which the other half of the core was busy: Q4_K 12.0 and 13.7, Q6_K 12.6 and 13.4, IQ4_XS 8.0 and 9.3. Several tokens share an unpacked block, and
-//! their sums are more than the registers hold: there the sums wait in memory.
+//! of instructions. Medians of eight pairs: Q4_K 16 % faster from the cache and 4 % from memory, IQ4_XS 14 and 15 %, Q5_K and Q6_K 5 and 0 %. Several tokens share an
+//! unpacked block, and their sums are more than the registers hold: there the sums wait in memory.
 //!
 //! Q4_K, instructions a block on the vector ports: 8 to unpack, 4 + 2 + 2 as above, 2 for scales, 3 for `sums16`, 3 for heads and floats: 24, on two
 //! ports 12 cycles. Memory gives a block of 144 bytes in 20. Formats with few bits have less time: a block of Q2_K (84 bytes) takes as long to multiply.
