@@ -290,7 +290,10 @@ fn pass<F: Blocks256, const R: usize, const T: usize>(job: &Job<'_>, first: usiz
                 // SAFETY: R have been written.
                 let heads = unsafe { heads.assume_init_ref() };
                 // Of one token the sums of four blocks are added up at once, in registers; of several they wait in memory, a block being unpacked for all.
-                for q in 0..if T == 1 { present.div_ceil(FOUR) } else { 0 } {
+                let (quads, ones) = if T == 1 { (present.div_ceil(FOUR), 0) } else { (0, present) };
+                // A range: the place is one of several arrays.
+                #[allow(clippy::needless_range_loop)]
+                for q in 0..quads {
                     let (first, n) = (FOUR * q, FOUR.min(present - FOUR * q));
                     if n == FOUR && tile + FOUR <= blocks {
                         let tiles = &act(0)[tile * TILE_BYTES..][..FOUR * TILE_BYTES];
@@ -332,7 +335,7 @@ fn pass<F: Blocks256, const R: usize, const T: usize>(job: &Job<'_>, first: usiz
                         tile -= blocks;
                     }
                 }
-                for b in 0..if T == 1 { 0 } else { present } {
+                for b in 0..ones {
                     // A range: four iterators side by side would be kept in memory.
                     #[allow(clippy::needless_range_loop)]
                     for r in 0..R {
