@@ -13,7 +13,7 @@ use nibble_compress::method::{AWQ, GPTQ, Method, Needs, SMOOTHQUANT};
 use nibble_compress::recipe::Recipe;
 use nibble_compress::synth::{Shape, write};
 use nibble_compress::{Options, plan};
-use nibble_container::{Checkpoint, Dtype};
+use nibble_container::Checkpoint;
 use nibble_engine::source::Source;
 use nibble_engine::{KvType, Model, Options as Run};
 use nibble_kernels::{Format, format};
