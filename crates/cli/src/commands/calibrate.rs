@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{ArgMatches, Args, FromArgMatches};
 use nibble_compress::calibrate::collect::resume_path;
 use nibble_compress::calibrate::second_moments::{self, Gather};
