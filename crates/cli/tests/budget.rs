@@ -59,6 +59,7 @@ fn wrong_budgets_and_lists_are_told() {
     try_it(&["--budget", "same-as:nf4"]).exits(2).says(&["--budget same-as:nf4"]);
     try_it(&["--budget", "3MB", "--types", arg(&list)]).exits(2).says(&["--types"]);
     try_it(&["--budget", "3MB", "-t", "nf4"]).exits(2).says(&["GGUF"]);
+    try_it(&["--method", "best", "-t", "nf4"]).exits(2).says(&["GGUF", "--method gptq"]);
     try_it(&["--save-types", arg(&list)]).exits(2).says(&["--save-types", "--budget"]);
     try_it(&["--types", arg(&list)]).exits(1).says(&["types.txt"]);
     std::fs::write(&list, "attn_v=q6_k\nattn_w=q6_k\n").unwrap();

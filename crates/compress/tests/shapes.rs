@@ -5,8 +5,10 @@ mod common;
 
 use common::quantize;
 use nibble_compress::Options;
+use nibble_compress::allocate::{Budget, How, allocate};
 use nibble_compress::calibrate::{Collect, Imatrix, Texts, collect};
-use nibble_compress::method::{METHODS, Needs};
+use nibble_compress::method::{METHODS, Method, Needs};
+use nibble_compress::recipe::Recipe;
 use nibble_compress::synth::{Shape, write};
 use nibble_engine::source::Source;
 use nibble_engine::{Model, Options as Run};
@@ -62,5 +64,17 @@ fn every_method_makes_every_shape() {
                 assert!(says_something(&to), "{} {} {recipe}", shape.name, method.name);
             }
         }
+
+        // Where rows have no whole blocks in any type that is chosen from, there is nothing to choose.
+        let options = Options { method: Method::by_name("best").unwrap(), texts: Some(texts(&source)), ..Options::default() };
+        let recipe = Recipe::by_name("q4_k_m").unwrap();
+        let how = How { threads: 2, keep: None, progress: &mut |_, _, _| {}, cancel: &AtomicBool::new(false) };
+        let found = allocate(&source, recipe, &options, Budget::SameAs(recipe), how).unwrap_or_else(|e| panic!("{}: {e}", shape.name));
+        assert!(found.file_bytes <= found.budget, "{}", shape.name);
+        let of_32 = source.tensors().iter().filter(|t| t.spec.shape.len() == 2 && t.cols().is_multiple_of(32)).count();
+        assert_eq!(found.types.text().lines().count(), of_32, "{}: {}", shape.name, found.types.text());
+        let to = dir.path().join("chosen");
+        quantize(&from, "q4_k_m", Options { types: Some(found.types), ..options }, &to).unwrap();
+        assert!(says_something(&to), "{}", shape.name);
     }
 }

@@ -377,8 +377,9 @@ impl<'a> Gptq<'a> {
 fn takes(step: &Step) -> bool {
     let (_, cols) = crate::run::dimensions(step);
     let nf4 = step.to.name == format::NF4.name && cols.is_multiple_of(nf4::BLOCK);
+    let packs = step.to.pack.is_some() && step.to.row_bytes(cols).is_some();
     // What has its format already is copied.
-    step.from != step.to.name && cols.is_multiple_of(ROWS) && (step.to.pack.is_some() || nf4)
+    step.from != step.to.name && cols.is_multiple_of(ROWS) && (packs || nf4)
 }
 
 /// Whether rows are finite; the least that is not is noted in `bad`.

@@ -32,7 +32,8 @@ pub fn types(
     let allocates = choices.method.allocates && options.types.is_none();
     let asked = options.types.is_some() || options.budget.is_some() || choices.method.allocates;
     if asked && recipe.target != Target::Gguf {
-        return Err(Problem::usage(format!("types of single tensors are for GGUF files, not for {}", options.kind)).into());
+        let problem = Problem::usage(format!("types of single tensors are for GGUF files, not for {}", options.kind));
+        return Err(if choices.method.allocates { problem.hint("--method gptq").into() } else { problem.into() });
     }
     if let Some(path) = &options.types {
         let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
