@@ -79,7 +79,7 @@ fn of_container(error: &nibble_container::Error) -> Option<String> {
     match &error.fault {
         // Of a file that ends too early the last count that is read is one that the rest cannot hold.
         Fault::Truncated { .. } | Fault::TooMany { .. } | Fault::OutOfBounds { .. } => {
-            Some("download it again: it is cut short or damaged; nibble pull verifies what it fetches".into())
+            Some("download or copy it again: it is cut short or damaged; nibble pull verifies what it fetches".into())
         }
         Fault::Io { doing: "create", kind: ErrorKind::NotFound, .. } => {
             error.file.parent().filter(|parent| !parent.exists()).map(|parent| format!("mkdir -p {}", parent.display()))
@@ -379,7 +379,7 @@ mod tests {
         let cut = Fault::Truncated { what: "string", offset: 9, expected: 20, found: 3 }.at("m.gguf");
         let engine = nibble_engine::Error::Container(cut.clone());
         for error in [anyhow::Error::from(cut), anyhow::Error::from(nibble_compress::Error::Source(engine))] {
-            assert!(hint(&error).unwrap().starts_with("download it again"), "{error}");
+            assert!(hint(&error).unwrap().starts_with("download or copy it again"), "{error}");
         }
         let dir = tempfile::tempdir().unwrap();
         let refused = nibble_container::whole::AtomicFile::create(dir.path().join("new/x.zip")).unwrap_err();

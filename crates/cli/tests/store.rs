@@ -41,8 +41,8 @@ fn usual_mistakes_with_models_get_their_own_words() {
     let gone = run(dir, None, &["rm", "quite-another"]).exits(1).says(&["try: nibble list shows"]);
     assert!(!gone.stderr.contains("pull"), "{}", gone.stderr);
     std::fs::write(dir.join("cut.gguf"), &gguf(7, 20_000)[..9_000]).unwrap();
-    run(dir, None, &["inspect", "cut.gguf"]).exits(1).says(&["cut.gguf: ", "try: download it again"]);
-    run(dir, None, &["create", "cut", "--from", "cut.gguf"]).exits(1).says(&["try: download it again"]);
+    run(dir, None, &["inspect", "cut.gguf"]).exits(1).says(&["cut.gguf: ", "try: download or copy it again"]);
+    run(dir, None, &["create", "cut", "--from", "cut.gguf"]).exits(1).says(&["try: download or copy it again"]);
 }
 
 #[test]

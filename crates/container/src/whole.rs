@@ -6,7 +6,8 @@
 //! shrinks. It is an array of atomics and takes no lock, so that both can use it at any moment.
 //!
 //! A process that is killed can remove nothing. Whoever writes holds the lock of what he writes, and the system takes it back when he dies; so the next
-//! one that writes to the same target sees what has no owner, and [`bury`] removes it.
+//! one that writes to the same target sees what has no owner, and [`bury`] removes it. A shared disk that gives each machine locks of its own (some mounts of
+//! NFS, FUSE without locks) cannot tell another machine's writer from a dead one: two machines must not write one target there, as they never should.
 
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
@@ -294,6 +295,7 @@ impl Temporary {
             return Err(Fault::io("create", &io::Error::new(io::ErrorKind::InvalidInput, "the path does not end in a name")));
         };
         bury(path);
+        let mut lost_before = 0;
         loop {
             let mut own = name.to_os_string();
             own.push(format!("{PARTIAL}{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed)));
@@ -307,7 +309,10 @@ impl Temporary {
             let lock = open(&mut made);
             // Another may have taken it for a leftover before it had its lock, and is about to remove it.
             let lost = |file: &File| matches!(lock::hold(file, How::TryExclusive), Ok(Held::Taken)) || !lock::is_still(file, &own);
-            if lock.as_ref().is_some_and(lost) {
+            // Where files have no numbers that stay, it looks lost every time: then it is written without being known as somebody's.
+            if lost_before < 8 && lock.as_ref().is_some_and(lost) {
+                lost_before += 1;
+                remove(&own);
                 continue;
             }
             let mut temporary = Temporary::register(own);

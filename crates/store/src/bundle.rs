@@ -1,5 +1,6 @@
 //! Blobs under the names of files, for who looks for a directory: a checkpoint, the parts of a split model or an adapter that came file by file.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use crate::staging::Staging;
@@ -27,8 +28,12 @@ impl Store {
         let staging = Staging::new(self)?;
         let path = staging.path().join(name);
         std::fs::create_dir(&path).map_err(Error::io(&path, "create"))?;
+        let mut names = HashSet::new();
         for (name, digest) in files {
             plain(name)?;
+            if !names.insert(name) {
+                return Err(Error::Modelfile { line: 1, message: format!("two files are called {name:?}") });
+            }
             if !self.has_blob(&digest) {
                 return Err(Error::NoBlob { digest, of: None });
             }

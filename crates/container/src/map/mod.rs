@@ -50,9 +50,6 @@ impl Map {
         // SAFETY: the mapping is private to this value and read-only. That the file may change meanwhile is the hazard that the text above is
         // about: a shorter file ends the process by the handler, and other bytes are other bytes; every parser takes arbitrary ones.
         let bytes = unsafe { memmap2::Mmap::map(&file) }.map_err(io("map"))?;
-        // Large pages where the file's are not in memory yet and the system can: see `pieces`. Only advice; a system without them refuses it.
-        #[cfg(target_os = "linux")]
-        let _ = bytes.advise(memmap2::Advice::HugePage);
         Ok(Arc::new(Map {
             #[cfg(any(target_os = "linux", target_os = "android"))]
             _watch: shrink::Watch::new(&bytes, path),

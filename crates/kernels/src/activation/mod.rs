@@ -17,6 +17,7 @@ pub(crate) mod portable;
 /// Bytes before the codes of a tile.
 pub const HEADER: usize = 64;
 /// Where a tile of Q8_K has its sums of sixteen codes.
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 pub const SUMS: usize = 32;
 /// Bytes of a tile of integer activations.
 pub const TILE_BYTES: usize = HEADER + TILE;

@@ -11,6 +11,7 @@ use crate::routes::Call;
 use crate::talk::{Ask, Called, Delta, Done, Prompt, Step, Talk, Tools, Turn};
 use axum::response::Response;
 use serde_json::{Value, json};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -79,6 +80,8 @@ fn turns(messages: Vec<wire::Message>) -> Result<Vec<Turn>, Problem> {
         return Err(Problem::bad("messages is empty; expected at least one").param("messages"));
     }
     let mut turns: Vec<Turn> = Vec::with_capacity(messages.len());
+    // The last call of each function, for results of the older form, which say the function's name alone.
+    let mut last_call: HashMap<String, String> = HashMap::new();
     for (i, message) in messages.into_iter().enumerate() {
         let at = format!("messages[{i}]");
         let refuse = |what: String| Problem::bad(format!("{at}.role {what}")).param(format!("{at}.role"));
@@ -98,10 +101,8 @@ fn turns(messages: Vec<wire::Message>) -> Result<Vec<Turn>, Problem> {
             calls.push(Called::read(&json!({"id": format!("call_{i:08}"), "function": call}), &at)?);
         }
         let name = message.name.filter(|_| role == "tool");
-        let id = message.tool_call_id.or_else(|| {
-            let of_name = |call: &&Called| Some(&call.name) == name.as_ref();
-            turns.iter().rev().flat_map(|turn| &turn.calls).find(of_name).map(|call| call.id.clone())
-        });
+        let id = message.tool_call_id.or_else(|| last_call.get(name.as_ref()?).cloned());
+        last_call.extend(calls.iter().map(|call| (call.name.clone(), call.id.clone())));
         turns.push(Turn {
             calls,
             tool_name: name,

@@ -7,6 +7,7 @@ use crate::error::Problem;
 use crate::talk::{Called, Turn};
 use nibble_constrain::kind;
 use serde_json::{Map, Value, json};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// What the model is given: the items of the conversation so far and those of the request.
@@ -16,6 +17,8 @@ pub struct Conversation {
     pub items: Vec<Arc<Item>>,
     /// The same as turns.
     pub turns: Vec<Turn>,
+    /// The functions of its calls, by the calls' ids.
+    called: HashMap<String, String>,
 }
 
 impl Conversation {
@@ -23,8 +26,9 @@ impl Conversation {
     /// of kept answers.
     pub fn read(kept: &Kept, before: &[Arc<Item>], input: Option<&Value>) -> Result<Conversation, Problem> {
         let mut all = Conversation::default();
+        let mut known: HashSet<String> = before.iter().map(|item| item.id().to_string()).collect();
         for item in before {
-            add(&mut all.turns, &item.value(), "previous_response_id")?;
+            all.add(&item.value(), "previous_response_id")?;
             all.items.push(item.clone());
         }
         let said;
@@ -39,7 +43,7 @@ impl Conversation {
         for (i, item) in list.iter().enumerate() {
             let at = format!("input[{i}]");
             let id = item["id"].as_str().filter(|id| !id.is_empty());
-            if let Some(id) = id.filter(|id| all.items.iter().any(|known| known.id() == *id)) {
+            if let Some(id) = id.filter(|id| !known.insert(id.to_string())) {
                 let what = format!("{at}: the item with the id '{id}' is part of the conversation already; leave it out");
                 return Err(Problem::bad(what).param(at));
             }
@@ -49,9 +53,12 @@ impl Conversation {
                     let gone = || Problem::not_found(format!("Item with id '{id}' not found: no kept answer has it")).param(at.clone());
                     kept.item(id).ok_or_else(gone)?
                 }
-                kind => Item::new(&whole(item, kind.unwrap_or("message"))),
+                kind => {
+                    let make = if id.is_some() { Item::given } else { Item::new };
+                    make(&whole(item, kind.unwrap_or("message")))
+                }
             };
-            add(&mut all.turns, &item.value(), &at)?;
+            all.add(&item.value(), &at)?;
             all.items.push(item);
         }
         Ok(all)
@@ -87,44 +94,47 @@ fn whole(item: &Value, kind: &str) -> Value {
     Value::Object(fields)
 }
 
-/// Adds an item to the turns. `at` names it in errors.
-fn add(turns: &mut Vec<Turn>, item: &Value, at: &str) -> Result<(), Problem> {
-    let refuse = |what: String| Problem::bad(format!("{at}{what}")).param(at);
-    if !item.is_object() {
-        return Err(refuse(format!(" is {}; expected an item", kind(item))));
-    }
-    match item["type"].as_str().unwrap_or("message") {
-        "message" => {
-            let role = match item["role"].as_str() {
-                Some("developer") => "system",
-                Some(role @ ("system" | "user" | "assistant")) => role,
-                other => return Err(refuse(format!(".role is {other:?}; expected system, developer, user or assistant"))),
-            };
-            turns.push(Turn::new(role, content(&item["content"], &format!("{at}.content"))?));
+impl Conversation {
+    /// Adds an item to the turns. `at` names it in errors.
+    fn add(&mut self, item: &Value, at: &str) -> Result<(), Problem> {
+        let refuse = |what: String| Problem::bad(format!("{at}{what}")).param(at);
+        if !item.is_object() {
+            return Err(refuse(format!(" is {}; expected an item", kind(item))));
         }
-        "function_call" => {
-            let call = json!({"id": item["call_id"], "function": {"name": item["name"], "arguments": item["arguments"]}});
-            let call = Called::read(&call, at)?;
-            // Calls made together are one turn of the model's.
-            match turns.last_mut().filter(|turn| turn.role == "assistant") {
-                Some(turn) => turn.calls.push(call),
-                None => turns.push(Turn { calls: vec![call], ..Turn::new("assistant", String::new()) }),
+        match item["type"].as_str().unwrap_or("message") {
+            "message" => {
+                let role = match item["role"].as_str() {
+                    Some("developer") => "system",
+                    Some(role @ ("system" | "user" | "assistant")) => role,
+                    other => return Err(refuse(format!(".role is {other:?}; expected system, developer, user or assistant"))),
+                };
+                self.turns.push(Turn::new(role, content(&item["content"], &format!("{at}.content"))?));
+            }
+            "function_call" => {
+                let call = json!({"id": item["call_id"], "function": {"name": item["name"], "arguments": item["arguments"]}});
+                let call = Called::read(&call, at)?;
+                self.called.entry(call.id.clone()).or_insert_with(|| call.name.clone());
+                // Calls made together are one turn of the model's.
+                match self.turns.last_mut().filter(|turn| turn.role == "assistant") {
+                    Some(turn) => turn.calls.push(call),
+                    None => self.turns.push(Turn { calls: vec![call], ..Turn::new("assistant", String::new()) }),
+                }
+            }
+            "function_call_output" => {
+                let output = content(&item["output"], &format!("{at}.output"))?;
+                let id = item["call_id"].as_str().map(str::to_string);
+                let named = id.as_ref().and_then(|id| self.called.get(id)).cloned();
+                self.turns.push(Turn { tool_call_id: id, tool_name: named, ..Turn::new("tool", output) });
+            }
+            // What a model thought before is not shown to it again.
+            "reasoning" => {}
+            other => {
+                let known = "message, function_call, function_call_output, reasoning or item_reference";
+                return Err(refuse(format!(".type is {other:?}; expected {known}")));
             }
         }
-        "function_call_output" => {
-            let output = content(&item["output"], &format!("{at}.output"))?;
-            let id = item["call_id"].as_str().map(str::to_string);
-            let named = turns.iter().flat_map(|turn| &turn.calls).find(|call| Some(&call.id) == id.as_ref()).map(|call| call.name.clone());
-            turns.push(Turn { tool_call_id: id, tool_name: named, ..Turn::new("tool", output) });
-        }
-        // What a model thought before is not shown to it again.
-        "reasoning" => {}
-        other => {
-            let known = "message, function_call, function_call_output, reasoning or item_reference";
-            return Err(refuse(format!(".type is {other:?}; expected {known}")));
-        }
+        Ok(())
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -173,13 +183,16 @@ mod tests {
     #[test]
     fn a_reference_means_an_item_of_a_kept_answer() {
         let kept = Kept::new(10, 1 << 20);
-        let said = read(&json!([{"id": "msg_1", "role": "assistant", "content": "b"}])).unwrap().items;
+        let said = read(&json!([{"role": "assistant", "content": "b"}, {"id": "msg_1", "role": "user", "content": "c"}])).unwrap().items;
         kept.keep(Answer { id: "resp_1".into(), json: "{}".into(), items: said.clone(), input: 0 });
-        let reference = json!([{"type": "item_reference", "id": "msg_1"}]);
+        let reference = json!([{"type": "item_reference", "id": said[0].id()}]);
         let turns = Conversation::read(&kept, &[], Some(&reference)).unwrap().turns;
         assert_eq!((turns[0].role.as_str(), turns[0].content.as_str()), ("assistant", "b"));
         let twice = Conversation::read(&kept, &said, Some(&reference)).unwrap_err();
-        assert!(twice.param.as_deref() == Some("input[0]") && twice.message.contains("msg_1"), "{twice}");
+        assert!(twice.param.as_deref() == Some("input[0]") && twice.message.contains(said[0].id()), "{twice}");
+        // Another client may have called something so, and may read it.
+        let chosen = json!([{"type": "item_reference", "id": "msg_1"}]);
+        assert_eq!(Conversation::read(&kept, &[], Some(&chosen)).unwrap_err().status, 404);
         kept.forget("resp_1");
         assert_eq!(Conversation::read(&kept, &[], Some(&reference)).unwrap_err().status, 404);
     }

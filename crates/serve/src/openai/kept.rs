@@ -16,16 +16,27 @@ const OVERHEAD: usize = 256;
 #[derive(Debug)]
 pub struct Item {
     id: String,
+    /// Whether the server made the id. One that a client chose may be another client's too, so nobody finds an item by it.
+    named_here: bool,
     json: Box<str>,
     /// Kept answers whose conversation it is part of; changed under the lock alone.
     holders: AtomicUsize,
 }
 
 impl Item {
-    /// `value` is the item with its `id`.
+    /// `value` is the item with its `id`, which the server made.
     pub fn new(value: &Value) -> Arc<Item> {
+        Self::make(value, true)
+    }
+
+    /// The same with an `id` that a client chose: it can be seen in its conversation, but not referred to.
+    pub fn given(value: &Value) -> Arc<Item> {
+        Self::make(value, false)
+    }
+
+    fn make(value: &Value, named_here: bool) -> Arc<Item> {
         let id = value["id"].as_str().unwrap_or_default().to_string();
-        Arc::new(Item { id, json: value.to_string().into(), holders: AtomicUsize::new(0) })
+        Arc::new(Item { id, named_here, json: value.to_string().into(), holders: AtomicUsize::new(0) })
     }
 
     /// What it is called by.
@@ -68,7 +79,7 @@ struct State {
     answers: BTreeMap<u64, Arc<Answer>>,
     /// The answers' places, by id.
     places: HashMap<String, u64>,
-    /// The items of all answers, by id; of two with one id, the newer.
+    /// The items of all answers that the server has named, by id.
     items: HashMap<String, Arc<Item>>,
     next: u64,
     bytes: usize,
@@ -98,7 +109,7 @@ impl Kept {
         state.answers.get(state.places.get(id)?).cloned()
     }
 
-    /// The item of that id, if an answer that is here has it.
+    /// The item that the server called so, if an answer that is here has it.
     pub fn item(&self, id: &str) -> Option<Arc<Item>> {
         self.lock().items.get(id).cloned()
     }
@@ -142,7 +153,9 @@ impl State {
             if item.holders.fetch_add(1, Relaxed) == 0 {
                 self.bytes += item.bytes();
             }
-            self.items.insert(item.id.clone(), item.clone());
+            if item.named_here {
+                self.items.insert(item.id.clone(), item.clone());
+            }
         }
         self.bytes += answer.bytes();
         self.places.insert(answer.id.clone(), self.next);
@@ -218,13 +231,14 @@ mod tests {
     }
 
     #[test]
-    fn an_id_means_the_newer_of_two_items() {
+    fn nothing_is_found_by_an_id_that_a_client_chose() {
         let kept = Kept::new(10, 1 << 20);
-        let (old, new) = (item("a", "old"), item("a", "new"));
-        kept.keep(answer("1", &[old]));
-        kept.keep(answer("2", &[new]));
-        assert_eq!(kept.item("a").unwrap().value()["text"], "new");
+        let given = Item::given(&json!({"id": "a", "text": "a client's"}));
+        kept.keep(answer("1", &[given]));
+        assert!(kept.item("a").is_none());
+        kept.keep(answer("2", &[item("a", "the server's")]));
+        assert_eq!(kept.item("a").unwrap().value()["text"], "the server's");
         kept.forget("1");
-        assert_eq!(kept.item("a").unwrap().value()["text"], "new");
+        assert_eq!(kept.item("a").unwrap().value()["text"], "the server's");
     }
 }

@@ -78,7 +78,13 @@ pub async fn responses(app: Arc<App>, mut call: Call) -> Result<Response, Proble
                     events.extend(writer.end(&done));
                     events
                 }
-                Some(Err(problem)) => vec![writer.fail(&problem)],
+                Some(Err(problem)) => {
+                    // Nothing to go on from: half an answer would be taken for what was said.
+                    keeper = None;
+                    let mut event = writer.fail(&problem);
+                    event["response"]["store"] = json!(false);
+                    vec![event]
+                }
             };
             // Before the client hears of the end: it may go on at once.
             if let Some(last) = events.last_mut().filter(|_| writer.ended()) {
@@ -121,7 +127,7 @@ async fn read(app: &App, body: &wire::Responses, common: &wire::Common) -> Resul
         app.kept.get(id).ok_or_else(|| gone.code("previous_response_not_found").param("previous_response_id"))
     });
     let before = before.transpose()?;
-    let Conversation { items, turns: said } =
+    let Conversation { items, turns: said, .. } =
         Conversation::read(&app.kept, before.as_ref().map_or(&[], |answer| &answer.items), body.input.as_ref())?;
     // Those of an earlier request are no part of the conversation.
     let mut turns: Vec<Turn> = body.instructions.iter().filter(|i| !i.is_empty()).map(|text| Turn::new("system", text.clone())).collect();
