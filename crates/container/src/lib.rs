@@ -21,6 +21,7 @@ pub use checkpoint::{Checkpoint, Kind, Span};
 pub use dtype::Dtype;
 pub use fault::{Error, Fault, Result};
 pub use map::{Map, SHRUNK_EXIT_CODE};
+pub use pieces::LARGE_PAGE;
 pub use stream::Declared;
 
 /// One tensor of a mapped file. Nothing is copied.

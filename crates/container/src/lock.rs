@@ -58,8 +58,14 @@ pub fn release(file: &File) {
 /// Whether a path still leads to an open file: whoever held the lock before may have removed the file, and then the lock is on nothing.
 #[cfg(unix)]
 pub fn is_still(file: &File, path: &Path) -> bool {
+    matches!((file.metadata(), fs::metadata(path)), (Ok(a), Ok(b)) if identity(&a) == identity(&b))
+}
+
+/// What tells one file from every other, whatever the path to it.
+#[cfg(unix)]
+pub(crate) fn identity(found: &fs::Metadata) -> (u64, u64) {
     use std::os::unix::fs::MetadataExt;
-    matches!((file.metadata(), fs::metadata(path)), (Ok(a), Ok(b)) if (a.dev(), a.ino()) == (b.dev(), b.ino()))
+    (found.dev(), found.ino())
 }
 
 /// Takes the lock of an open file.

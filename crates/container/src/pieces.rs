@@ -8,8 +8,8 @@
 
 use std::io::{self, Seek, SeekFrom, Write};
 
-/// Bytes of a piece: a large page on x86-64, and on AArch64 with pages of 4 KiB.
-pub(crate) const PIECE: usize = 2 << 20;
+/// Bytes that one write must cover, from a multiple of them on, to be kept in a large page: its size on x86-64, and on AArch64 with pages of 4 KiB.
+pub const LARGE_PAGE: usize = 2 << 20;
 
 /// A writer that gives whole pieces to another. Nothing is written when it is dropped: see [`into_inner`](Self::into_inner).
 #[derive(Debug)]
@@ -35,7 +35,7 @@ impl<W: Write + Seek> Pieces<W> {
 
     /// Bytes up to the end of the piece in which the next one belongs.
     fn room(&self) -> usize {
-        PIECE - (self.at as usize % PIECE + self.waiting.len()) % PIECE
+        LARGE_PAGE - (self.at as usize % LARGE_PAGE + self.waiting.len()) % LARGE_PAGE
     }
 
     /// Writes what waits.
@@ -60,7 +60,7 @@ impl<W: Write + Seek> Write for Pieces<W> {
         }
         if self.waiting.is_empty() {
             // As many pieces as there are, without a copy.
-            let whole = room + (bytes.len() - room) / PIECE * PIECE;
+            let whole = room + (bytes.len() - room) / LARGE_PAGE * LARGE_PAGE;
             self.out.write_all(&bytes[..whole])?;
             self.at += whole as u64;
             return Ok(whole);
@@ -123,7 +123,7 @@ mod tests {
     fn whole_pieces_go_out_whatever_the_sizes_that_come_in() {
         let mut out = Pieces::new(Seen::default());
         let mut total = 0;
-        for len in [1, PIECE - 1, 7, 3 * PIECE, PIECE, 100_000, 2 * PIECE - 100_007, 5] {
+        for len in [1, LARGE_PAGE - 1, 7, 3 * LARGE_PAGE, LARGE_PAGE, 100_000, 2 * LARGE_PAGE - 100_007, 5] {
             out.write_all(&numbered(total, len)).unwrap();
             total += len;
         }
@@ -132,25 +132,25 @@ mod tests {
         let (last, before) = seen.writes.split_last().unwrap();
         assert_eq!(last.1, total as u64);
         for (from, to) in before {
-            assert!(from % PIECE as u64 == 0 && to % PIECE as u64 == 0, "{from} to {to}");
+            assert!(from % LARGE_PAGE as u64 == 0 && to % LARGE_PAGE as u64 == 0, "{from} to {to}");
         }
-        assert_eq!(last.0 % PIECE as u64, 0);
+        assert_eq!(last.0 % LARGE_PAGE as u64, 0);
     }
 
     #[test]
     fn after_a_seek_pieces_end_where_they_would_have() {
         let mut out = Pieces::new(Seen::default());
-        out.write_all(&numbered(0, 3 * PIECE)).unwrap();
+        out.write_all(&numbered(0, 3 * LARGE_PAGE)).unwrap();
         out.write_all(b"end").unwrap();
         assert_eq!(out.seek(SeekFrom::Start(10)).unwrap(), 10);
-        out.write_all(&vec![b'x'; PIECE]).unwrap();
+        out.write_all(&vec![b'x'; LARGE_PAGE]).unwrap();
         out.flush().unwrap();
         let seen = out.into_inner().unwrap();
-        let mut want = numbered(0, 3 * PIECE);
-        want[10..10 + PIECE].fill(b'x');
+        let mut want = numbered(0, 3 * LARGE_PAGE);
+        want[10..10 + LARGE_PAGE].fill(b'x');
         want.extend_from_slice(b"end");
         assert!(seen.file.get_ref() == &want);
-        assert_eq!(seen.writes[2..], [(10, PIECE as u64), (PIECE as u64, PIECE as u64 + 10)]);
+        assert_eq!(seen.writes[2..], [(10, LARGE_PAGE as u64), (LARGE_PAGE as u64, LARGE_PAGE as u64 + 10)]);
     }
 
     #[test]

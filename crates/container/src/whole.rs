@@ -238,8 +238,7 @@ pub(crate) fn abandon_in_signal() {
 pub fn same_file(a: impl AsRef<Path>, b: impl AsRef<Path>) -> bool {
     #[cfg(unix)]
     {
-        use std::os::unix::fs::MetadataExt;
-        let id = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino()));
+        let id = |path: &Path| fs::metadata(path).map(|found| lock::identity(&found));
         matches!((id(a.as_ref()), id(b.as_ref())), (Ok(a), Ok(b)) if a == b)
     }
     #[cfg(not(unix))]

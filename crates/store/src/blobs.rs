@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use nibble_container::LARGE_PAGE;
 use nibble_container::whole::free_space;
 
 use crate::digest::Hasher;
@@ -13,7 +14,7 @@ use crate::staging::Staging;
 use crate::{Digest, Error, Listener, Progress, Result, Store, Work};
 
 /// Bytes that are read, hashed and written at a time: as much as the system keeps in one large page, when it is written at once.
-const CHUNK: usize = 2 << 20;
+const CHUNK: usize = LARGE_PAGE;
 
 /// A file that is whole and on the disk, but has not its place yet.
 #[derive(Debug)]

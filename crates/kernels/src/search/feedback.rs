@@ -1,7 +1,7 @@
 //! The inner loops of error feedback, where an error of one column is made up for by the columns after it: sums of outer products, `y += a x`, and products of
 //! a symmetric block.
 //!
-//! Both are a stream of multiply-adds in a fixed order, none of them fused, so that the bits are the same on every CPU.
+//! All are a stream of multiply-adds in a fixed order, none of them fused, so that the bits are the same on every CPU.
 
 use crate::each::compiled_for_each;
 

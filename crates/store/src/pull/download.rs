@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use super::Hub;
 use super::http::{Answer, Client, Trouble, shown, sleep};
 use super::journal::{self, Head, Journal};
-use super::worker::{self, LARGE_PAGE, Run};
+use super::worker::{self, Run, WRITE};
 use crate::blobs::{Ready, Telling, allocated, check_space, full, hash};
 use crate::lock::Lock;
 use crate::{Digest, Error, Listener, Progress, Result, ServerFault, Store, Work};
@@ -186,7 +186,7 @@ fn piece(size: u64, most: u64) -> u64 {
     let most = most.clamp(1, 1 << 30);
     let bytes = (size / PIECES).clamp(SMALLEST.min(most), most);
     // Whole large pages, so that each is written by one connection.
-    let bytes = if bytes > LARGE_PAGE { bytes / LARGE_PAGE * LARGE_PAGE } else { bytes };
+    let bytes = if bytes > WRITE { bytes / WRITE * WRITE } else { bytes };
     bytes.max(size / MAX_PIECES)
 }
 

@@ -5,6 +5,8 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use nibble_container::LARGE_PAGE;
+
 use super::download::{End, Shared, lock};
 use super::http::{Answer, Trouble, pause, sleep};
 use crate::blobs::full;
@@ -14,10 +16,10 @@ use crate::{Error, ServerFault};
 pub(crate) const MAX_FAILURES: u32 = 10;
 /// A wait as long as this is told.
 pub(crate) const WORTH_TELLING: Duration = Duration::from_secs(4);
-/// Bytes that are read at a time.
+/// Bytes that are read at a time of a file that comes in one stream.
 const CHUNK: usize = 128 << 10;
-/// Bytes that Linux keeps in one page of memory when one write covers them: a model that was just fetched is then mapped in large pages.
-pub(crate) const LARGE_PAGE: u64 = 2 << 20;
+/// Bytes that are written at a time: a model that was just fetched is then mapped in large pages.
+pub(crate) const WRITE: u64 = LARGE_PAGE as u64;
 
 /// Why an attempt ended before its bytes were there.
 enum Broken {
@@ -156,15 +158,15 @@ fn check_range(shared: &Shared, answer: &Answer, from: u64, last: u64) -> Result
     }
 }
 
-/// Takes `length` bytes of a body for a run; what comes after them is not looked at. They are written a large page at a time ([`LARGE_PAGE`]); of an answer
-/// that breaks off, what has come.
+/// Takes `length` bytes of a body for a run; what comes after them is not looked at. They are written a large page at a time; of an answer that breaks off,
+/// what has come.
 fn copy(shared: &Shared, answer: Answer, file: &mut File, length: u64, run: &mut Run) -> Result<(), Broken> {
     let mut body = answer.body.into_reader();
-    let mut buffer = vec![0; LARGE_PAGE as usize];
+    let mut buffer = vec![0; LARGE_PAGE];
     let (mut left, mut waiting) = (length, 0);
     while left > 0 && !run.is_whole() {
         let at = shared.head.range(run.next).0 + run.got + waiting;
-        let most = left.min(lacking(shared, run) - waiting).min(LARGE_PAGE - at % LARGE_PAGE);
+        let most = left.min(lacking(shared, run) - waiting).min(WRITE - at % WRITE);
         let came = read(shared, &mut body, &mut buffer[waiting as usize..], most, left);
         if let Ok(n) = came {
             (left, waiting) = (left - n, waiting + n);
@@ -188,7 +190,7 @@ fn lacking(shared: &Shared, run: &Run) -> u64 {
 
 /// Reads at most `most` bytes of a body that should have `left` more.
 fn read(shared: &Shared, body: &mut impl Read, buffer: &mut [u8], most: u64, left: u64) -> Result<u64, Broken> {
-    let want = buffer.len().min(CHUNK).min(usize::try_from(most).unwrap_or(usize::MAX));
+    let want = buffer.len().min(usize::try_from(most).unwrap_or(usize::MAX));
     loop {
         if shared.stopped() {
             return Err(Trouble::pass("stopped").into());
