@@ -138,11 +138,6 @@ impl Buffers {
         }
         self.normed(model, tokens);
         let (_, matrix) = model.output();
-        let wide = self.scratch.multiply(model.pool(), matrix, &self.normed, count);
-        if count == 1 {
-            self.logits.copy_from_slice(wide);
-        } else {
-            model.pool().chunks(&mut self.logits, vocab, |t, row| row.iter_mut().enumerate().for_each(|(r, o)| *o = wide[r * count + t]));
-        }
+        self.scratch.multiply(model.pool(), matrix, &self.normed, count).copy_all(model.pool(), &mut self.logits);
     }
 }

@@ -10,16 +10,16 @@
 //! Every number depends on its own token and the cache only, each sum has one fixed order, and the threads split rows, heads or tokens: the result
 //! is the same for any number of threads and any split of a prompt into batches.
 //!
-//! Matrices give [rows, tokens] and take a token's row at a time. What lies between two matrices is therefore computed where the second one's activations
-//! are made, a few tokens at a time: there is no normed input and no inner row in memory. One token costs five barriers a layer, one for each run of
+//! What lies between two matrices is computed where the second one's activations are made (`products`). One token costs five barriers a layer, one for each run of
 //! matrices and one for attention: what else there is to do for it takes less time than a barrier and is done by the calling thread.
 
 use crate::arch::rope::Angles;
 use crate::arch::{Activation, LayerSpec};
+use crate::attention;
 use crate::cache::{LayerCache, Layout, STEP, Side};
 use crate::pool::Pool;
+use crate::products::{BLOCK, Input, Outputs, multiply, sized};
 use crate::weights::{LayerWeights, Matrix};
-use crate::{adapter, attention};
 use nibble_kernels::{Line, ops};
 use std::cell::RefCell;
 
@@ -34,18 +34,15 @@ pub(crate) fn most_floats(spec: &LayerSpec, dim: usize, batch: usize, threads: u
     (batch * a_token + threads * BLOCK * widest + fixed, each)
 }
 
-/// Tokens whose rows a thread takes out of [rows, tokens] at once: what it reads are 64 bytes in a row, a cache line.
-const BLOCK: usize = 16;
-
 /// Buffers for a batch, made once a session.
 #[derive(Default)]
 pub(crate) struct Scratch {
     /// Activations in a kernel's form.
     acts: Vec<Line>,
-    /// What matrices gave, [rows, tokens].
-    wide: Vec<f32>,
-    /// What the matrices of the feed-forward network gave first, [gate and up rows, tokens].
-    inner: Vec<f32>,
+    /// What matrices gave.
+    wide: Outputs,
+    /// What the matrices of the feed-forward network gave first: gate and up.
+    inner: Outputs,
     /// Queries, then what attention gave, [kv_heads, tokens, heads of the group * head_dim].
     q: Vec<f32>,
     attended: Vec<f32>,
@@ -75,101 +72,14 @@ impl Rotation {
     }
 }
 
-/// So many of the buffer's elements, whatever they hold. It never gets shorter: what it grew by again would be set to zero first.
-pub(crate) fn sized(v: &mut Vec<f32>, len: usize) -> &mut [f32] {
-    if v.len() < len {
-        v.resize(len, 0.0);
-    }
-    &mut v[..len]
-}
-
-/// The input of a matrix: `rows(first, out)` computes the rows of the tokens from `first` on into `out`, [tokens, cols].
-pub(crate) type Input<'a> = dyn Fn(usize, &mut [f32]) + Sync + 'a;
-
 impl Scratch {
-    /// A matrix times each row of `x` [tokens, cols]: [rows, tokens].
-    pub fn multiply(&mut self, pool: &Pool, matrix: &Matrix, x: &[f32], tokens: usize) -> &[f32] {
+    /// A matrix times each row of `x` [tokens, cols].
+    pub fn multiply(&mut self, pool: &Pool, matrix: &Matrix, x: &[f32], tokens: usize) -> &Outputs {
         let cols = matrix.cols;
         let input = |t: usize, out: &mut [f32]| out.copy_from_slice(&x[t * cols..][..out.len()]);
         multiply(pool, &[matrix], &input, &mut self.acts, tokens, &mut self.wide);
-        &self.wide[..matrix.rows * tokens]
+        &self.wide
     }
-}
-
-/// [`products`], and what adapters add to them.
-fn multiply(pool: &Pool, matrices: &[&Matrix], input: &Input, acts: &mut Vec<Line>, tokens: usize, wide: &mut Vec<f32>) {
-    // Kernels for many tokens work on up to 32 rows side by side, and every call prepares its activations.
-    products(pool, matrices, input, acts, tokens, wide, 32);
-    if matrices.iter().any(|m| !m.deltas.is_empty()) {
-        adapter::add(pool, matrices, input, acts, tokens, wide);
-    }
-}
-
-/// `wide` = each matrix times each row of the input, the matrices' outputs one after the other, each [rows, tokens]. All matrices have the same columns. Two
-/// barriers (one for a single token), for each run of matrices that want the same form of activations. A thread takes some times `unit` rows at a time.
-pub(crate) fn products(
-    pool: &Pool,
-    matrices: &[&Matrix],
-    input: &Input,
-    acts: &mut Vec<Line>,
-    tokens: usize,
-    wide: &mut Vec<f32>,
-    unit: usize,
-) {
-    let total: usize = matrices.iter().map(|m| m.rows).sum();
-    let mut rest = sized(wide, total * tokens);
-    let mut from = 0;
-    while from < matrices.len() {
-        // Neighbours that want the same form of activations share it, and a barrier.
-        let kind = matrices[from].chosen.format().activation;
-        let same = matrices[from..].iter().take_while(|m| std::ptr::eq(m.chosen.format().activation, kind)).count();
-        let group = &matrices[from..from + same];
-        let (out, later) = rest.split_at_mut(group.iter().map(|m| m.rows).sum::<usize>() * tokens);
-        let acts = prepare(pool, group[0], input, tokens, acts);
-        group_multiply(pool, group, acts, tokens, out, unit);
-        rest = later;
-        from += same;
-    }
-}
-
-/// Brings the rows of the input into the form that the matrix's kernel wants.
-fn prepare<'a>(pool: &Pool, m: &Matrix, input: &Input, tokens: usize, acts: &'a mut Vec<Line>) -> &'a [u8] {
-    let bytes = m.chosen.activation_bytes(m.cols);
-    let lines = (tokens * bytes).div_ceil(Line::BYTES);
-    if acts.len() < lines {
-        acts.resize(lines, Line::ZERO);
-    }
-    let acts = &mut Line::bytes_mut(acts)[..tokens * bytes];
-    pool.chunks(acts, BLOCK * bytes, |i, out| {
-        SCRATCH.with_borrow_mut(|rows| {
-            let rows = sized(rows, out.len() / bytes * m.cols);
-            input(i * BLOCK, rows);
-            rows.chunks_exact(m.cols).zip(out.chunks_exact_mut(bytes)).for_each(|(x, out)| m.chosen.quantize(x, out));
-        });
-    });
-    acts
-}
-
-fn group_multiply(pool: &Pool, group: &[&Matrix], acts: &[u8], tokens: usize, out: &mut [f32], unit: usize) {
-    // Tiles of rows: enough of them that a slow thread does not hold up the others, and not so small that taking them costs.
-    let rows: usize = group.iter().map(|m| m.rows).sum();
-    let tile = rows.div_ceil(pool.threads() * 8).next_multiple_of(unit).max(2 * unit);
-    let mut tiles = Vec::new();
-    let mut ends = Vec::new();
-    let mut end = 0;
-    for m in group {
-        let bytes = m.bytes();
-        for first in (0..m.rows).step_by(tile) {
-            let n = tile.min(m.rows - first);
-            end += n * tokens;
-            tiles.push((m, &bytes[first * m.row_bytes..][..n * m.row_bytes]));
-            ends.push(end);
-        }
-    }
-    pool.parts(out, &ends, |i, part| {
-        let (m, rows) = tiles[i];
-        m.chosen.matmul(rows, m.cols, acts, tokens, part);
-    });
 }
 
 /// out += bias where there is one.
@@ -177,37 +87,6 @@ fn add_bias(out: &mut [f32], bias: Option<&[f32]>) {
     if let Some(b) = bias {
         out.iter_mut().zip(b).for_each(|(o, b)| *o += b);
     }
-}
-
-/// Column `t` of `wide` [rows.., tokens], rows `first` .. `first + out.len()`.
-fn gather(wide: &[f32], tokens: usize, t: usize, first: usize, out: &mut [f32]) {
-    if tokens == 1 {
-        out.copy_from_slice(&wide[first..first + out.len()]);
-    } else {
-        out.iter_mut().enumerate().for_each(|(r, o)| *o = wide[(first + r) * tokens + t]);
-    }
-}
-
-/// Calls `each(row of out, wide's element)` for the columns from `first` on, as many as `out` [tokens, rows] has rows. Sixteen rows at a time, so that neither side
-/// is touched in single floats far apart.
-fn turned(wide: &[f32], tokens: usize, first: usize, out: &mut [f32], rows: usize, each: impl Fn(usize, &mut f32, f32)) {
-    for from in (0..rows).step_by(16) {
-        let n = 16.min(rows - from);
-        for (t, out) in out.chunks_exact_mut(rows).enumerate() {
-            for (r, out) in out[from..from + n].iter_mut().enumerate() {
-                each(from + r, out, wide[(from + r) * tokens + first + t]);
-            }
-        }
-    }
-}
-
-/// x += wide (turned) + bias, a few tokens at a time.
-fn add_back(pool: &Pool, x: &mut [f32], wide: &[f32], tokens: usize, bias: &Option<Vec<f32>>) {
-    let dim = x.len() / tokens;
-    pool.chunks(x, BLOCK * dim, |i, x| match bias {
-        Some(bias) => turned(wide, tokens, i * BLOCK, x, dim, |r, x, w| *x += w + bias[r]),
-        None => turned(wide, tokens, i * BLOCK, x, dim, |_, x, w| *x += w),
-    });
 }
 
 /// Where a layer's matrices take their input.
@@ -301,7 +180,7 @@ pub(crate) fn attention_half(
         return false;
     }
     multiply(pool, &[&w.o], &by_token, &mut s.acts, tokens, &mut s.wide);
-    add_back(pool, x, &s.wide, tokens, &w.o_bias);
+    s.wide.add_to(pool, x, w.o_bias.as_deref());
     true
 }
 
@@ -321,14 +200,12 @@ pub(crate) fn feed_forward_half(
         return;
     }
     multiply(pool, &[&w.gate, &w.up], &between, &mut s.acts, tokens, &mut s.inner);
-    let (gate, up) = s.inner[..2 * ffn * tokens].split_at_mut(ffn * tokens);
-    activate(spec, w, pool, gate, up, tokens);
-    let inner = |t: usize, out: &mut [f32]| turned(gate, tokens, t, out, ffn, |_, out, x| *out = x);
+    let inner = |t: usize, out: &mut [f32]| out.chunks_exact_mut(ffn).zip(t..).for_each(|(out, t)| gated(spec, w, &s.inner, t, out));
     if !show(&mut watch, pool, Site::Down, x, ffn, tokens, &inner) {
         return;
     }
     multiply(pool, &[&w.down], &inner, &mut s.acts, tokens, &mut s.wide);
-    add_back(pool, x, &s.wide, tokens, &w.down_bias);
+    s.wide.add_to(pool, x, w.down_bias.as_deref());
 }
 
 /// A piece of attention: a block of tokens of one part and one key-value head.
@@ -361,7 +238,7 @@ struct Store<'a> {
 /// write first, a barrier more. The blocks of all parts are one list of pieces, which the threads take in turn.
 fn attend(spec: &LayerSpec, w: &LayerWeights, pool: &Pool, parts: &mut [Part<'_>], rotation: &Rotation, s: &mut Scratch) {
     let (hd, heads, kv_heads) = (spec.head_dim, spec.heads / spec.kv_heads, spec.kv_heads);
-    let (q_rows, kv_rows, group) = (spec.heads * hd, kv_heads * hd, heads * hd);
+    let (q_rows, group) = (spec.heads * hd, heads * hd);
     let tokens: usize = parts.iter().map(|part| part.tokens).sum();
     let wide = &s.wide;
     let bias = |out: &mut [f32], bias: &Option<Vec<f32>>, first: usize| {
@@ -375,16 +252,16 @@ fn attend(spec: &LayerSpec, w: &LayerWeights, pool: &Pool, parts: &mut [Part<'_>
     };
     // The queries of token t for key-value head h, and its key and value, which go into the cache at position p.
     let query = |h: usize, t: usize, q: &mut [f32]| {
-        gather(wide, tokens, t, h * group, q);
+        wide.copy(0, t, h * group, q);
         bias(q, &w.q_bias, h * group);
         q.chunks_exact_mut(hd).for_each(|head| turn(head, t));
     };
     let store = |layout: &Layout, own: &mut [u8], h: usize, t: usize, p: usize, row: &mut [f32]| {
-        gather(wide, tokens, t, q_rows + h * hd, row);
+        wide.copy(1, t, h * hd, row);
         bias(row, &w.k_bias, h * hd);
         turn(row, t);
         layout.write(own, Side::Keys, p, row);
-        gather(wide, tokens, t, q_rows + kv_rows + h * hd, row);
+        wide.copy(2, t, h * hd, row);
         bias(row, &w.v_bias, h * hd);
         layout.write(own, Side::Values, p, row);
     };
@@ -473,22 +350,21 @@ fn attend(spec: &LayerSpec, w: &LayerWeights, pool: &Pool, parts: &mut [Part<'_>
     });
 }
 
-/// gate = silu(gate + bias) * (up + bias), element by element: both are [ffn, tokens].
-fn activate(spec: &LayerSpec, w: &LayerWeights, pool: &Pool, gate: &mut [f32], up: &mut [f32], tokens: usize) {
-    let add = |x: &mut [f32], bias: &Option<Vec<f32>>, first: usize| {
-        if let Some(bias) = bias {
-            x.chunks_exact_mut(tokens).zip(&bias[first..]).for_each(|(row, b)| row.iter_mut().for_each(|x| *x += b));
-        }
-    };
-    // One token's row is not worth a barrier.
-    let rows = if tokens == 1 { spec.ffn } else { 64 };
-    pool.pairs(gate, rows * tokens, up, rows * tokens, |i, gate, up| {
-        add(gate, &w.gate_bias, i * rows);
-        add(up, &w.up_bias, i * rows);
+/// A token's row between up and down: silu(gate + bias) * (up + bias), element by element.
+fn gated(spec: &LayerSpec, w: &LayerWeights, inner: &Outputs, token: usize, mut out: &mut [f32]) {
+    let ffn = 0..out.len();
+    let mut first = 0;
+    for (gate, up) in inner.runs(0, token, ffn.clone()).zip(inner.runs(1, token, ffn)) {
+        let own = out.split_off_mut(..gate.len()).expect("as many as gate has rows");
+        let part = |bias: &Option<Vec<f32>>| bias.as_ref().map(|bias| bias[first..first + gate.len()].to_vec());
+        own.copy_from_slice(gate);
+        add_bias(own, part(&w.gate_bias).as_deref());
+        let biased = part(&w.up_bias).map(|bias| up.iter().zip(bias).map(|(up, bias)| up + bias).collect::<Vec<_>>());
         match spec.activation {
-            Activation::SwiGlu => ops::swiglu(gate, up),
+            Activation::SwiGlu => ops::swiglu(own, biased.as_deref().unwrap_or(up)),
         }
-    });
+        first += gate.len();
+    }
 }
 
 thread_local! {

@@ -15,6 +15,7 @@ pub mod logits;
 pub mod memory;
 mod model;
 pub mod pool;
+mod products;
 mod recommended;
 mod rng;
 pub mod sampler;

@@ -102,9 +102,8 @@ impl<'s> Walk<'s> {
         let vocab = self.source.config().vocab;
         let tokens = x.len() / self.source.config().dim;
         let matrix = self.outside.output.as_ref().unwrap_or(&self.outside.embedding);
-        let wide = self.scratch.multiply(&self.pool, matrix, &normed, tokens);
         let mut logits = vec![0.0; tokens * vocab];
-        self.pool.chunks(&mut logits, vocab, |t, row| row.iter_mut().enumerate().for_each(|(r, o)| *o = wide[r * tokens + t]));
+        self.scratch.multiply(&self.pool, matrix, &normed, tokens).copy_all(&self.pool, &mut logits);
         logits
     }
 

@@ -47,7 +47,7 @@ impl Chosen {
         (self.format.activation.quantize)(x, out);
     }
 
-    /// `out[r * tokens + t]` = row r of `w` times row t of `acts`.
+    /// `out[t * rows + r]` = row r of `w` times row t of `acts`.
     ///
     /// `w`: rows of `row_bytes(cols)` bytes, any alignment; their number follows from the length. `acts`: `tokens` rows from
     /// [`Chosen::quantize`]. The bits of each result depend on its row and its token alone: not on the instruction set, not on its neighbours.

@@ -78,9 +78,14 @@ struct Place<'a> {
 struct Matrix<'a> {
     step: &'a Step,
     rows: Vec<f32>,
-    /// What they put out as they are: the sum of its squares, and where outputs judge each of them, [rows, tokens].
+    /// What they put out as they are: the sum of its squares, and where outputs judge each of them, as [`Place::whole_by_outputs`] says.
     whole: f64,
     outputs: Vec<f32>,
+}
+
+/// The places of [tokens, rows] row by row, and what the token counts: the order in which sums are taken.
+fn by_row(rows: usize, counts: &[f32]) -> impl Iterator<Item = (usize, f32)> {
+    (0..rows).flat_map(move |r| counts.iter().enumerate().map(move |(t, c)| (t * rows + r, *c)))
 }
 
 /// s = loud^a / weight^b, around one.
@@ -256,7 +261,7 @@ impl<'a> Place<'a> {
         acts
     }
 
-    /// What rows put out at some tokens, [rows, tokens], and the sum of its squares.
+    /// What rows put out at some tokens, [`ROWS`] rows after the others, each time [tokens, rows], and the sum of its squares.
     fn whole_by_outputs(&self, rows: &[f32]) -> (f64, Vec<f32>) {
         let (cols, tokens) = (self.inputs.cols, self.inputs.counts.len());
         let exact = Chosen::best(&format::F32);
@@ -267,9 +272,8 @@ impl<'a> Place<'a> {
             exact.matmul(&floats, cols, &acts, tokens, outputs);
         });
         let whole = self.sum(rows.len() / cols, |first, count| {
-            let outputs = outputs[first * tokens..][..count * tokens].chunks_exact(tokens);
-            let squares =
-                outputs.flat_map(|row| row.iter().zip(&self.inputs.counts).map(|(w, c)| f64::from(*w) * f64::from(*w) * f64::from(*c)));
+            let outputs = &outputs[first * tokens..][..count * tokens];
+            let squares = by_row(count, &self.inputs.counts).map(|(i, c)| f64::from(outputs[i]) * f64::from(outputs[i]) * f64::from(c));
             squares.sum()
         });
         (whole, outputs)
@@ -284,12 +288,10 @@ impl<'a> Place<'a> {
             let (_, bytes) = self.encode(matrix, &matrix.rows[first * cols..][..count * cols], columns);
             let mut found = vec![0.0; count * tokens];
             rounded.matmul(&bytes, cols, &acts, tokens, &mut found);
-            let wanted = matrix.outputs[first * tokens..][..count * tokens].chunks_exact(tokens);
-            let errors = wanted.zip(found.chunks_exact(tokens)).flat_map(|(wanted, found)| {
-                wanted.iter().zip(found).zip(&self.inputs.counts).map(|((w, f), count)| {
-                    let error = f64::from(w - f);
-                    error * error * f64::from(*count)
-                })
+            let wanted = &matrix.outputs[first * tokens..][..count * tokens];
+            let errors = by_row(count, &self.inputs.counts).map(|(i, c)| {
+                let error = f64::from(wanted[i] - found[i]);
+                error * error * f64::from(c)
             });
             errors.sum()
         })

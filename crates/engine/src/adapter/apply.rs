@@ -4,43 +4,46 @@
 //! barriers more for a run of matrices of which one is adapted: A's rows, then all B's, each tile of which is added where the model's product stands.
 
 use super::Delta;
-use crate::layer::{self, Input};
 use crate::pool::Pool;
+use crate::products::{self, Input, Outputs};
 use crate::weights::Matrix;
 use nibble_kernels::{Line, ops};
 use std::cell::RefCell;
 use std::ops::Range;
 
-/// Adds to `wide` what the adapters of its matrices make of the input: `wide` has the matrices' outputs one after the other, each [rows, tokens].
-pub(crate) fn add(pool: &Pool, matrices: &[&Matrix], input: &Input, acts: &mut Vec<Line>, tokens: usize, wide: &mut [f32]) {
+/// Adds to `wide` what the adapters of its matrices make of the input.
+pub(crate) fn add(pool: &Pool, matrices: &[&Matrix], input: &Input, acts: &mut Vec<Line>, tokens: usize, wide: &mut Outputs) {
     let deltas: Vec<&Delta> = matrices.iter().flat_map(|m| &m.deltas).collect();
     let factors: Vec<&Matrix> = deltas.iter().map(|delta| &delta.a).collect();
-    let mut low = Vec::new();
+    let mut low = Outputs::default();
     // A has few rows, and long ones.
-    layer::products(pool, &factors, input, acts, tokens, &mut low, 4);
+    products::products(pool, &factors, input, acts, tokens, &mut low, 4);
     let inputs = inputs(&deltas, &low, tokens, acts);
 
-    let (mut tiles, mut ends, mut end) = (Vec::new(), Vec::new(), 0);
-    let mut first_delta = 0;
-    for m in matrices {
-        let own = first_delta..first_delta + m.deltas.len();
-        first_delta = own.end;
-        // A matrix without an adapter is one tile with nothing to do.
-        let tile = if own.is_empty() { m.rows } else { m.rows.div_ceil(8 * pool.threads()).next_multiple_of(32) };
-        for first in (0..m.rows).step_by(tile) {
-            let rows = first..(first + tile).min(m.rows);
+    let mut end = 0;
+    let own: Vec<Range<usize>> = matrices
+        .iter()
+        .map(|m| {
+            end += m.deltas.len();
+            end - m.deltas.len()..end
+        })
+        .collect();
+    let tiles: Vec<_> = wide.tiles(0..matrices.len()).collect();
+    let mut end = 0;
+    let ends: Vec<usize> = tiles
+        .iter()
+        .map(|(_, rows)| {
             end += rows.len() * tokens;
-            tiles.push((own.clone(), rows));
-            ends.push(end);
-        }
-    }
+            end
+        })
+        .collect();
     let acts = Line::bytes(acts);
-    pool.parts(&mut wide[..end], &ends, |i, out| {
-        let (own, rows) = &tiles[i];
+    pool.parts(wide.floats_mut(), &ends, |i, out| {
+        let (m, rows) = &tiles[i];
         PRODUCT.with_borrow_mut(|product| {
-            for n in own.clone() {
+            for n in own[*m].clone() {
                 let b = &deltas[n].b;
-                let product = layer::sized(product, out.len());
+                let product = products::sized(product, out.len());
                 let bytes = &b.bytes()[rows.start * b.row_bytes..rows.end * b.row_bytes];
                 b.chosen.matmul(bytes, b.cols, &acts[inputs[n].clone()], tokens, product);
                 ops::axpy(deltas[n].scale, product, out);
@@ -49,9 +52,8 @@ pub(crate) fn add(pool: &Pool, matrices: &[&Matrix], input: &Input, acts: &mut V
     });
 }
 
-/// Brings A x of every delta, [rank, tokens] one after the other, into the form that its B wants. Gives the bytes of each, which begin at a line. Few numbers, so the
-/// calling thread makes them.
-fn inputs(deltas: &[&Delta], low: &[f32], tokens: usize, acts: &mut Vec<Line>) -> Vec<Range<usize>> {
+/// Brings A x of every delta into the form that its B wants. Gives the bytes of each, which begin at a line. Few numbers, so the calling thread makes them.
+fn inputs(deltas: &[&Delta], low: &Outputs, tokens: usize, acts: &mut Vec<Line>) -> Vec<Range<usize>> {
     let mut end = 0;
     let places: Vec<Range<usize>> = deltas
         .iter()
@@ -64,14 +66,12 @@ fn inputs(deltas: &[&Delta], low: &[f32], tokens: usize, acts: &mut Vec<Line>) -
         .collect();
     acts.resize((end / Line::BYTES).max(acts.len()), Line::ZERO);
     let bytes = Line::bytes_mut(acts);
-    let (mut row, mut rest) = (Vec::new(), low);
-    for (delta, place) in deltas.iter().zip(&places) {
-        let (own, later) = rest.split_at(delta.rank() * tokens);
-        rest = later;
+    let mut row = Vec::new();
+    for (n, (delta, place)) in deltas.iter().zip(&places).enumerate() {
         row.resize(delta.rank(), 0.0);
         let one = place.len() / tokens;
         for (t, out) in bytes[place.clone()].chunks_exact_mut(one).enumerate() {
-            row.iter_mut().enumerate().for_each(|(r, x)| *x = own[r * tokens + t]);
+            low.copy(n, t, 0, &mut row);
             delta.b.chosen.quantize(&row, out);
         }
     }

@@ -69,14 +69,13 @@ pub fn q8_k_quantize(x: &[f32], out: &mut [u8]) {
             let inverse = -127.0 / max;
             if inverse.is_finite() {
                 d = 1.0 / inverse;
-                for (g, (x, codes)) in x.chunks_exact(16).zip(codes.chunks_exact_mut(16)).enumerate() {
-                    let mut sum = 0;
-                    for (q, x) in codes.iter_mut().zip(x) {
-                        let n = nearest(inverse * x).min(127);
-                        sum += n;
-                        *q = n as i8 as u8;
-                    }
-                    header[32 + 2 * g..34 + 2 * g].copy_from_slice(&(sum as i16).to_le_bytes());
+                // Two loops: of one with the sums in it the compiler makes code that stores codes byte by byte.
+                for (q, x) in codes.iter_mut().zip(x) {
+                    *q = nearest(inverse * x).min(127) as i8 as u8;
+                }
+                for (to, codes) in header[32..].chunks_exact_mut(2).zip(codes.chunks_exact(16)) {
+                    let sum: i16 = codes.iter().map(|&q| i16::from(q as i8)).sum();
+                    to.copy_from_slice(&sum.to_le_bytes());
                 }
             } else {
                 // Below 3.8e-37: nothing that a product could show.

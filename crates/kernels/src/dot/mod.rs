@@ -47,7 +47,7 @@ pub const TOKENS: usize = 32;
 /// From this many tokens on [`Kernel::many`] runs.
 pub const MANY: usize = 8;
 
-/// All products of a [`Job`] into `out`, [rows, tokens]. Unsafe because the CPU must have the kernel's instruction set.
+/// All products of a [`Job`] into `out`, [tokens, rows]. Unsafe because the CPU must have the kernel's instruction set.
 pub type Driver = unsafe fn(&Job<'_>, &mut [f32]);
 
 /// The loops of one format for one instruction set.
@@ -80,6 +80,14 @@ pub struct Job<'a> {
     pub act_bytes: usize,
     /// Rows of `acts`.
     pub tokens: usize,
+}
+
+impl Job<'_> {
+    /// Rows of `w`.
+    #[inline(always)]
+    pub fn rows(&self) -> usize {
+        self.w.len() / self.row_bytes
+    }
 }
 
 /// The fixed tree: lanes 8 apart, then 4, 2, 1.
@@ -129,7 +137,7 @@ pub unsafe fn walk(job: &Job<'_>, act_tile: usize, out: &mut [f32], product: imp
     for first in (0..job.tokens).step_by(TOKENS) {
         let count = TOKENS.min(job.tokens - first);
         let acts = &job.acts[first * job.act_bytes..(first + count) * job.act_bytes];
-        for (w, out) in job.w.chunks_exact(job.row_bytes).zip(out.chunks_exact_mut(job.tokens)) {
+        for (row, w) in job.w.chunks_exact(job.row_bytes).enumerate() {
             let mut lanes = [[0f32; 16]; TOKENS];
             for (i, w) in w.chunks(tile_bytes).enumerate() {
                 if w.len() < tile_bytes {
@@ -143,8 +151,8 @@ pub unsafe fn walk(job: &Job<'_>, act_tile: usize, out: &mut [f32], product: imp
                     product(&tile, &act[from..act.len().min(from + act_tile)], i, lanes);
                 }
             }
-            for (out, lanes) in out[first..].iter_mut().zip(&lanes[..count]) {
-                *out = reduce(lanes);
+            for (t, lanes) in lanes[..count].iter().enumerate() {
+                out[(first + t) * job.rows() + row] = reduce(lanes);
             }
         }
     }

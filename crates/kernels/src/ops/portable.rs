@@ -72,13 +72,19 @@ pub fn exp(x: f32) -> f32 {
 #[inline(always)]
 pub fn softmax(x: &mut [f32]) {
     // A maximum does not round, so its lanes are for speed alone. It passes over a NaN; the exponential does not.
+    let greater = |max: f32, x: f32| if x > max { x } else { max };
     let mut lanes = [f32::NEG_INFINITY; 16];
-    for x in x.chunks(16) {
-        for (lane, &x) in lanes.iter_mut().zip(x) {
-            *lane = if x > *lane { x } else { *lane };
+    let (sixteens, rest) = x.as_chunks::<16>();
+    for x in sixteens {
+        // Whole ones only: with the rest in this loop the lanes would wait in memory, two fifths of the time of all of this.
+        for l in 0..16 {
+            lanes[l] = greater(lanes[l], x[l]);
         }
     }
-    let max = lanes.iter().fold(f32::NEG_INFINITY, |m, &x| if x > m { x } else { m });
+    for (lane, &x) in lanes.iter_mut().zip(rest) {
+        *lane = greater(*lane, x);
+    }
+    let max = lanes.into_iter().fold(f32::NEG_INFINITY, greater);
     for x in x.iter_mut() {
         *x = exp(*x - max);
     }

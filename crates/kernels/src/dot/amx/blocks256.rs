@@ -5,8 +5,8 @@
 //! Both are exact, and so is what they make together. Sixteen tokens and rows of a block are eight `tdp`, 128 cycles, for 65,536 products.
 //!
 //! ```text
-//! for each 32 rows:
-//!     for each block in the order of the tree:
+//! for each step of `panels::walk`, 32 rows and some of the sixteen lanes:
+//!     for each of their blocks in the order of the tree:
 //!         fill a unit of the panel, cut its products in two          (16 KiB, first-level cache)
 //!         for each sixteen tokens:
 //!             the matrix unit: low and high sums of 32 rows          (4 tiles)
@@ -18,13 +18,13 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 
-use super::{Groups, Place, State, TILE, Tiles};
+use super::{Groups, Onto, Place, Slots, TILE, Tiles};
 use crate::activation::{HEADER, SUMS, TILE_BYTES};
 use crate::dot::Job;
 use crate::dot::avx512::many::add_pair;
-use crate::dot::avx512::many::driver::{Sums, write};
-use crate::dot::avx512::many::panel::{Fill256, LANES, ROWS, Rows, Unit256};
-use crate::dot::panels::{TOKENS, hide, lane};
+use crate::dot::avx512::many::driver::write;
+use crate::dot::avx512::many::panel::{Fill256, LANES, Rows, Unit256};
+use crate::dot::panels::{LEVELS, hide, lane, walk};
 
 /// Columns of a tile, and tiles of a block.
 const STEP: usize = 64;
@@ -103,46 +103,65 @@ struct Products([[[__m512i; 16]; 2]; 2]);
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
 pub fn blocks256<F: Fill256, S: Split, const OFFSET: bool>(job: &Job<'_>, out: &mut [f32]) {
     let blocks = job.row_bytes / job.format.block_bytes;
-    let rows = job.w.len() / job.row_bytes;
-    let mut state = MaybeUninit::<State>::uninit();
-    let state: *mut [Sums; TOKENS] = state.as_mut_ptr().cast();
+    let rows = job.rows();
     let mut unit = MaybeUninit::<Unit256>::uninit();
     let mut planes = MaybeUninit::<Planes>::uninit();
-    let mut at = 0;
-    let mut chunks = job.tokens.div_ceil(TOKENS);
-    while at < job.tokens {
-        let groups = Groups::of((job.tokens - at).div_ceil(chunks));
-        chunks -= 1;
-        // SAFETY: the caller promises the instructions.
-        let tiles = unsafe { Tiles::configure(groups.size, STEP) };
-        for first in (0..rows).step_by(ROWS) {
-            let row = |r: usize| job.w[(first + r).min(rows - 1) * job.row_bytes..].as_ptr();
-            let halves: [Rows; 2] = [std::array::from_fn(row), std::array::from_fn(|r| row(LANES + r))];
-            for i in 0..16 {
-                for block in (lane(i)..blocks).step_by(16) {
-                    // SAFETY: every row has the block, and every token its tile; the state has room for a chunk.
-                    unsafe {
-                        for (p, rows) in halves.iter().enumerate() {
-                            F::fill(job, &rows.map(|row| row.add(block * job.format.block_bytes)), unit.as_mut_ptr(), p);
+    // The tiles are configured for groups of one size.
+    let mut tiles: Option<(usize, Tiles)> = None;
+    let done = walk(job, usize::MAX, |step| {
+        let groups = Groups::of(step.tokens.len());
+        if tiles.as_ref().is_none_or(|(size, _)| *size != groups.size) {
+            drop(tiles.take());
+            // SAFETY: the caller promises the instructions.
+            tiles = Some((groups.size, unsafe { Tiles::configure(groups.size, STEP) }));
+        }
+        let row = |r: usize| job.w[(step.row + r).min(rows - 1) * job.row_bytes..].as_ptr();
+        let halves: [Rows; 2] = [std::array::from_fn(row), std::array::from_fn(|r| row(LANES + r))];
+        let mut slots = [std::ptr::null_mut(); LEVELS];
+        for (slot, level) in slots.iter_mut().zip(step.levels) {
+            *slot = level.cast();
+        }
+        let block_bytes = job.format.block_bytes;
+        for i in step.part.first..step.part.first + step.part.lanes {
+            for block in (lane(i)..blocks).step_by(16) {
+                let next = if block + 16 < blocks { block + 16 } else { lane((i + 1) % 16) };
+                // SAFETY: every row has the block, and every token its tile; the slots have room for a chunk. What is asked for need not be there.
+                unsafe {
+                    for (p, rows) in halves.iter().enumerate() {
+                        let mut at = *rows;
+                        for row in &mut at {
+                            for line in (0..block_bytes).step_by(64) {
+                                _mm_prefetch::<_MM_HINT_T1>(row.wrapping_add(next * block_bytes + line).cast());
+                            }
+                            *row = row.add(block * block_bytes);
                         }
-                        split::<F, S>(unit.as_ptr(), planes.as_mut_ptr());
-                        let acts = job.acts.as_ptr().add(at * job.act_bytes + block * TILE_BYTES);
-                        let place = Place::of(block, i, blocks);
-                        products::<F, S, OFFSET>(&*unit.as_ptr(), &*planes.as_ptr(), acts, job.act_bytes, groups, place, state);
+                        F::fill(job, &at, unit.as_mut_ptr(), p);
                     }
+                    split::<F, S>(unit.as_ptr(), planes.as_mut_ptr());
+                    let acts = job.acts.as_ptr().add(step.tokens.start * job.act_bytes + block * TILE_BYTES);
+                    let place = Place::of(block, i, blocks);
+                    let run = match place.levels.count_ones() {
+                        0 => products::<F, S, OFFSET, 0>,
+                        1 => products::<F, S, OFFSET, 1>,
+                        2 => products::<F, S, OFFSET, 2>,
+                        3 => products::<F, S, OFFSET, 3>,
+                        _ => products::<F, S, OFFSET, 4>,
+                    };
+                    run(&*unit.as_ptr(), &*planes.as_ptr(), acts, job.act_bytes, groups, place, &slots);
                 }
             }
+        }
+        if step.last {
             for (slot, token, count) in groups.slots() {
                 // SAFETY: the last block of the tree has left the sums of every slot there.
-                let sums = unsafe { state.add(Place::ROOT).cast::<Sums>().add(slot) };
-                let out = &mut out[first * job.tokens..];
+                let sums = unsafe { slots[Place::ROOT].add(slot) };
+                let out = &mut out[(step.tokens.start + token) * rows..];
                 // SAFETY: as above.
-                unsafe { write(sums, count, out, job.tokens, at + token, rows - first) };
+                unsafe { write(sums, count, out, step.row, rows) };
             }
         }
-        drop(tiles);
-        at += groups.tokens;
-    }
+    });
+    debug_assert!(done, "no panel is too small for a block");
 }
 
 /// Multiplies the codes of a unit by their scales.
@@ -169,27 +188,27 @@ unsafe fn split<F: Fill256, S: Split>(unit: *const Unit256, planes: *mut Planes)
 /// A block of 32 rows times the tokens of a chunk, onto their sums.
 ///
 /// # Safety
-/// `acts` is the block's tile of the chunk's first token; the tiles are configured for the groups; the state has room and what `place` adds.
+/// `acts` is the block's tile of the chunk's first token; the tiles are configured for the groups; the slots have room and what `place` adds.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
-unsafe fn products<F: Fill256, S: Split, const OFFSET: bool>(
+unsafe fn products<F: Fill256, S: Split, const OFFSET: bool, const N: usize>(
     unit: &Unit256,
     planes: &Planes,
     acts: *const u8,
     act_bytes: usize,
     groups: Groups,
     place: Place,
-    state: *mut [Sums; TOKENS],
+    slots: &Slots,
 ) {
     let mut products = MaybeUninit::<[Products; 2]>::uninit();
     let products: *mut Products = products.as_mut_ptr().cast();
     // SAFETY: promised by the caller.
     unsafe {
         let act = |group: usize| acts.add(groups.first(group) * act_bytes);
+        let onto = Onto::<N>::new(place, slots);
         // What the group before gave, tokens `from` .. `to` of it.
         let finish = |group: usize, from: usize, to: usize| {
-            let sums = state.cast::<Sums>().add(group * groups.size);
             let products = products.add(group % 2);
-            finish::<F, S, OFFSET>(unit, &*products, act(group), act_bytes, from..to, place, sums);
+            finish::<F, S, OFFSET, N>(unit, &*products, act(group), act_bytes, from..to, onto, group * groups.size);
         };
         for group in 0..groups.count {
             asm!("tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3", options(nomem, nostack, preserves_flags));
@@ -243,17 +262,17 @@ unsafe fn multiply(codes: *const u8, act_bytes: usize, planes: &Planes, step: us
 /// The contributions of a block for some tokens of a group.
 ///
 /// # Safety
-/// `acts` is the block's tile of the group's first token, `sums` the group's first slot.
+/// `acts` is the block's tile of the group's first token, whose place is `first`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
-unsafe fn finish<F: Fill256, S: Split, const OFFSET: bool>(
+unsafe fn finish<F: Fill256, S: Split, const OFFSET: bool, const N: usize>(
     unit: &Unit256,
     products: &Products,
     acts: *const u8,
     act_bytes: usize,
     tokens: std::ops::Range<usize>,
-    place: Place,
-    sums: *mut Sums,
+    onto: Onto<N>,
+    first: usize,
 ) {
     for t in tokens {
         let mut pairs = MaybeUninit::<[i32; 4]>::uninit();
@@ -279,7 +298,7 @@ unsafe fn finish<F: Fill256, S: Split, const OFFSET: bool>(
                     }
                     sum = _mm512_sub_ps(sum, _mm512_mul_ps(_mm512_mul_ps(unit.m[p], da), _mm512_cvtepi32_ps(msum)));
                 }
-                place.add(sum, sums.add(t), p);
+                onto.add(sum, first + t, p);
             }
         }
     }

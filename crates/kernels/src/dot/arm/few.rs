@@ -46,14 +46,14 @@ pub fn few32<M: Multiply, F: Blocks32<RAW>, const RAW: usize>(job: &Job<'_>, out
 /// The walk over pairs of rows and tokens; `two` and `one` multiply a pair, or the last row.
 #[inline(always)]
 pub fn pairs(job: &Job<'_>, out: &mut [f32], two: impl Fn([&[u8]; 2], &[u8]) -> [f32; 2], one: impl Fn([&[u8]; 1], &[u8]) -> [f32; 1]) {
-    for (w, out) in job.w.chunks(2 * job.row_bytes).zip(out.chunks_mut(2 * job.tokens)) {
+    for (i, w) in job.w.chunks(2 * job.row_bytes).enumerate() {
         let (a, b) = w.split_at(job.row_bytes);
-        let (out_a, out_b) = out.split_at_mut(job.tokens);
-        for (t, act) in job.acts.chunks_exact(job.act_bytes).enumerate() {
+        for (act, out) in job.acts.chunks_exact(job.act_bytes).zip(out.chunks_exact_mut(job.rows())) {
+            let out = &mut out[2 * i..];
             if b.is_empty() {
-                [out_a[t]] = one([a], act);
+                [out[0]] = one([a], act);
             } else {
-                [out_a[t], out_b[t]] = two([a, b], act);
+                [out[0], out[1]] = two([a, b], act);
             }
         }
     }

@@ -363,7 +363,7 @@ fn groups(job: &Job<'_>, out: &mut [f32], tile_bytes: usize, tile: impl Fn(&mut 
     for first in (0..job.tokens).step_by(TOKENS) {
         let count = TOKENS.min(job.tokens - first);
         let bytes = &job.acts[first * job.act_bytes..(first + count) * job.act_bytes];
-        for (w, out) in job.w.chunks(8 * job.row_bytes).zip(out.chunks_mut(8 * job.tokens)) {
+        for (row, w) in (0..).step_by(8).zip(job.w.chunks(8 * job.row_bytes)) {
             let last = w.len() / job.row_bytes - 1;
             let starts: [usize; 8] = from_fn(|r| r.min(last) * job.row_bytes);
             let mut lanes: Lanes = [[[0f32; 8]; TOKENS]; 16];
@@ -374,9 +374,7 @@ fn groups(job: &Job<'_>, out: &mut [f32], tile_bytes: usize, tile: impl Fn(&mut 
             }
             for token in 0..count {
                 let sums = reduce8(&lanes, token);
-                for (out, sum) in out.chunks_exact_mut(job.tokens).zip(sums) {
-                    out[first + token] = sum;
-                }
+                out[(first + token) * job.rows() + row..][..=last].copy_from_slice(&sums[..=last]);
             }
         }
     }

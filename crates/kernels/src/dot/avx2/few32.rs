@@ -114,7 +114,7 @@ pub unsafe fn few32<S: Step, F: Few32>(job: &Job<'_>, out: &mut [f32]) {
                 }
             }
             for (row, lanes) in rows.into_iter().zip(lanes) {
-                out[row * job.tokens + t] = super::reduce(lanes);
+                out[t * job.rows() + row] = super::reduce(lanes);
             }
         }
     });

@@ -47,7 +47,7 @@ pub fn few_floats<F: Floats>(job: &Job<'_>, out: &mut [f32]) {
             }
             for (t, lanes) in lanes[..count].iter().enumerate() {
                 for (row, &lanes) in rows.into_iter().zip(lanes) {
-                    out[row * job.tokens + first + t] = super::reduce(lanes);
+                    out[(first + t) * job.rows() + row] = super::reduce(lanes);
                 }
             }
         });

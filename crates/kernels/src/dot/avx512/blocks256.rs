@@ -253,12 +253,12 @@ fn pass<F: Blocks256, const R: usize, const T: usize>(job: &Job<'_>, first: usiz
     let acts = &job.acts[first * job.act_bytes..][..count * job.act_bytes];
     let act = |t: usize| &acts[t * job.act_bytes..][..job.act_bytes];
     let blocks = job.row_bytes / F::BYTES;
-    let rows = job.w.len() / job.row_bytes;
-    let bundled = rows / bundle(blocks, count) * bundle(blocks, count);
+    let all = job.rows();
+    let bundled = all / bundle(blocks, count) * bundle(blocks, count);
     let mut room = [const { MaybeUninit::<Turned>::uninit() }; KEPT];
     let mut sums = [[[_mm512_setzero_si512(); GROUP]; T]; R];
     // Bundles, then the rows that are left, each a bundle of its own. A loop, so that the body is compiled once.
-    for (row, rows, size) in [(0, bundled, bundle(blocks, count)), (bundled, rows - bundled, 1)] {
+    for (from, rows, size) in [(0, bundled, bundle(blocks, count)), (bundled, all - bundled, 1)] {
         let total = size * blocks;
         let groups = total.div_ceil(GROUP);
         let present = |g: usize| GROUP.min(total - g * GROUP);
@@ -270,8 +270,7 @@ fn pass<F: Blocks256, const R: usize, const T: usize>(job: &Job<'_>, first: usiz
         }
         // SAFETY: every one of these has been written.
         let kept = unsafe { room.assume_init_ref() };
-        let bundles = Job { w: &job.w[row * job.row_bytes..][..rows * job.row_bytes], row_bytes: size * job.row_bytes, ..*job };
-        let out = &mut out[row * job.tokens..][..rows * job.tokens];
+        let bundles = Job { w: &job.w[from * job.row_bytes..][..rows * job.row_bytes], row_bytes: size * job.row_bytes, ..*job };
         strips(&bundles, |bundles: [usize; R], w| {
             let count = if T == 1 { 1 } else { count };
             // The row of the bundle that is being added up, and how many of its blocks have been.
@@ -280,12 +279,12 @@ fn pass<F: Blocks256, const R: usize, const T: usize>(job: &Job<'_>, first: usiz
             let mut tile = 0;
             for g in 0..groups {
                 let present = present(g);
-                let from = g * GROUP * F::BYTES;
+                let at = g * GROUP * F::BYTES;
                 let mut heads = [const { MaybeUninit::<Heads>::uninit() }; R];
                 // Loops and no `map` or `from_fn`: those are the library's, without the instruction set, and what they call is not inlined.
                 for (heads, w) in heads.iter_mut().zip(w) {
                     // SAFETY: this function's instructions are those that the format's functions need.
-                    heads.write(unsafe { F::heads(&w[from..from + present * F::BYTES]) });
+                    heads.write(unsafe { F::heads(&w[at..at + present * F::BYTES]) });
                 }
                 // SAFETY: R have been written.
                 let heads = unsafe { heads.assume_init_ref() };
@@ -311,7 +310,7 @@ fn pass<F: Blocks256, const R: usize, const T: usize>(job: &Job<'_>, first: usiz
                         macro_rules! row {
                             ($r:literal) => {
                                 if R > $r {
-                                    let four = &w[$r][from + first * F::BYTES..][..FOUR * F::BYTES];
+                                    let four = &w[$r][at + first * F::BYTES..][..FOUR * F::BYTES];
                                     prefetch(four);
                                     let [a, b] = [product!(four, $r, 0), product!(four, $r, 1)];
                                     let [c, d] = [product!(four, $r, 2), product!(four, $r, 3)];
@@ -326,8 +325,7 @@ fn pass<F: Blocks256, const R: usize, const T: usize>(job: &Job<'_>, first: usiz
                         row!(3);
                     } else {
                         for r in 0..R {
-                            sums[r][0][q] =
-                                end_of_row::<F>(&w[r][from + first * F::BYTES..][..n * F::BYTES], &heads[r], first, act(0), tile);
+                            sums[r][0][q] = end_of_row::<F>(&w[r][at + first * F::BYTES..][..n * F::BYTES], &heads[r], first, act(0), tile);
                         }
                     }
                     tile += n;
@@ -339,7 +337,7 @@ fn pass<F: Blocks256, const R: usize, const T: usize>(job: &Job<'_>, first: usiz
                     // A range: four iterators side by side would be kept in memory.
                     #[allow(clippy::needless_range_loop)]
                     for r in 0..R {
-                        let block = &w[r][from + b * F::BYTES..][..F::BYTES];
+                        let block = &w[r][at + b * F::BYTES..][..F::BYTES];
                         prefetch(block);
                         // SAFETY: as above.
                         let unpacked = unsafe { F::block(block, &heads[r], b) };
@@ -381,9 +379,8 @@ fn pass<F: Blocks256, const R: usize, const T: usize>(job: &Job<'_>, first: usiz
                         // The lane where the row began comes first. Only the lowest four bits count.
                         let order = _mm512_add_epi32(lane_numbers(), _mm512_set1_epi32((row * blocks) as i32));
                         for r in 0..R {
-                            let out = &mut out[(bundles[r] * size + row) * job.tokens + first..][..count];
                             for t in 0..count {
-                                out[t] = reduce(_mm512_permutexvar_ps(order, lanes[r][t]));
+                                out[(first + t) * all + from + bundles[r] * size + row] = reduce(_mm512_permutexvar_ps(order, lanes[r][t]));
                                 lanes[r][t] = _mm512_setzero_ps();
                             }
                         }

@@ -220,8 +220,8 @@ fn pass<F: Blocks32, const R: usize, const T: usize>(job: &Job<'_>, first: usize
             }
         }
         for (row, lanes) in rows.into_iter().zip(lanes) {
-            for (out, lanes) in out[row * job.tokens + first..][..count].iter_mut().zip(lanes) {
-                *out = reduce(lanes);
+            for (t, &lanes) in lanes[..count].iter().enumerate() {
+                out[(first + t) * job.rows() + row] = reduce(lanes);
             }
         }
     });

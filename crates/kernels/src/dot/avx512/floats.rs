@@ -43,7 +43,7 @@ pub fn floats<F: Floats>(job: &Job<'_>, out: &mut [f32]) {
             }
             for (t, lanes) in lanes[..count].iter().enumerate() {
                 for (row, &lanes) in rows.into_iter().zip(lanes) {
-                    out[row * job.tokens + first + t] = reduce(lanes);
+                    out[(first + t) * job.rows() + row] = reduce(lanes);
                 }
             }
         });

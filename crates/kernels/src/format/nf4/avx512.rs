@@ -75,7 +75,7 @@ fn pass<const T: usize>(job: &Job<'_>, first: usize, out: &mut [f32]) {
                 let mut sums = [0f32; 16];
                 // SAFETY: sixteen floats; the store has no alignment.
                 unsafe { _mm512_storeu_ps(sums.as_mut_ptr(), lanes) };
-                out[row * job.tokens + first + t] = crate::dot::reduce(&sums);
+                out[(first + t) * job.rows() + row] = crate::dot::reduce(&sums);
             }
         }
     });

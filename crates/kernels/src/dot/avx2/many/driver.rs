@@ -1,12 +1,11 @@
 //! The walk of the integer products for many tokens.
 //!
 //! ```text
-//! for each 32 rows:
-//!     for each part of the sixteen lanes that fits (often one part, all lanes):
-//!         fill a panel: the blocks of those lanes, lane after lane in the order of the tree
-//!         for each 3 or 4 tokens:
-//!             for each lane: sum = 0; for each of its blocks: sum += contribution         (a row a lane of a register)
-//!                            push the sum onto the tree
+//! for each step of `panels::walk`, 32 rows and some of the sixteen lanes (often all of them):
+//!     fill a panel: the blocks of those lanes, lane after lane in the order of the tree
+//!     for each 3 or 4 tokens:
+//!         for each lane: sum = 0; for each of its blocks: sum += contribution             (a row a lane of a register)
+//!                        push the sum onto the tree
 //! ```
 //! The fixed tree of [`crate::dot::reduce`] adds lanes 8 apart, then 4, 2, 1. A walk over the lanes in the order 0 8 4 12 2 10 6 14 1 9 5
 //! 13 3 11 7 15 (the bits of the index reversed) meets every pair of a level right after one another: as a binary counter, with one
@@ -34,8 +33,8 @@
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 
-use super::panel::{LANES, REGISTERS, ROWS, Rows, rows16};
-use crate::dot::panels::{LEVELS, Part, TOKENS, lane};
+use super::panel::{LANES, REGISTERS, ROWS, Rows};
+use crate::dot::panels::{LEVELS, Part, Step, lane, walk};
 use crate::dot::{Driver, Job};
 
 /// Tokens that share a load of weights.
@@ -75,57 +74,39 @@ pub trait Shape {
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
 pub unsafe fn drive<S: Shape>(job: &Job<'_>, out: &mut [f32], long: Driver) {
-    let blocks = job.row_bytes / job.format.block_bytes;
-    let Some(parts) = Part::parts(blocks, S::CAPACITY) else {
-        // SAFETY: as this function.
-        return unsafe { long(job, out) };
-    };
     let mut panel = MaybeUninit::<S::Panel>::uninit();
     let panel: *mut S::Unit = panel.as_mut_ptr().cast();
-    let mut state = MaybeUninit::<[[Sums; TOKENS]; LEVELS]>::uninit();
-    let state: *mut Sums = state.as_mut_ptr().cast();
-    let rows = job.w.len() / job.row_bytes;
-    for first in (0..rows).step_by(ROWS) {
-        let row = |r: usize| job.w[(first + r).min(rows - 1) * job.row_bytes..].as_ptr();
+    let rows = job.rows();
+    let done = walk(job, S::CAPACITY, |step| {
         let mut registers: [Rows; REGISTERS] = [[std::ptr::null(); LANES]; REGISTERS];
         for (r, to) in registers.iter_mut().flatten().enumerate() {
-            *to = row(r);
+            *to = job.w[(step.row + r).min(rows - 1) * job.row_bytes..].as_ptr();
         }
-        let mut tokens = 0..0;
-        let mut chunks = job.tokens.div_ceil(TOKENS);
-        let mut filled = false;
-        while tokens.end < job.tokens {
-            // Split evenly: no chunk and no group is much smaller than the others.
-            tokens = tokens.end..tokens.end + (job.tokens - tokens.end).div_ceil(chunks);
-            chunks -= 1;
-            for index in 0..parts {
-                let part = Part::of(index, parts, blocks);
-                // SAFETY: the rows have the blocks, the panel has room for this part, the state for `TOKENS` tokens.
-                unsafe {
-                    if !filled {
-                        fill::<S>(job, &registers, part, panel);
-                    }
-                    let mut at = tokens.start;
-                    let mut groups = tokens.len().div_ceil(GROUP);
-                    while at < tokens.end {
-                        let count = (tokens.end - at).div_ceil(groups);
-                        groups -= 1;
-                        let acts = job.acts[at * job.act_bytes..].as_ptr();
-                        let state = state.add(at - tokens.start);
-                        match count {
-                            3 => group::<S, 3>(panel, part, acts, job.act_bytes, index, state),
-                            GROUP => group::<S, GROUP>(panel, part, acts, job.act_bytes, index, state),
-                            _ => unreachable!("six tokens and more are cut into groups of three and four"),
-                        }
-                        at += count;
-                    }
+        let Step { tokens, part, .. } = &step;
+        // SAFETY: the rows have the blocks, the panel has room for this part, the levels for `TOKENS` tokens.
+        unsafe {
+            fill::<S>(job, &registers, *part, panel);
+            let mut at = tokens.start;
+            let mut groups = tokens.len().div_ceil(GROUP);
+            while at < tokens.end {
+                let count = (tokens.end - at).div_ceil(groups);
+                groups -= 1;
+                let acts = job.acts[at * job.act_bytes..].as_ptr();
+                match count {
+                    3 => group::<S, 3>(panel, acts, job.act_bytes, &step, at - tokens.start),
+                    GROUP => group::<S, GROUP>(panel, acts, job.act_bytes, &step, at - tokens.start),
+                    _ => unreachable!("six tokens and more are cut into groups of three and four"),
                 }
+                at += count;
             }
-            filled = parts == 1;
-            let done = parts.trailing_zeros() as usize * TOKENS;
-            // SAFETY: the last part has completed the sums of that level.
-            unsafe { write(state.add(done), tokens.len(), &mut out[first * job.tokens..], job.tokens, tokens.start, rows - first) };
+            if step.last {
+                write(step.levels[LEVELS - 1].cast(), tokens.len(), &mut out[tokens.start * rows..], step.row, rows);
+            }
         }
+    });
+    if !done {
+        // SAFETY: as this function.
+        unsafe { long(job, out) }
     }
 }
 
@@ -146,16 +127,10 @@ unsafe fn fill<S: Shape>(job: &Job<'_>, registers: &[Rows], part: Part, panel: *
 /// The products of a panel and T tokens.
 ///
 /// # Safety
-/// As [`Shape::product`]; the panel is filled with `part`, and `state` has room for T tokens at each level.
+/// As [`Shape::product`]; the panel is filled with the step's part, and its levels have room for T tokens from `first` on.
 #[target_feature(enable = "avx2,f16c")]
-unsafe fn group<S: Shape, const T: usize>(
-    panel: *const S::Unit,
-    part: Part,
-    acts: *const u8,
-    act_bytes: usize,
-    index: usize,
-    state: *mut Sums,
-) {
+unsafe fn group<S: Shape, const T: usize>(panel: *const S::Unit, acts: *const u8, act_bytes: usize, step: &Step, first: usize) {
+    let part = step.part;
     let zero = [[_mm256_setzero_ps(); REGISTERS]; T];
     let mut tokens = [acts; T];
     for (t, act) in tokens.iter_mut().enumerate() {
@@ -182,15 +157,19 @@ unsafe fn group<S: Shape, const T: usize>(
         }
         levels[level] = sums;
     }
-    let mut sums = levels[part.lanes.trailing_zeros() as usize];
-    let level = index.trailing_ones() as usize;
+    // And so on with the parts.
+    let within = part.lanes.trailing_zeros() as usize;
+    let mut sums = levels[within];
+    let level = within + step.index.trailing_ones() as usize;
     for (t, sums) in sums.iter_mut().enumerate() {
-        for earlier in 0..level {
-            // SAFETY: the state has `LEVELS` rows of `TOKENS` tokens; earlier parts have filled these.
-            add(sums, unsafe { &*state.add(earlier * TOKENS + t) });
+        // SAFETY: every level has `TOKENS` tokens; earlier parts have filled these.
+        let place = |level: usize| unsafe { step.levels[level].cast::<Sums>().add(first + t) };
+        for earlier in within..level {
+            // SAFETY: as above.
+            add(sums, unsafe { &*place(earlier) });
         }
         // SAFETY: as above.
-        unsafe { *state.add(level * TOKENS + t) = *sums };
+        unsafe { *place(level) = *sums };
     }
 }
 
@@ -202,28 +181,15 @@ fn add(to: &mut Sums, earlier: &Sums) {
     }
 }
 
-/// Sums [tokens, 32 rows] to `out` [rows, tokens]: eight tokens of a row are one store.
+/// Sums [tokens, 32 rows] to their place in `out` [tokens, rows], from its first token on: `rows` of a panel that begins at row `first`.
 ///
 /// # Safety
 /// `sums` has `count` tokens.
 #[target_feature(enable = "avx2,f16c")]
-unsafe fn write(sums: *const Sums, count: usize, out: &mut [f32], tokens: usize, first: usize, rows: usize) {
-    for t in (0..count).step_by(LANES) {
-        let some = LANES.min(count - t);
-        let mut columns: Rows = [std::ptr::null(); LANES];
-        for (i, column) in columns.iter_mut().enumerate() {
-            // SAFETY: none is past the last token.
-            *column = unsafe { sums.add((t + i).min(count - 1)).cast() };
-        }
-        for quad in 0..rows.min(ROWS).div_ceil(4) {
-            // SAFETY: a token has 32 floats.
-            let values = unsafe { rows16(&columns, 16 * quad) };
-            for (k, values) in values.into_iter().enumerate().take(rows - 4 * quad) {
-                let mut eight = [0f32; LANES];
-                // SAFETY: eight floats; the store has no alignment.
-                unsafe { _mm256_storeu_ps(eight.as_mut_ptr(), _mm256_castsi256_ps(values)) };
-                out[(4 * quad + k) * tokens + first + t..][..some].copy_from_slice(&eight[..some]);
-            }
-        }
+unsafe fn write(sums: *const Sums, count: usize, out: &mut [f32], first: usize, rows: usize) {
+    for (t, out) in out.chunks_exact_mut(rows).enumerate().take(count) {
+        let out = &mut out[first..rows.min(first + ROWS)];
+        // SAFETY: the token is there, and has 32 floats.
+        out.copy_from_slice(unsafe { &(&*sums.add(t).cast::<[f32; ROWS]>())[..out.len()] });
     }
 }

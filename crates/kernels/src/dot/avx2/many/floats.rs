@@ -96,7 +96,7 @@ fn group<F: Floats, const T: usize>(job: &Job<'_>, block: std::ops::Range<usize>
         }
         for (t, sums) in sums.iter().enumerate() {
             for (row, &lanes) in rows.into_iter().zip(sums) {
-                out[row * job.tokens + token + t] = reduce(lanes);
+                out[(token + t) * job.rows() + row] = reduce(lanes);
             }
         }
     }

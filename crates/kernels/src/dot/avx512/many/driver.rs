@@ -1,12 +1,11 @@
 //! The walk of the integer products for many tokens.
 //!
 //! ```text
-//! for each 32 rows:
-//!     for each part of the sixteen lanes that fits (often one part, all lanes):
-//!         fill a panel: the blocks of those lanes, lane after lane in the order of the tree
-//!         for each 4 to 6 tokens:
-//!             for each lane: sum = 0; for each of its blocks: sum += contribution         (registers: 2 x tokens, a row a lane)
-//!                            push the sum onto the tree
+//! for each step of `panels::walk`, 32 rows and some of the sixteen lanes (often all of them):
+//!     fill a panel: the blocks of those lanes, lane after lane in the order of the tree
+//!     for each 4 to 6 tokens:
+//!         for each lane: sum = 0; for each of its blocks: sum += contribution             (registers: 2 x tokens, a row a lane)
+//!                        push the sum onto the tree
 //! ```
 //! The fixed tree adds lanes 8 apart, then 4, 2, 1. A walk over the lanes in the order 0 8 4 12 2 10 6 14 1 9 5 13 3 11 7 15 (the bits of the index
 //! reversed) meets every pair of a level right after one another: as a binary counter, with one unfinished sum a level. So no sixteen sums a row and token lie
@@ -24,9 +23,9 @@
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 
-use super::panel::{LANES, ROWS, Rows, rows16};
+use super::panel::{LANES, ROWS, Rows};
 use crate::dot::Job;
-use crate::dot::panels::{LEVELS, Part, TOKENS, lane};
+use crate::dot::panels::{LEVELS, Part, Step, lane, walk};
 
 /// Tokens that share a load of weights: 2 x 6 sums of integers and as many of floats fit the 32 registers.
 const GROUP: usize = 6;
@@ -65,59 +64,42 @@ pub trait Shape {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
 pub unsafe fn drive<S: Shape>(job: &Job<'_>, out: &mut [f32], long: crate::dot::Driver) {
-    let blocks = job.row_bytes / job.format.block_bytes;
-    let Some(parts) = Part::parts(blocks, S::CAPACITY) else {
-        // SAFETY: as this function.
-        return unsafe { long(job, out) };
-    };
     let mut panel = MaybeUninit::<S::Panel>::uninit();
     let panel: *mut S::Unit = panel.as_mut_ptr().cast();
-    let mut state = MaybeUninit::<[[Sums; TOKENS]; LEVELS]>::uninit();
-    let state: *mut Sums = state.as_mut_ptr().cast();
-    let rows = job.w.len() / job.row_bytes;
-    for first in (0..rows).step_by(ROWS) {
-        let row = |r: usize| job.w[(first + r).min(rows - 1) * job.row_bytes..].as_ptr();
+    let rows = job.rows();
+    let done = walk(job, S::CAPACITY, |step| {
+        let row = |r: usize| job.w[(step.row + r).min(rows - 1) * job.row_bytes..].as_ptr();
         let halves: [Rows; 2] = [std::array::from_fn(row), std::array::from_fn(|r| row(LANES + r))];
-        let halves = &halves[..if first + LANES < rows { 2 } else { 1 }];
-        let mut tokens = 0..0;
-        let mut chunks = job.tokens.div_ceil(TOKENS);
-        let mut filled = false;
-        while tokens.end < job.tokens {
-            // Split evenly: no chunk and no group is much smaller than the others.
-            tokens = tokens.end..tokens.end + (job.tokens - tokens.end).div_ceil(chunks);
-            chunks -= 1;
-            for part in 0..parts {
-                let lanes = Part::of(part, parts, blocks);
-                // SAFETY: the rows have the blocks, the panel has room for this part, the state for `TOKENS` tokens.
-                unsafe {
-                    if !filled {
-                        fill::<S>(job, halves, lanes, panel);
-                    }
-                    let mut at = tokens.start;
-                    let mut groups = tokens.len().div_ceil(GROUP);
-                    while at < tokens.end {
-                        let count = (tokens.end - at).div_ceil(groups);
-                        groups -= 1;
-                        let acts = job.acts[at * job.act_bytes..].as_ptr();
-                        let state = state.add(at - tokens.start);
-                        let run = match count {
-                            1 => group::<S, 1>,
-                            2 => group::<S, 2>,
-                            3 => group::<S, 3>,
-                            4 => group::<S, 4>,
-                            5 => group::<S, 5>,
-                            _ => group::<S, GROUP>,
-                        };
-                        run(panel, lanes, acts, job.act_bytes, part, state);
-                        at += count;
-                    }
-                }
+        let halves = &halves[..if step.row + LANES < rows { 2 } else { 1 }];
+        let Step { tokens, part, .. } = &step;
+        // SAFETY: the rows have the blocks, the panel has room for this part, the levels for `TOKENS` tokens.
+        unsafe {
+            fill::<S>(job, halves, *part, panel);
+            let mut at = tokens.start;
+            let mut groups = tokens.len().div_ceil(GROUP);
+            while at < tokens.end {
+                let count = (tokens.end - at).div_ceil(groups);
+                groups -= 1;
+                let acts = job.acts[at * job.act_bytes..].as_ptr();
+                let run = match count {
+                    1 => group::<S, 1>,
+                    2 => group::<S, 2>,
+                    3 => group::<S, 3>,
+                    4 => group::<S, 4>,
+                    5 => group::<S, 5>,
+                    _ => group::<S, GROUP>,
+                };
+                run(panel, acts, job.act_bytes, &step, at - tokens.start);
+                at += count;
             }
-            filled = parts == 1;
-            let done = parts.trailing_zeros() as usize * TOKENS;
-            // SAFETY: the last part has completed the sums of that level.
-            unsafe { write(state.add(done), tokens.len(), &mut out[first * job.tokens..], job.tokens, tokens.start, rows - first) };
+            if step.last {
+                write(step.levels[LEVELS - 1].cast(), tokens.len(), &mut out[tokens.start * rows..], step.row, rows);
+            }
         }
+    });
+    if !done {
+        // SAFETY: as this function.
+        unsafe { long(job, out) }
     }
 }
 
@@ -138,16 +120,10 @@ unsafe fn fill<S: Shape>(job: &Job<'_>, halves: &[Rows], part: Part, panel: *mut
 /// The products of a panel and T tokens.
 ///
 /// # Safety
-/// As [`Shape::product`]; the panel is filled with `part`, and `state` has room for T tokens at each level.
+/// As [`Shape::product`]; the panel is filled with the step's part, and its levels have room for T tokens from `first` on.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
-unsafe fn group<S: Shape, const T: usize>(
-    panel: *const S::Unit,
-    part: Part,
-    acts: *const u8,
-    act_bytes: usize,
-    index: usize,
-    state: *mut Sums,
-) {
+unsafe fn group<S: Shape, const T: usize>(panel: *const S::Unit, acts: *const u8, act_bytes: usize, step: &Step, first: usize) {
+    let part = step.part;
     let zero = [[_mm512_setzero_ps(); 2]; T];
     let mut tokens = [acts; T];
     for (t, act) in tokens.iter_mut().enumerate() {
@@ -173,16 +149,20 @@ unsafe fn group<S: Shape, const T: usize>(
         }
         levels[level] = sums;
     }
-    let mut sums = levels[part.lanes.trailing_zeros() as usize];
-    let level = index.trailing_ones() as usize;
+    // And so on with the parts.
+    let within = part.lanes.trailing_zeros() as usize;
+    let mut sums = levels[within];
+    let level = within + step.index.trailing_ones() as usize;
     for (t, sums) in sums.iter_mut().enumerate() {
-        for earlier in 0..level {
-            // SAFETY: the state has `LEVELS` rows of `TOKENS` tokens; earlier parts have filled these.
-            let earlier = unsafe { *state.add(earlier * TOKENS + t) };
+        // SAFETY: every level has `TOKENS` tokens; earlier parts have filled these.
+        let place = |level: usize| unsafe { step.levels[level].cast::<Sums>().add(first + t) };
+        for earlier in within..level {
+            // SAFETY: as above.
+            let earlier = unsafe { *place(earlier) };
             *sums = [_mm512_add_ps(earlier[0], sums[0]), _mm512_add_ps(earlier[1], sums[1])];
         }
         // SAFETY: as above.
-        unsafe { *state.add(level * TOKENS + t) = *sums };
+        unsafe { *place(level) = *sums };
     }
 }
 
@@ -194,25 +174,20 @@ fn add<const T: usize>(to: &mut [Sums; T], earlier: &[Sums; T]) {
     }
 }
 
-/// Sums [tokens, 32 rows] to `out` [rows, tokens]: sixteen tokens of a row are one store.
+/// Sums [tokens, 32 rows] to their place in `out` [tokens, rows], from its first token on: `rows` of a panel that begins at row `first`.
 ///
 /// # Safety
 /// `sums` has `count` tokens.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
-pub unsafe fn write(sums: *const Sums, count: usize, out: &mut [f32], tokens: usize, first: usize, rows: usize) {
-    for t in (0..count).step_by(16) {
-        let some = 16.min(count - t);
-        let mask = (0xffff_u32 >> (16 - some)) as __mmask16;
-        // SAFETY: none is past the last token.
-        let columns: Rows = std::array::from_fn(|i| unsafe { sums.add((t + i).min(count - 1)).cast() });
-        for quad in 0..rows.min(ROWS).div_ceil(4) {
-            // SAFETY: a token has 32 floats.
-            let values = unsafe { rows16(&columns, 16 * quad) };
-            for (k, values) in values.into_iter().enumerate().take(rows - 4 * quad) {
-                let to = &mut out[(4 * quad + k) * tokens + first + t..][..some];
-                // SAFETY: the mask has as many lanes as the slice has elements.
-                unsafe { _mm512_mask_storeu_ps(to.as_mut_ptr(), mask, _mm512_castsi512_ps(values)) };
-            }
+pub unsafe fn write(sums: *const Sums, count: usize, out: &mut [f32], first: usize, rows: usize) {
+    for (t, out) in out.chunks_exact_mut(rows).enumerate().take(count) {
+        let out = &mut out[first..rows.min(first + ROWS)];
+        // SAFETY: the token is there; the masks have as many lanes as the slice has elements.
+        unsafe {
+            let [low, high] = *sums.add(t);
+            let mask = u32::MAX >> (ROWS - out.len());
+            _mm512_mask_storeu_ps(out.as_mut_ptr(), mask as __mmask16, low);
+            _mm512_mask_storeu_ps(out.as_mut_ptr().wrapping_add(LANES), (mask >> LANES) as __mmask16, high);
         }
     }
 }

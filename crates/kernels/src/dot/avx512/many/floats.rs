@@ -133,7 +133,7 @@ unsafe fn tile<L: Load, const R: usize, const T: usize>(job: &Job<'_>, cols: usi
     }
     for (r, sums) in sums.iter().enumerate() {
         for (t, &sum) in sums.iter().enumerate() {
-            out[(row + r) * job.tokens + token + t] = reduce(sum);
+            out[(token + t) * job.rows() + row + r] = reduce(sum);
         }
     }
 }

@@ -1,0 +1,193 @@
+//! Matrices times the tokens of a batch.
+//!
+//! Threads take tiles of rows. What a tile gives is [tokens, rows of the tile], as the kernels leave it, and lies in one piece, so that no two threads write into the
+//! same slice; a token's row of a matrix is then some runs of floats, one in each tile, and no number is moved before it is used ([`Outputs`]).
+//!
+//! What lies between two matrices is computed where the second one's activations are made ([`Input`]), a few tokens at a time: there is no normed input and no inner row in
+//! memory.
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use nibble_kernels::Line;
+
+use crate::adapter;
+use crate::pool::Pool;
+use crate::weights::Matrix;
+
+/// Tokens whose rows a thread makes at once, at most.
+pub(crate) const BLOCK: usize = 16;
+
+/// The input of a matrix: `rows(first, out)` computes the rows of the tokens from `first` on into `out`, [tokens, cols].
+pub(crate) type Input<'a> = dyn Fn(usize, &mut [f32]) + Sync + 'a;
+
+/// So many of the buffer's elements, whatever they hold. It never gets shorter: what it grew by again would be set to zero first.
+pub(crate) fn sized(v: &mut Vec<f32>, len: usize) -> &mut [f32] {
+    if v.len() < len {
+        v.resize(len, 0.0);
+    }
+    &mut v[..len]
+}
+
+/// What a run of matrices gave for the tokens of a batch.
+#[derive(Default)]
+pub(crate) struct Outputs {
+    /// Tile after tile, matrix after matrix; each tile [tokens, rows of the tile].
+    floats: Vec<f32>,
+    tokens: usize,
+    /// The rows of each matrix among those of all.
+    matrices: Vec<Range<usize>>,
+    /// Rows of a tile. The last one of a matrix may have fewer.
+    tile: usize,
+}
+
+impl Outputs {
+    /// Makes room for the outputs of these matrices in tiles of so many rows.
+    fn shape(&mut self, matrices: &[&Matrix], tokens: usize, tile: usize) {
+        let mut end = 0;
+        self.matrices.clear();
+        self.matrices.extend(matrices.iter().map(|m| {
+            end += m.rows;
+            end - m.rows..end
+        }));
+        (self.tokens, self.tile) = (tokens, tile);
+        sized(&mut self.floats, end * tokens);
+    }
+
+    /// The tiles of some matrices in their order: the matrix, and which of its rows.
+    pub fn tiles(&self, matrices: Range<usize>) -> impl Iterator<Item = (usize, Range<usize>)> {
+        matrices.flat_map(move |m| {
+            let rows = self.matrices[m].len();
+            (0..rows).step_by(self.tile).map(move |first| (m, first..rows.min(first + self.tile)))
+        })
+    }
+
+    /// All of them, tile after tile.
+    pub fn floats_mut(&mut self) -> &mut [f32] {
+        let rows = self.matrices.last().map_or(0, |last| last.end);
+        &mut self.floats[..rows * self.tokens]
+    }
+
+    /// Some of a token's outputs of a matrix, in their order: runs that lie together.
+    pub fn runs(&self, matrix: usize, token: usize, rows: Range<usize>) -> impl Iterator<Item = &[f32]> {
+        let all = &self.matrices[matrix];
+        (rows.start / self.tile * self.tile..rows.end).step_by(self.tile).map(move |first| {
+            let count = self.tile.min(all.len() - first);
+            let at = (all.start + first) * self.tokens + token * count;
+            &self.floats[at..at + count][rows.start.max(first) - first..(rows.end - first).min(count)]
+        })
+    }
+
+    /// A token's outputs of a matrix from row `first` on, as many as `out` has room for.
+    pub fn copy(&self, matrix: usize, token: usize, first: usize, out: &mut [f32]) {
+        let mut rest = out;
+        for run in self.runs(matrix, token, first..first + rest.len()) {
+            let (own, later) = rest.split_at_mut(run.len());
+            own.copy_from_slice(run);
+            rest = later;
+        }
+    }
+
+    /// All outputs of the one matrix that there is, [tokens, rows].
+    pub fn copy_all(&self, pool: &Pool, out: &mut [f32]) {
+        pool.chunks(out, self.matrices[0].len(), |t, out| self.copy(0, t, 0, out));
+    }
+
+    /// x += the outputs of the one matrix that there is, and its bias. `x` is [tokens, rows].
+    pub fn add_to(&self, pool: &Pool, x: &mut [f32], bias: Option<&[f32]>) {
+        let dim = self.matrices[0].len();
+        pool.chunks(x, block(self.tokens, pool) * dim, |i, x| {
+            for (t, mut x) in (i * block(self.tokens, pool)..).zip(x.chunks_exact_mut(dim)) {
+                let mut bias = bias;
+                for run in self.runs(0, t, 0..dim) {
+                    let own = x.split_off_mut(..run.len()).expect("as many as the matrix has rows");
+                    match bias.as_mut() {
+                        None => own.iter_mut().zip(run).for_each(|(x, w)| *x += w),
+                        Some(bias) => {
+                            let bias = bias.split_off(..run.len()).expect("a bias has as many");
+                            own.iter_mut().zip(run.iter().zip(bias)).for_each(|(x, (w, b))| *x += w + b);
+                        }
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// Tokens that a thread takes at once, so that a few are shared among all.
+fn block(tokens: usize, pool: &Pool) -> usize {
+    tokens.div_ceil(pool.threads()).clamp(1, BLOCK)
+}
+
+/// [`products`], and what adapters add to them.
+pub(crate) fn multiply(pool: &Pool, matrices: &[&Matrix], input: &Input, acts: &mut Vec<Line>, tokens: usize, out: &mut Outputs) {
+    // Kernels for many tokens work on up to 32 rows side by side, and every call prepares its activations.
+    products(pool, matrices, input, acts, tokens, out, 32);
+    if matrices.iter().any(|m| !m.deltas.is_empty()) {
+        adapter::add(pool, matrices, input, acts, tokens, out);
+    }
+}
+
+/// Each matrix times each row of the input. All matrices have the same columns. Two barriers (one for a single token), for each run of matrices that want the same
+/// form of activations. A thread takes some times `unit` rows at a time.
+pub(crate) fn products(
+    pool: &Pool,
+    matrices: &[&Matrix],
+    input: &Input,
+    acts: &mut Vec<Line>,
+    tokens: usize,
+    out: &mut Outputs,
+    unit: usize,
+) {
+    // Enough tiles that a slow thread does not hold up the others, and not so small that taking them costs.
+    let total: usize = matrices.iter().map(|m| m.rows).sum();
+    let tile = total.div_ceil(pool.threads() * 8).next_multiple_of(unit).max(2 * unit);
+    out.shape(matrices, tokens, tile);
+    let mut from = 0;
+    while from < matrices.len() {
+        // Neighbours that want the same form of activations share it, and a barrier.
+        let kind = matrices[from].chosen.format().activation;
+        let same = matrices[from..].iter().take_while(|m| std::ptr::eq(m.chosen.format().activation, kind)).count();
+        let tiles: Vec<_> = out.tiles(from..from + same).collect();
+        let mut end = 0;
+        let ends: Vec<usize> = tiles
+            .iter()
+            .map(|(_, rows)| {
+                end += rows.len() * tokens;
+                end
+            })
+            .collect();
+        let acts = prepare(pool, matrices[from], input, tokens, acts);
+        let first = out.matrices[from].start * tokens;
+        pool.parts(&mut out.floats[first..first + end], &ends, |i, part| {
+            let (m, rows) = &tiles[i];
+            let m = matrices[*m];
+            m.chosen.matmul(&m.bytes()[rows.start * m.row_bytes..rows.end * m.row_bytes], m.cols, acts, tokens, part);
+        });
+        from += same;
+    }
+}
+
+/// Brings the rows of the input into the form that the matrix's kernel wants.
+fn prepare<'a>(pool: &Pool, m: &Matrix, input: &Input, tokens: usize, acts: &'a mut Vec<Line>) -> &'a [u8] {
+    let bytes = m.chosen.activation_bytes(m.cols);
+    let lines = (tokens * bytes).div_ceil(Line::BYTES);
+    if acts.len() < lines {
+        acts.resize(lines, Line::ZERO);
+    }
+    let acts = &mut Line::bytes_mut(acts)[..tokens * bytes];
+    let block = block(tokens, pool);
+    pool.chunks(acts, block * bytes, |i, out| {
+        ROWS.with_borrow_mut(|rows| {
+            let rows = sized(rows, out.len() / bytes * m.cols);
+            input(i * block, rows);
+            rows.chunks_exact(m.cols).zip(out.chunks_exact_mut(bytes)).for_each(|(x, out)| m.chosen.quantize(x, out));
+        });
+    });
+    acts
+}
+
+thread_local! {
+    /// A thread's own rows of an input, kept because a fresh large buffer costs page faults each time.
+    static ROWS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
