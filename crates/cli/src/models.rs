@@ -14,7 +14,7 @@ use nibble_store::{Convert, Entry, Error, Hub, Listener, Name, Progress, ServerF
 use crate::commands::quantize::job;
 use crate::exit::Problem;
 use crate::terminal::Console;
-use crate::units;
+use crate::{registries, units};
 
 /// The directory of the store. It need not exist.
 pub fn root() -> Result<PathBuf> {
@@ -52,6 +52,7 @@ pub fn hub() -> Hub {
     let own = Hub::default();
     Hub {
         endpoint: text("HF_ENDPOINT").map_or(own.endpoint, |endpoint| endpoint.trim_end_matches('/').to_string()),
+        logins: registries::logins(),
         token: text("HF_TOKEN").or_else(|| text("HUGGING_FACE_HUB_TOKEN")).or_else(kept),
         offline: yes("HF_HUB_OFFLINE"),
         proxy: true,
@@ -131,7 +132,8 @@ pub fn hint_of(error: &Error) -> Option<String> {
         Error::Source { message, .. } if message.contains("token") => {
             Some("check the spelling; for a private or gated one, export HF_TOKEN=hf_...".into())
         }
-        Error::Server { url, fault } => server(url, fault),
+        Error::NoPush { name, .. } => Some(registries::hint_of_name(name)),
+        Error::Server { url, fault } => registries::hint(url, fault).or_else(|| server(url, fault)),
         _ => None,
     }
 }
