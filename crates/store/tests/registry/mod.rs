@@ -203,6 +203,13 @@ fn error(status: u16, code: &str, message: &str) -> Reply {
 impl Connection {
     fn serve(mut self) {
         let mut reader = BufReader::new(self.stream.try_clone().expect("a second handle"));
+        // The beginning of TLS, which gets what servers say to nonsense.
+        if reader.fill_buf().is_ok_and(|bytes| bytes.first() == Some(&0x16)) {
+            let _ = self.stream.write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
+            let _ = self.stream.shutdown(Shutdown::Write);
+            let _ = reader.read_to_end(&mut vec![]);
+            return;
+        }
         loop {
             let Some(mut request) = self.head(&mut reader) else { return };
             let Some(body) = self.body(&mut reader, &mut request) else { break };
