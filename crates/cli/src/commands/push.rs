@@ -15,8 +15,8 @@ pub const ROW: Row = Row {
     name: "push",
     about: "Publish a model at a registry of your own, from which nibble pull fetches it",
     details: "NAME begins with the registry: HOST[:PORT]/NAMESPACE/MODEL[:TAG]; nibble cp gives a model such a name. Any registry that speaks Docker's \
-              protocol will do, such as registry:2, Harbor or Gitea. What is there already is not sent; a connection that breaks is taken up where it \
-              broke; the model appears when it is whole, and has the id there that it has here.\n\n\
+              protocol will do, such as registry:2, Harbor or Gitea. What is there already is not sent; where a connection breaks, the upload goes on \
+              from what the registry has of it; the model appears when it is whole, and has the id there that it has here.\n\n\
               A registry of this device (localhost, 127.0.0.1) is spoken to over http, any other over https unless --insecure is given.\n\n\
               Users and passwords are those that `docker login HOST` keeps in config.json below $DOCKER_CONFIG or ~/.docker, under \"auths\"; they go to \
               HOST, and to who gives tokens for it, and nowhere else. Programs that keep passwords for docker (credsStore, credHelpers) are not run.\n\n\

@@ -6,6 +6,8 @@ use crate::{Error, Progress, Result, ServerFault};
 
 /// Failures in a row, without progress between, after which it is given up: as of downloads.
 const MAX_FAILURES: u32 = 10;
+/// The same of a first question, as of lists: who has misspelt a host should not wait for minutes.
+const FIRST_FAILURES: u32 = 5;
 /// A wait as long as this is told, in seconds.
 const WORTH_TELLING: u64 = 4;
 
@@ -16,11 +18,22 @@ pub(super) struct Retry<'a> {
     /// What is being sent, for people.
     what: &'a str,
     failures: u32,
+    most: u32,
 }
 
 impl<'a> Retry<'a> {
     pub(super) fn new(job: &'a Job, url: &'a str, what: &'a str) -> Retry<'a> {
-        Retry { job, url, what, failures: 0 }
+        Retry { job, url, what, failures: 0, most: MAX_FAILURES }
+    }
+
+    /// For a question on which nothing has been spent yet.
+    pub(super) fn first(self) -> Retry<'a> {
+        Retry { most: FIRST_FAILURES, ..self }
+    }
+
+    /// The server is there.
+    pub(super) fn answered(&mut self) {
+        self.most = MAX_FAILURES;
     }
 
     /// Something got further than ever.
@@ -36,7 +49,7 @@ impl<'a> Retry<'a> {
             Trouble::Pass { message, after } => (message, after),
         };
         self.failures += 1;
-        if self.failures >= MAX_FAILURES {
+        if self.failures >= self.most {
             return Err(self.job.fault(self.url, ServerFault::Connection { message, attempts: self.failures }));
         }
         let time = pause(self.job.client.hub.backoff, self.failures, after);

@@ -66,7 +66,7 @@ struct Upload<'a> {
 pub(super) fn blob(job: &Job, layer: &Layer) -> Result<bool> {
     let url = format!("{}/blobs/{}", job.base, layer.digest);
     let name = label(&job.name, layer);
-    let mut retry = Retry::new(job, &url, &name);
+    let mut retry = Retry::new(job, &url, &name).first();
     let most = job.client.hub.run.max(1);
     let blob = Outgoing::open(job, layer, name.clone())?;
     let mut upload = Upload { job, layer, blob, piece: most, most, least: 1, well: 0, best: 0, whole: false, nonsense: 0 };
@@ -88,7 +88,10 @@ pub(super) fn blob(job: &Job, layer: &Layer) -> Result<bool> {
                 upload.blob.tell(layer.size);
                 return Ok(sent);
             }
-            Ok(next) => next,
+            Ok(next) => {
+                retry.answered();
+                next
+            }
             Err((trouble, next)) => {
                 retry.after(trouble)?;
                 next
