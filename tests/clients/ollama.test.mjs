@@ -97,6 +97,7 @@ test("push tells its progress, and what cannot be pushed", async () => {
     await ollama.delete({ model: name });
   } finally {
     registry.close();
+    registry.closeAllConnections();
   }
   await assert.rejects(ollama.push({ model }), /registry\.ollama\.ai/);
 });

@@ -125,6 +125,9 @@ pub fn hint_of(error: &Error) -> Option<String> {
         Error::NoBlob { of: Some(name), .. } => Some(format!("nibble pull {name}, which fetches what is missing")),
         Error::Length { .. } | Error::Mismatch { .. } => Some("the same command again; nibble verify looks through the whole store".into()),
         Error::Ambiguous { choices, .. } | Error::Source { choices, .. } if !choices.is_empty() => Some(choices.join(", ")),
+        Error::Source { what, message, .. } if message.starts_with("no such model at") && registries::is_own(what) => {
+            Some(format!("another name, or nibble push {what} on the device that has it"))
+        }
         Error::Source { what, message, .. } if message.starts_with("no such model at") => Some(format!(
             "a repository of the Hugging Face hub, ORG/REPO; https://huggingface.co/models?library=gguf&search={}",
             what.split(':').next()?

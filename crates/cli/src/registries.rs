@@ -17,7 +17,12 @@ pub fn logins() -> Logins {
     file().and_then(|path| std::fs::read(path).ok()).and_then(|bytes| Logins::parse(&bytes).ok()).unwrap_or_default()
 }
 
-/// Whether an address is one of a registry and not of the hub, by its path: `/v2/NAMESPACE/MODEL/…`.
+/// Whether a name is one of a registry that people keep themselves.
+pub fn is_own(name: &str) -> bool {
+    name.parse::<Name>().is_ok_and(|name| name.host() != nibble_store::DEFAULT_HOST)
+}
+
+/// The registry of an address, told from the hub by the path: `/v2/NAMESPACE/MODEL/…`.
 fn host(url: &str) -> Option<&str> {
     let (host, path) = url.split_once("://")?.1.split_once('/')?;
     path.starts_with("v2/").then_some(host)

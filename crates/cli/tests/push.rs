@@ -43,6 +43,8 @@ fn a_model_is_handed_round_by_a_registry() {
         .says(&["offline mode is on", "try: unset HF_HUB_OFFLINE"]);
     let outcome = run(dir, &["push", &name]).exits(0).says(&[&format!("{name} is at {}, id ", registry.address), "2 of 2 files sent, "]);
     assert_eq!(outcome.stdout, "");
+    let absent = format!("{}/me/none:latest", registry.address);
+    run(dir, &["pull", &absent]).exits(1).says(&["no such model at 127.0.0.1:", &format!("try: another name, or nibble push {absent}")]);
     run(dir, &["push", &name]).exits(0).says(&["all its files were there already"]);
     let pushed = run(dir, &["push", &name, "--json"]).exits(0).json();
     assert_eq!(

@@ -518,6 +518,9 @@ fn what_cannot_be_pushed_says_so_before_anything_is_asked() {
     let absent: Name = format!("{}/me/none", bench.registry.address).parse().unwrap();
     assert!(matches!(bench.store().push(&absent, &bench.hub, &mut |_| {}, &GO_ON), Err(Error::NotFound { .. })));
     assert!(bench.registry.state.requests.lock().unwrap().is_empty());
+    // A host that is not there is asked a few times.
+    let error = push("127.0.0.1:1/me/m", &bench.hub).to_string();
+    assert!(error.starts_with("http://127.0.0.1:1/v2/me/m/blobs/sha256:") && error.ends_with("5 times without a byte between"), "{error}");
     let mut told = vec![];
     let _ = bench.store().push(&absent, &bench.hub, &mut |progress| told.push(progress), &GO_ON);
     assert_eq!(told, [Progress::Step(Step::Retrieving)]);

@@ -16,6 +16,7 @@ pub(crate) use access::Access;
 pub use logins::{Login, Logins};
 
 use crate::manifest::{Layer, Media};
+use crate::name::DEFAULT_HOST;
 use crate::url::join;
 use crate::{Hub, Name};
 
@@ -23,7 +24,8 @@ use crate::{Hub, Name};
 pub(crate) fn base(hub: &Hub, name: &Name) -> String {
     let host = name.host().split(':').next().unwrap_or_default();
     // A registry on this device has no certificate.
-    let plain = hub.insecure || host.eq_ignore_ascii_case("localhost") || host == "127.0.0.1";
+    // Ollama's has one, whatever is said of others.
+    let plain = (hub.insecure && host != DEFAULT_HOST) || host.eq_ignore_ascii_case("localhost") || host == "127.0.0.1";
     format!("{}://{}/v2/{}/{}", if plain { "http" } else { "https" }, name.host(), name.namespace(), name.model())
 }
 
@@ -75,6 +77,7 @@ mod tests {
         assert_eq!(at("LocalHost:5000/a/b", false), "http://LocalHost:5000/v2/a/b");
         assert_eq!(at("nas.local:5000/a/b:c", false), "https://nas.local:5000/v2/a/b");
         assert_eq!(at("nas.local:5000/a/b:c", true), "http://nas.local:5000/v2/a/b");
+        assert_eq!(at("llama3.2:3b", true), "https://registry.ollama.ai/v2/library/llama3.2");
         assert_eq!(at("localhost.example/a/b", false), "https://localhost.example/v2/a/b");
     }
 
