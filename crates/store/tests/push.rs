@@ -376,6 +376,18 @@ fn pieces_become_as_small_as_the_way_wants_them() {
 }
 
 #[test]
+fn pieces_that_get_through_grow_again() {
+    let mut bench = Bench::with(8_000_000);
+    bench.hub.run = 1 << 20;
+    bench.registry.faults(|faults| (faults.cut, faults.forgets) = (Some((600_000, 2)), true));
+    bench.push().result.unwrap();
+    bench.is_published();
+    let sizes: Vec<usize> = bench.registry.requests("PATCH").iter().map(|request| request.body).collect();
+    let smallest = sizes.iter().position(|size| *size == 256 << 10).unwrap();
+    assert!(sizes[smallest..].contains(&(512 << 10)), "{sizes:?}");
+}
+
+#[test]
 fn pieces_are_as_large_as_the_registry_wants_them() {
     let bench = Bench::new();
     bench.registry.faults(|faults| faults.least = Some(30_000));

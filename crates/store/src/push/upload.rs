@@ -4,7 +4,10 @@
 //! registry is asked how far it is, and goes on from there; an upload that it no longer knows is begun anew. A registry that knows no PATCH gets the whole
 //! blob with the PUT.
 //!
-//! Pieces become smaller where nothing of one arrives: servers before a registry often take only so many bytes a request, and some say so by hanging up.
+//! Pieces become smaller where one does not get through: servers before a registry often take only so many bytes a request, and some say so by hanging up.
+//! When several have got through they become larger again.
+//!
+//! distribution (registry:2, Harbor) goes on with an upload only at the end of a piece: where the connection breaks in the middle of one, it forgets all.
 
 use ureq::http::Method;
 
@@ -168,7 +171,7 @@ impl Upload<'_> {
         ask.headers.push(("content-type", "application/octet-stream".into()));
         ask.headers.push(("content-range", format!("{at}-{}", end - 1)));
         ask.body = Some(&mut part);
-        ask.also = &[400, 404, 405, 413, 416, 501];
+        ask.also = &[400, 404, 405, 408, 413, 416, 425, 429, 500, 501, 502, 503, 504];
         let answer = match self.job.client.send(ask) {
             Ok(answer) => answer,
             Err(trouble) => {
@@ -188,12 +191,18 @@ impl Upload<'_> {
             405 | 413 | 501 => Err((answer.refused(), Next::Begin)),
             416 => Err((Trouble::pass("the registry is at another place of the upload (416)"), Next::Query { url: url.to_string() })),
             400 | 404 => Err((lost(answer.status), Next::Begin)),
+            // It is busy, which smaller pieces would make worse.
+            408 | 425 | 429 | 500.. => Err((self.job.client.refusal(answer), Next::Query { url: url.to_string() })),
             _ => {
                 let url = self.way(&answer).unwrap_or_else(|| url.to_string());
-                let Some(there) = answer.header("range") else { return Ok(self.arrived(url, end)) };
-                // One byte and none are written alike.
-                let there = received(there).map(|there| if there == 0 && end == 1 { 1 } else { there });
-                self.stands(url, there, end, Some(at))
+                let there = match answer.header("range") {
+                    None => Some(end),
+                    // One byte and none are written alike.
+                    Some(range) => received(range).map(|there| if there == 0 && end == 1 { 1 } else { there }),
+                };
+                let next = self.stands(url, there, end, Some(at))?;
+                self.grow();
+                Ok(next)
             }
         }
     }
@@ -237,14 +246,7 @@ impl Upload<'_> {
 
     /// So many bytes are there.
     fn arrived(&mut self, url: String, at: u64) -> Next {
-        if at > self.best {
-            self.best = at;
-            self.well += 1;
-            if self.well >= WELL {
-                self.well = 0;
-                self.piece = (self.piece * 2).min(self.most);
-            }
-        }
+        self.best = self.best.max(at);
         match at == self.layer.size {
             true => Next::End { url },
             false => Next::Send { url, at },
@@ -286,6 +288,15 @@ impl Upload<'_> {
         // The first is Ollama's, for registries whose storage is elsewhere.
         let text = answer.header("docker-upload-location").or_else(|| answer.header("location"))?;
         location(&answer.url, text)
+    }
+
+    /// Makes pieces larger again where several have got through.
+    fn grow(&mut self) {
+        self.well += 1;
+        if self.well >= WELL {
+            self.well = 0;
+            self.piece = (self.piece * 2).min(self.most);
+        }
     }
 
     /// Makes pieces smaller. `false` where that cannot be.
