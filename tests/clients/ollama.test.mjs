@@ -1,5 +1,6 @@
 // The official `ollama` package for JavaScript. MODEL is there already: the Python tests made it.
 import assert from "node:assert/strict";
+import { createServer } from "node:http";
 import { test } from "node:test";
 import { Ollama } from "ollama";
 
@@ -76,4 +77,27 @@ test("copy and delete", async () => {
 test("errors name what is wrong", async () => {
   await assert.rejects(ollama.chat({ model: "no-such-model", messages }), /no-such-model/);
   await assert.rejects(ollama.generate({ model, prompt: "word ".repeat(5000), options }), /\d+ tokens/);
+});
+
+test("push tells its progress, and what cannot be pushed", async () => {
+  // A registry that has every blob already, and keeps the manifest.
+  const manifests = [];
+  const registry = createServer((request, response) => {
+    request.on("data", (piece) => request.method === "PUT" && manifests.push(piece));
+    request.on("end", () => response.writeHead(request.method === "PUT" ? 201 : 200).end());
+  });
+  await new Promise((done) => registry.listen(0, "127.0.0.1", done));
+  const name = `127.0.0.1:${registry.address().port}/me/model:js`;
+  try {
+    await ollama.copy({ source: model, destination: name });
+    const states = [];
+    for await (const part of await ollama.push({ model: name, insecure: true, stream: true })) states.push(part.status);
+    assert.deepEqual([states[0], ...states.slice(-2)], ["retrieving manifest", "pushing manifest", "success"]);
+    assert.equal(JSON.parse(Buffer.concat(manifests)).schemaVersion, 2);
+    await ollama.delete({ model: name });
+  } finally {
+    registry.close();
+    registry.closeAllConnections();
+  }
+  await assert.rejects(ollama.push({ model }), /registry\.ollama\.ai/);
 });

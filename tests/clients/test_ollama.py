@@ -11,6 +11,7 @@ from pathlib import Path
 import ollama
 from common import GREEDY, MODEL, URL, client, ensure_model
 from pydantic import BaseModel
+from registry import Registry
 
 
 class Pet(BaseModel):
@@ -56,6 +57,40 @@ class Models(unittest.TestCase):
         show = self.c.show("pirate")
         self.assertIn("You are a pirate.", show.modelfile)
         self.c.delete("pirate")
+
+    def test_push_and_pull_hand_a_model_round(self):
+        with Registry() as registry:
+            name = f"{registry.host}/me/handed:round"
+            self.c.copy(MODEL, name)
+            here = next(m for m in self.c.list().models if m.model == name)
+            steps = list(self.c.push(name, stream=True))
+            self.assertEqual([steps[0].status, steps[-2].status, steps[-1].status], ["retrieving manifest", "pushing manifest", "success"])
+            sent = {step.digest: step for step in steps if step.digest}
+            self.assertEqual(set(sent), set(registry.blobs))
+            self.assertTrue(all(step.completed == step.total for step in sent.values()))
+            self.assertEqual(self.c.push(name).status, "success")
+            self.c.delete(name)
+            self.assertEqual(self.c.pull(name, insecure=True).status, "success")
+            there = next(m for m in self.c.list().models if m.model == name)
+            self.assertEqual((there.digest, there.size), (here.digest, here.size))
+            self.c.delete(name)
+
+    def test_what_cannot_be_pushed_says_so(self):
+        for name, status, words in [(MODEL, 400, "registry.ollama.ai"), ("none", 404, "not found")]:
+            with self.assertRaises(ollama.ResponseError) as caught:
+                self.c.push(name)
+            self.assertEqual(caught.exception.status_code, status)
+            self.assertIn(words, caught.exception.error)
+        # What shows only on the way comes in the stream.
+        with Registry() as registry:
+            registry.refuses = True
+            name = f"{registry.host}/me/m"
+            self.c.copy(MODEL, name)
+            with self.assertRaises(ollama.ResponseError) as caught:
+                list(self.c.push(name, stream=True))
+            self.assertIn("does not allow it (403)", caught.exception.error)
+            self.assertEqual(registry.manifests, {})
+            self.c.delete(name)
 
     def test_an_adapter_of_peft_comes_file_by_file(self):
         shapes = {"A": [4, 768], "B": [256, 4]}

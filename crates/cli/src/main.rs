@@ -14,6 +14,7 @@ mod hints;
 mod interrupt;
 mod models;
 mod progress;
+mod registries;
 mod scratch;
 mod settings;
 mod speculation;

@@ -14,7 +14,7 @@ use nibble_store::{Convert, Entry, Error, Hub, Listener, Name, Progress, ServerF
 use crate::commands::quantize::job;
 use crate::exit::Problem;
 use crate::terminal::Console;
-use crate::units;
+use crate::{registries, units};
 
 /// The directory of the store. It need not exist.
 pub fn root() -> Result<PathBuf> {
@@ -52,6 +52,7 @@ pub fn hub() -> Hub {
     let own = Hub::default();
     Hub {
         endpoint: text("HF_ENDPOINT").map_or(own.endpoint, |endpoint| endpoint.trim_end_matches('/').to_string()),
+        logins: registries::logins(),
         token: text("HF_TOKEN").or_else(|| text("HUGGING_FACE_HUB_TOKEN")).or_else(kept),
         offline: yes("HF_HUB_OFFLINE"),
         proxy: true,
@@ -124,6 +125,9 @@ pub fn hint_of(error: &Error) -> Option<String> {
         Error::NoBlob { of: Some(name), .. } => Some(format!("nibble pull {name}, which fetches what is missing")),
         Error::Length { .. } | Error::Mismatch { .. } => Some("the same command again; nibble verify looks through the whole store".into()),
         Error::Ambiguous { choices, .. } | Error::Source { choices, .. } if !choices.is_empty() => Some(choices.join(", ")),
+        Error::Source { what, message, .. } if message.starts_with("no such model at") && registries::is_own(what) => {
+            Some(format!("another name, or nibble push {what} on the device that has it"))
+        }
         Error::Source { what, message, .. } if message.starts_with("no such model at") => Some(format!(
             "a repository of the Hugging Face hub, ORG/REPO; https://huggingface.co/models?library=gguf&search={}",
             what.split(':').next()?
@@ -131,7 +135,8 @@ pub fn hint_of(error: &Error) -> Option<String> {
         Error::Source { message, .. } if message.contains("token") => {
             Some("check the spelling; for a private or gated one, export HF_TOKEN=hf_...".into())
         }
-        Error::Server { url, fault } => server(url, fault),
+        Error::NoPush { name, .. } => Some(registries::hint_of_name(name)),
+        Error::Server { url, fault } => registries::hint(url, fault).or_else(|| server(url, fault)),
         _ => None,
     }
 }

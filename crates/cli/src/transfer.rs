@@ -42,7 +42,7 @@ impl<'a> Transfer<'a> {
                 }
                 if let Some((_, _, bar)) = &self.current {
                     let what = match work {
-                        Work::Download => file,
+                        Work::Download | Work::Upload => file,
                         Work::Verify => "verifying".to_string(),
                         Work::Copy => format!("copying {file}"),
                         Work::Quantize => format!("quantizing {file}"),

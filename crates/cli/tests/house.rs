@@ -25,9 +25,7 @@ fn a_wrong_command_line_exits_with_2() {
     nibble(&["man", "--no-such-flag"]).exits(2).says(&["--no-such-flag"]);
     nibble(&["completions", "korn"]).exits(2).says(&["korn", "bash"]);
     // What Ollama has and we have not.
-    nibble(&["push", "story"])
-        .exits(2)
-        .says(&["nibble: error: there is no command push", "try: nibble publishes to no registry; nibble pack"]);
+    nibble(&["signin"]).exits(2).says(&["nibble: error: there is no command signin", "try: there are no accounts here"]);
     // A negative number is a wrong value, not a flag that nobody knows.
     nibble(&["run", "m", "hi", "-n", "-5"]).exits(2).says(&["invalid value '-5' for '--max-tokens"]);
     nibble(&["run", "m", "hi", "--temp", "-1"]).exits(2).says(&["invalid value '-1' for '--temp"]);

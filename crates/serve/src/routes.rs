@@ -97,7 +97,7 @@ pub static ROUTES: &[Route] = &[
     row!(POST, "/api/copy", ollama::copy, "give a model a second name"),
     row!(DELETE, "/api/delete", ollama::delete, "remove a model"),
     row!(POST, "/api/pull", ollama::pull, "download a model"),
-    row!(POST, "/api/push", ollama::push, "not supported: 501"),
+    row!(POST, "/api/push", ollama::push, "publish a model at a registry, which its name begins with"),
     row!(GET, "/api/blobs/{*rest}", ollama::has_blob, "HEAD: whether a file is there already"),
     row!(POST, "/api/blobs/{*rest}", ollama::put_blob, "upload a file for /api/create"),
     // OpenAI

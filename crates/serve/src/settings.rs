@@ -52,7 +52,7 @@ pub struct Settings {
     pub adapters: Vec<nibble_engine::Lora>,
     /// Pages that `nibble compare` wrote, with the name of the model that each is about. `/api/show` tells of them.
     pub compare: Vec<(String, Arc<[u8]>)>,
-    /// Where and as whom models are fetched.
+    /// Where and as whom models are fetched and published.
     pub hub: nibble_store::Hub,
     /// Who quantizes what is fetched or created.
     pub convert: Option<Arc<dyn nibble_store::Convert + Send + Sync>>,

@@ -178,6 +178,14 @@ pub enum Error {
         /// What is wrong, with the entry.
         message: String,
     },
+    /// A name whose host takes nothing from us.
+    #[error("{name} cannot be pushed: {why}")]
+    NoPush {
+        /// The name.
+        name: Name,
+        /// What the host wants instead.
+        why: &'static str,
+    },
     /// Someone asked for it to stop.
     #[error("stopped")]
     Cancelled,
@@ -201,6 +209,23 @@ pub enum ServerFault {
         /// Whether a token was sent.
         token: bool,
     },
+    /// A registry wants a user and password, or does not accept those that it was given (401).
+    #[error("the registry {} (401)", if *given { "does not accept the user and password given for it" } else { "wants a user and password" })]
+    Credentials {
+        /// Whether there were any.
+        given: bool,
+    },
+    /// A registry does not let this user do this (403).
+    #[error("the registry does not allow it (403){}{}", if message.is_empty() { "" } else { ": " }, message)]
+    Denied {
+        /// The registry's words.
+        message: String,
+        /// Whether a user and password were given.
+        given: bool,
+    },
+    /// What answered does not speak TLS.
+    #[error("what answers there does not speak TLS (https)")]
+    NoTls,
     /// Not there (404).
     #[error("not found (404)")]
     NotFound,
@@ -223,8 +248,8 @@ pub enum ServerFault {
     /// An answer that makes no sense.
     #[error("{0}")]
     Answer(String),
-    /// Nothing may be fetched.
-    #[error("offline mode is on: nothing is fetched")]
+    /// The network may not be used.
+    #[error("offline mode is on: the network is not used")]
     Offline,
 }
 

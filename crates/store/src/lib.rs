@@ -1,4 +1,4 @@
-//! Models on this device: pulled, created, listed, verified, described by a Modelfile, packed.
+//! Models on this device: pulled, created, listed, verified, described by a Modelfile, packed, pushed.
 //!
 //! A store is a directory laid out as Ollama's, so that either program can read what the other has put there:
 //!
@@ -23,6 +23,7 @@ mod details;
 mod digest;
 mod entry;
 mod error;
+mod http;
 mod lock;
 pub mod manifest;
 pub mod modelfile;
@@ -31,10 +32,13 @@ mod pack;
 mod parameters;
 mod progress;
 pub mod pull;
+pub mod push;
+mod registry;
 mod staging;
 mod store;
 pub mod template;
 mod unpack;
+mod url;
 mod verify;
 
 pub use bundle::Bundle;
@@ -50,5 +54,7 @@ pub use pack::Packing;
 pub use parameters::{Kind, PARAMETERS, Parameters, Row};
 pub use progress::{Listener, Progress, Step, Work};
 pub use pull::{Hub, Pull, Source};
+pub use push::Pushed;
+pub use registry::{Login, Logins};
 pub use store::{Listing, Store};
 pub use verify::{Damage, Verified};

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Digest;
 
-const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+pub(crate) const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 const TITLE: &str = "org.opencontainers.image.title";
 

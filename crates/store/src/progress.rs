@@ -35,6 +35,10 @@ pub enum Step {
     Layers,
     /// The manifest is being written.
     Manifest,
+    /// The manifest of a model that is to be published is being read.
+    Retrieving,
+    /// The manifest is being given to the registry.
+    Publishing,
     /// Everything is done.
     Success,
 }
@@ -44,6 +48,8 @@ pub enum Step {
 pub enum Work {
     /// They are fetched over the network.
     Download,
+    /// They are sent over the network.
+    Upload,
     /// They are hashed.
     Verify,
     /// They are copied into the store.
@@ -62,11 +68,14 @@ impl Progress {
             Progress::Step(Step::Verifying) => "verifying sha256 digest".into(),
             Progress::Step(Step::Layers) => "creating new layer".into(),
             Progress::Step(Step::Manifest) => "writing manifest".into(),
+            Progress::Step(Step::Retrieving) => "retrieving manifest".into(),
+            Progress::Step(Step::Publishing) => "pushing manifest".into(),
             Progress::Step(Step::Success) => "success".into(),
             Progress::Bytes { work, file, digest, .. } => {
                 let what = digest.map_or_else(|| file.clone(), |digest| digest.short());
                 match work {
                     Work::Download => format!("pulling {what}"),
+                    Work::Upload => format!("pushing {what}"),
                     Work::Verify => "verifying sha256 digest".into(),
                     Work::Copy => format!("copying {what}"),
                     Work::Quantize => format!("quantizing {file}"),

@@ -212,7 +212,7 @@ impl Store {
         })
     }
 
-    fn check_blob(&self, name: &Name, layer: &Layer) -> Result<()> {
+    pub(crate) fn check_blob(&self, name: &Name, layer: &Layer) -> Result<()> {
         let path = self.blob_path(&layer.digest);
         match fs::metadata(&path) {
             Ok(found) if found.len() == layer.size => Ok(()),

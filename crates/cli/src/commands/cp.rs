@@ -11,8 +11,12 @@ use crate::terminal::Console;
 pub const ROW: Row = Row {
     name: "cp",
     about: "Give a model a second name",
-    details: "Nothing is copied but the name: the files are shared, and stay until no name is left.",
-    examples: &[("a short name", "nibble cp hf.co/org/repo:Q4_K_M assistant")],
+    details: "Nothing is copied but the name: the files are shared, and stay until no name is left. A name may begin with a registry, HOST[:PORT]/NAMESPACE/MODEL, \
+              to which nibble push then publishes the model.",
+    examples: &[
+        ("a short name", "nibble cp hf.co/org/repo:Q4_K_M assistant"),
+        ("a name at a registry, for nibble push", "nibble cp assistant nas.local:5000/me/assistant"),
+    ],
     args: |command| Options::augment_args(command),
     run,
 };

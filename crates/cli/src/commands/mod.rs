@@ -18,6 +18,7 @@ mod man;
 mod pack;
 mod ps;
 mod pull;
+mod push;
 pub mod quantize;
 mod rm;
 pub mod run;
@@ -60,6 +61,7 @@ pub static COMMANDS: &[&Row] = &[
     &ps::ROW,
     &stop::ROW,
     &pull::ROW,
+    &push::ROW,
     &list::ROW,
     &show::ROW,
     &create::ROW,
@@ -119,8 +121,10 @@ fn command(row: &Row) -> Command {
 
 /// Commands that people look for because other programs have them, and what there is instead.
 const ELSEWHERE: &[(&[&str], &str)] = &[
-    (&["push"], "nibble publishes to no registry; nibble pack MODEL -o FILE.zip makes a file to hand on"),
-    (&["signin", "signout", "login", "logout"], "there are no accounts here; the hub's token of a private model: export HF_TOKEN=hf_..."),
+    (
+        &["signin", "signout", "login", "logout"],
+        "there are no accounts here; the hub's token of a private model: export HF_TOKEN=hf_...; a registry's password: docker login HOST",
+    ),
     (&["chat", "generate", "ask"], "nibble run MODEL"),
     (&["convert"], "nibble quantize MODEL -t f16"),
     (&["download", "get", "install"], "nibble pull ORG/REPO"),
@@ -201,7 +205,7 @@ mod tests {
             assert!(names.iter().all(|name| !ours.iter().any(|own| own == name)), "{names:?}");
             // What is named instead is there.
             for command in hint.split("nibble ").skip(1).filter_map(|rest| rest.split([' ', ';']).next()) {
-                assert!(command == "publishes" || ours.iter().any(|own| own == command), "{hint}");
+                assert!(ours.iter().any(|own| own == command), "{hint}");
             }
         }
     }

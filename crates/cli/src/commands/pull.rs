@@ -1,4 +1,4 @@
-//! `nibble pull`: a model from the Hugging Face hub, from Ollama's registry, or from a path.
+//! `nibble pull`: a model from the Hugging Face hub, from a registry, or from a path.
 
 use std::path::{Path, PathBuf};
 
@@ -14,14 +14,15 @@ use crate::transfer::{CANCEL, Transfer};
 /// The row of COMMANDS.
 pub const ROW: Row = Row {
     name: "pull",
-    about: "Fetch a model: from the Hugging Face hub, from Ollama's registry, or from a path",
-    details: "SOURCE is a repository of the hub, ORG/REPO[:TYPE]; a name of Ollama's registry, such as llama3.2:3b; or a path. Of a repository \
+    about: "Fetch a model: from the Hugging Face hub, from a registry such as Ollama's, or from a path",
+    details: "SOURCE is a repository of the hub, ORG/REPO[:TYPE]; a name of Ollama's registry, such as llama3.2:3b; \
+              a name of another one, HOST[:PORT]/NAMESPACE/MODEL[:TAG], to which nibble push publishes; or a path. Of a repository \
               with GGUF files the one of TYPE is fetched (q4_k_m where none is given), all parts of a split one; a checkpoint (safetensors) is \
               fetched and then quantized to TYPE.\n\n\
               A pull that is broken off, by whatever, goes on where it was when it is called again. Every file is verified by its size and \
               SHA-256 before the model gets its name.\n\n\
               HF_TOKEN, or the token that `hf auth login` keeps, opens gated repositories; HF_ENDPOINT names another hub; HF_HUB_OFFLINE=1 \
-              fetches nothing. HTTPS_PROXY and NO_PROXY are honoured.",
+              fetches nothing. A registry is opened with the user and password that `docker login HOST` keeps (see nibble help push). HTTPS_PROXY and NO_PROXY are honoured.",
     examples: &[
         ("the usual type of a GGUF repository", "nibble pull bartowski/Llama-3.2-1B-Instruct-GGUF"),
         ("another type", "nibble pull bartowski/Llama-3.2-1B-Instruct-GGUF:q8_0"),
@@ -36,7 +37,7 @@ pub const ROW: Row = Row {
 #[derive(Args, Debug)]
 #[allow(missing_docs)]
 struct Options {
-    /// ORG/REPO or ORG/REPO:TYPE, a name of Ollama's registry, or a path
+    /// ORG/REPO or ORG/REPO:TYPE, a name of a registry, or a path
     #[arg(value_name = "SOURCE")]
     source: String,
     /// The name that the model gets; without it, hf.co/ORG/REPO:TYPE
@@ -54,6 +55,9 @@ struct Options {
     /// Give a .gguf file a second name in the store instead of copying it: takes no room, but the file must not be changed afterwards
     #[arg(long)]
     link: bool,
+    /// Speak http to a registry that is not of this device: whoever is between can read along, passwords too
+    #[arg(long)]
+    insecure: bool,
     /// Connections at a time
     #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u8).range(1..=32))]
     connections: u8,
@@ -66,7 +70,7 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
     let options = Options::from_arg_matches(matches)?;
     let name = options.name.as_deref().map(models::parse).transpose()?;
     let source = source(&options)?;
-    let hub = nibble_store::Hub { connections: options.connections.into(), ..models::hub() };
+    let hub = nibble_store::Hub { connections: options.connections.into(), insecure: options.insecure, ..models::hub() };
     let quantizer = Quantizer::new();
     let pull = Pull {
         source: &source,

@@ -51,8 +51,9 @@ impl Outcome {
 pub fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nibble"));
     command.args(args).stdin(Stdio::null()).env_remove("TERM").env_remove("COLUMNS");
-    // No model of the machine's own store, no token, no hub and no proxy but those that a test gives.
+    // No model of the machine's own store, no token, no password, no hub and no proxy but those that a test gives.
     command.env("NIBBLE_MODELS", concat!(env!("CARGO_TARGET_TMPDIR"), "/no-models")).env("HF_HUB_OFFLINE", "1");
+    command.env("DOCKER_CONFIG", concat!(env!("CARGO_TARGET_TMPDIR"), "/no-docker"));
     for name in [
         "HF_TOKEN",
         "HUGGING_FACE_HUB_TOKEN",

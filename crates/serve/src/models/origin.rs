@@ -232,6 +232,9 @@ pub fn of_store(error: &StoreError) -> Problem {
             problem.message = format!("model '{name}' not found: {text}");
             problem
         }
+        StoreError::NoPush { .. } => {
+            Problem::bad(format!("{text}; /api/copy gives the model a name at another registry: HOST/NAMESPACE/MODEL"))
+        }
         StoreError::Name { .. }
         | StoreError::Digest { .. }
         | StoreError::Ambiguous { .. }

@@ -1,4 +1,4 @@
-//! Models that come: pull, create, and the blobs that are uploaded for it.
+//! Models that come and go out: pull, create, and the blobs that are uploaded for it; push.
 
 use super::manage::empty;
 use super::{required, wire};
@@ -11,7 +11,7 @@ use crate::routes::Call;
 use axum::http::StatusCode;
 use axum::response::Response;
 use nibble_engine::text::Template;
-use nibble_store::{Bundle, Create, Digest, Message, Modelfile, Name, Parameters, Progress, Pull, Source, Store};
+use nibble_store::{Bundle, Create, Digest, Hub, Message, Modelfile, Name, Parameters, Progress, Pull, Source, Store};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -33,7 +33,7 @@ pub async fn pull(app: Arc<App>, mut call: Call) -> Result<Response, Problem> {
     // Only what is fetched: a path would let a client read this machine's files.
     let source = Source::parse(&text).map_err(|error| of_store(&error))?;
     let settings = &app.settings;
-    let (hub, convert) = (settings.hub.clone(), settings.convert.clone());
+    let (hub, convert) = (hub(&app, &named), settings.convert.clone());
     let work: Work = Box::new(move |store, listener, cancel| {
         let pull = Pull {
             source: &source,
@@ -48,9 +48,24 @@ pub async fn pull(app: Arc<App>, mut call: Call) -> Result<Response, Problem> {
     progress(&app, work, named.stream.unwrap_or(true)).await
 }
 
-/// `POST /api/push`: there is nowhere to push to.
-pub async fn push(_app: Arc<App>, _call: Call) -> Result<Response, Problem> {
-    Err(Problem::cannot("push is not supported: nibble publishes to no registry. `nibble pack` makes a file to hand on"))
+/// `POST /api/push`.
+pub async fn push(app: Arc<App>, mut call: Call) -> Result<Response, Problem> {
+    let named: wire::Named = call.json(&app).await?;
+    let name = parse_name(required("model", named.model())?)?;
+    let hub = hub(&app, &named);
+    // What can go nowhere is told before any progress.
+    let found = app.models.with_store(move |store| {
+        let name = store.find(&name)?;
+        Store::check_push(&name).map(|()| name)
+    });
+    let name = found.await?;
+    let work: Work = Box::new(move |store, listener, cancel| store.push(&name, &hub, listener, cancel).map(drop));
+    progress(&app, work, named.stream.unwrap_or(true)).await
+}
+
+/// Where and as whom files are fetched and published for this request.
+fn hub(app: &App, named: &wire::Named) -> Hub {
+    Hub { insecure: named.insecure.unwrap_or(false), ..app.settings.hub.clone() }
 }
 
 /// `POST /api/create`.

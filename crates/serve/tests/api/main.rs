@@ -5,6 +5,7 @@ mod hostile;
 mod limits;
 mod ollama;
 mod openai;
+mod push;
 mod responses;
 mod store;
 mod tools;

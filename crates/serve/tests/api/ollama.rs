@@ -310,7 +310,7 @@ fn what_cannot_be_done_is_said() {
     said("/api/chat", ask(json!({"options": {"top_p": 7}})), 400, "top_p");
     said("/api/chat", ask(json!({"keep_alive": "soon"})), 400, "keep_alive");
     said("/api/generate", json!({"model": "tiny", "prompt": "x", "suffix": "y"}), 400, "does not support insert");
-    said("/api/push", json!({"model": "tiny"}), 501, "push is not supported");
+    said("/api/push", json!({"model": "tiny"}), 501, "no store");
     // What tells nothing is no fault.
     server.post("/api/chat", ask(json!({"think": false, "tools": [], "format": "", "stream": false, "unknown": 1}))).is(200);
 }

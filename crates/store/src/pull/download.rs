@@ -14,11 +14,12 @@ use std::sync::{Mutex, MutexGuard, mpsc};
 use std::time::{Duration, Instant};
 
 use super::Hub;
-use super::http::{Answer, Client, Trouble, shown, sleep};
 use super::journal::{self, Head, Journal};
 use super::worker::{self, Run, WRITE};
 use crate::blobs::{Ready, Telling, allocated, check_space, full, hash};
+use crate::http::{Answer, Client, Trouble, sleep};
 use crate::lock::Lock;
+use crate::url::shown;
 use crate::{Digest, Error, Listener, Progress, Result, ServerFault, Store, Work};
 
 /// How often a file may change while it is fetched.
@@ -245,7 +246,7 @@ fn probe(client: &Client, wanted: &Wanted, listener: Listener, cancel: &AtomicBo
         if attempts >= worker::MAX_FAILURES {
             return Err(server(ServerFault::Connection { message, attempts }));
         }
-        let time = super::http::pause(client.hub.backoff, attempts, after);
+        let time = crate::http::pause(client.hub.backoff, attempts, after);
         if time >= worker::WORTH_TELLING {
             listener(Progress::Note(format!("{}: {message}; trying again in {} s", wanted.file, time.as_secs())));
         }

@@ -5,7 +5,8 @@ use std::sync::atomic::AtomicBool;
 use serde_json::Value as Json;
 
 use super::download::Wanted;
-use super::http::{Client, encode};
+use crate::http::Client;
+use crate::url::encode;
 use crate::{Digest, Error, Result, ServerFault};
 
 /// A file of a repository.

@@ -2,7 +2,6 @@
 
 pub(crate) mod choose;
 mod download;
-mod http;
 mod hub;
 mod journal;
 mod registry;
@@ -14,9 +13,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use crate::http::Client;
 use choose::Choice;
 use download::{Fetched, Wanted};
-use http::Client;
 use hub::Repository;
 pub use source::Source;
 
@@ -25,17 +24,22 @@ use crate::create::gguf_or_directory;
 use crate::lock::Lock;
 use crate::manifest::{Layer, Media};
 use crate::name::{DEFAULT_HOST, DEFAULT_NAMESPACE, DEFAULT_TAG, HUB_HOST};
+use crate::registry::{Access, Logins};
 use crate::staging::Staging;
 use crate::{Convert, Create, Entry, Error, Listener, Modelfile, Name, Progress, Result, Step, Store};
 
-/// Where and as whom files are fetched.
+/// Where and as whom files are fetched, and published.
 #[derive(Debug, Clone)]
 pub struct Hub {
     /// The hub, without a slash at its end: `https://huggingface.co`.
     pub endpoint: String,
     /// A token of the hub. It goes to the endpoint's own host and to no other.
     pub token: Option<String>,
-    /// Fetch nothing at all.
+    /// Users and passwords of registries. Each goes to its own and to no other.
+    pub logins: Logins,
+    /// Registries elsewhere than on this device are spoken to without TLS too, as those on it are.
+    pub insecure: bool,
+    /// Use the network for nothing at all.
     pub offline: bool,
     /// Use the proxy that the environment names (`HTTPS_PROXY`, `NO_PROXY`).
     pub proxy: bool,
@@ -56,6 +60,8 @@ impl Default for Hub {
         Hub {
             endpoint: "https://huggingface.co".into(),
             token: None,
+            logins: Logins::default(),
+            insecure: false,
             offline: false,
             proxy: false,
             connections: 6,
@@ -240,9 +246,9 @@ impl Store {
 
     fn pull_registry(&self, pull: &Pull, source: &Name, listener: Listener, cancel: &AtomicBool) -> Result<Entry> {
         listener(Progress::Step(Step::Listing));
-        let client = Client::new(pull.hub);
+        let client = Client::of_registry(pull.hub, Access::to_pull(pull.hub, source));
         let (manifest, bytes) = registry::manifest(&client, source, cancel)?;
-        let wanted: Vec<Wanted> = manifest.all().map(|layer| registry::wanted(source, layer)).collect();
+        let wanted: Vec<Wanted> = manifest.all().map(|layer| registry::wanted(&client, source, layer)).collect();
         self.check_room(&wanted)?;
         let mut fetched: Vec<Fetched> = vec![];
         let mut seen = BTreeSet::new();

@@ -3,15 +3,16 @@
 use std::sync::atomic::AtomicBool;
 
 use super::download::Wanted;
-use super::http::Client;
+use crate::http::Client;
 use crate::manifest::{Layer, Manifest, Media};
+use crate::registry::{base, label};
 use crate::{Error, Name, Result, ServerFault};
 
 const ACCEPT: &str = "application/vnd.docker.distribution.manifest.v2+json";
 
 /// A manifest and its bytes, which stay as they are, so that the model's id is the registry's.
 pub(crate) fn manifest(client: &Client, name: &Name, cancel: &AtomicBool) -> Result<(Manifest, Vec<u8>)> {
-    let url = format!("{}/manifests/{}", base(name), name.tag());
+    let url = format!("{}/manifests/{}", base(&client.hub, name), name.tag());
     let (_, bytes) = client.json(&url, Some(ACCEPT), cancel).map_err(|error| match error {
         Error::Server { fault: ServerFault::NotFound, .. } => {
             Error::Source { what: name.to_string(), message: format!("no such model at {}", name.host()), choices: vec![] }
@@ -27,18 +28,7 @@ pub(crate) fn manifest(client: &Client, name: &Name, cancel: &AtomicBool) -> Res
 }
 
 /// A layer as something to fetch.
-pub(crate) fn wanted(name: &Name, layer: &Layer) -> Wanted {
-    let url = format!("{}/blobs/{}", base(name), layer.digest);
-    let file = match layer.media() {
-        Some(Media::Model) => format!("{}:{}", name.model(), name.tag()),
-        _ => layer.media_type.rsplit('.').next().unwrap_or_default().to_string(),
-    };
-    Wanted { what: url.clone(), url, file, size: Some(layer.size), sha256: Some(layer.digest) }
-}
-
-fn base(name: &Name) -> String {
-    let host = name.host().split(':').next().unwrap_or_default();
-    // A registry on this device has no certificate.
-    let scheme = if matches!(host, "localhost" | "127.0.0.1") { "http" } else { "https" };
-    format!("{scheme}://{}/v2/{}/{}", name.host(), name.namespace(), name.model())
+pub(crate) fn wanted(client: &Client, name: &Name, layer: &Layer) -> Wanted {
+    let url = format!("{}/blobs/{}", base(&client.hub, name), layer.digest);
+    Wanted { what: url.clone(), url, file: label(name, layer), size: Some(layer.size), sha256: Some(layer.digest) }
 }

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use nibble_container::LARGE_PAGE;
 
 use super::download::{End, Shared, lock};
-use super::http::{Answer, Trouble, pause, sleep};
 use crate::blobs::full;
+use crate::http::{Answer, Trouble, pause, sleep};
 use crate::{Error, ServerFault};
 
 /// Failures in a row, without a byte between, after which a download gives up.

@@ -1,13 +1,15 @@
-//! One request: redirects followed by hand, so that the token stays at its host, and every failure sorted into those that pass and those that do not.
+//! One request: redirects followed by hand, so that what opens a door stays at its host, and every failure sorted into those that pass and those that
+//! do not.
 
-use std::io::Read;
+use std::io::{Cursor, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use ureq::http::HeaderMap;
+use ureq::http::{HeaderMap, Method};
 
-use super::Hub;
-use crate::{Error, Result, ServerFault};
+use crate::registry::Access;
+use crate::url::{join, origin, shown};
+use crate::{Error, Hub, Result, ServerFault};
 
 /// Redirects in a row.
 const MAX_REDIRECTS: usize = 10;
@@ -20,6 +22,45 @@ const MAX_WAIT: Duration = Duration::from_secs(600);
 pub(crate) struct Client {
     agent: ureq::Agent,
     pub(crate) hub: Hub,
+    /// As whom a registry is spoken to; without it the client is one of the hub.
+    access: Option<Access>,
+}
+
+/// A request that is to be made, wherever it is redirected to.
+pub(crate) struct Ask<'a> {
+    pub(crate) method: Method,
+    pub(crate) url: &'a str,
+    pub(crate) headers: Vec<(&'static str, String)>,
+    pub(crate) body: Option<&'a mut dyn Sent>,
+    /// Statuses that are no failure, beside success.
+    pub(crate) also: &'static [u16],
+    /// How long the server may think about its answer; without it, as long as a connection may stand still.
+    pub(crate) patience: Option<Duration>,
+}
+
+impl<'a> Ask<'a> {
+    pub(crate) fn new(method: Method, url: &'a str) -> Ask<'a> {
+        Ask { method, url, headers: vec![], body: None, also: &[], patience: None }
+    }
+}
+
+/// The body of a request. It may have to be sent more than once: a redirect, or a token that has run out, is told after the body.
+pub(crate) trait Sent: Read {
+    /// Goes back to its beginning.
+    fn rewind(&mut self) -> std::io::Result<()>;
+    /// Its bytes.
+    fn length(&self) -> u64;
+}
+
+impl Sent for Cursor<&[u8]> {
+    fn rewind(&mut self) -> std::io::Result<()> {
+        self.set_position(0);
+        Ok(())
+    }
+
+    fn length(&self) -> u64 {
+        self.get_ref().len() as u64
+    }
 }
 
 /// An answer whose body is still to be read.
@@ -51,9 +92,14 @@ impl Trouble {
     pub(crate) fn pass(message: impl Into<String>) -> Trouble {
         Trouble::Pass { message: message.into(), after: None }
     }
+
+    pub(crate) fn nonsense(message: impl Into<String>) -> Trouble {
+        Trouble::Fatal(ServerFault::Answer(message.into()))
+    }
 }
 
 impl Client {
+    /// One that sends the hub's token to the hub and nobody else.
     pub(crate) fn new(hub: &Hub) -> Client {
         let mut config = ureq::Agent::config_builder()
             .http_status_as_error(false)
@@ -69,51 +115,136 @@ impl Client {
         if !hub.proxy {
             config = config.proxy(None);
         }
-        Client { agent: config.build().new_agent(), hub: hub.clone() }
+        Client { agent: config.build().new_agent(), hub: hub.clone(), access: None }
+    }
+
+    /// One that sends what `access` knows to its registry and nobody else.
+    pub(crate) fn of_registry(hub: &Hub, access: Access) -> Client {
+        Client { access: Some(access), ..Client::new(hub) }
     }
 
     /// Asks for an address, or for the bytes `range` (first and last) of it.
     pub(crate) fn get(&self, address: &str, range: Option<(u64, u64)>, accept: Option<&str>) -> std::result::Result<Answer, Trouble> {
+        let mut ask = Ask::new(Method::GET, address);
+        ask.headers.push(("accept-encoding", "identity".into()));
+        ask.headers.extend(accept.map(|accept| ("accept", accept.to_string())));
+        if let Some((first, last)) = range {
+            ask.headers.push(("range", format!("bytes={first}-{last}")));
+            // What it means only the caller knows.
+            ask.also = &[416];
+        }
+        self.send(ask)
+    }
+
+    /// Makes a request and follows redirects. What opens a door is sent to its own origin only, however the way went there.
+    pub(crate) fn send(&self, mut ask: Ask) -> std::result::Result<Answer, Trouble> {
         if self.hub.offline {
             return Err(Trouble::Fatal(ServerFault::Offline));
         }
-        let mut url = address.to_string();
+        let mut url = ask.url.to_string();
         let (mut linked_etag, mut linked_size) = (None, None);
+        let mut renewed = false;
         for _ in 0..=MAX_REDIRECTS {
-            let own = origin(&url).is_some() && origin(&url) == origin(&self.hub.endpoint);
-            let mut request = self.agent.get(&url).header("accept-encoding", "identity");
-            if let Some(accept) = accept {
-                request = request.header("accept", accept);
-            }
-            if let Some((first, last)) = range {
-                request = request.header("range", format!("bytes={first}-{last}"));
-            }
-            let token = self.hub.token.as_deref().filter(|_| own);
-            if let Some(token) = token {
-                request = request.header("authorization", format!("Bearer {token}"));
-            }
-            let answer = request.call().map_err(sort)?;
-            let status = answer.status().as_u16();
-            let (parts, body) = answer.into_parts();
-            let headers = parts.headers;
+            let own = self.is_own(&url);
+            let authorization = if own { self.authorization()? } else { None };
+            let (parts, body) = self.exchange(&mut ask, &url, authorization.as_deref())?.into_parts();
+            let (status, headers) = (parts.status.as_u16(), parts.headers);
             linked_etag = linked_etag.or_else(|| text(&headers, "x-linked-etag").map(etag));
             linked_size = linked_size.or_else(|| text(&headers, "x-linked-size").and_then(|size| size.parse().ok()));
-            if matches!(status, 301 | 302 | 303 | 307 | 308) {
+            // 303 means that the answer is to be fetched elsewhere, which is none where something was sent.
+            if matches!(status, 301 | 302 | 307 | 308) || (status == 303 && ask.method == Method::GET) {
                 let Some(next) = text(&headers, "location").and_then(|location| join(&url, location)) else {
-                    return Err(Trouble::Fatal(ServerFault::Answer(format!("a redirect ({status}) to nowhere"))));
+                    return Err(Trouble::nonsense(format!("a redirect ({status}) to nowhere")));
                 };
                 url = next;
+                continue;
+            }
+            if let Some(access) = self.access.as_ref().filter(|_| status == 401 && own && !std::mem::replace(&mut renewed, true)) {
+                access.challenged(&self.agent, &headers, authorization.as_deref())?;
                 continue;
             }
             let mut answer = Answer { status, headers, body, url, linked_etag, linked_size };
             return match status {
                 200..=299 => Ok(answer),
-                // For a range only the caller knows what it means.
-                416 if range.is_some() => Ok(answer),
-                _ => Err(refused(&mut answer, own, token.is_some())),
+                _ if ask.also.contains(&status) => Ok(answer),
+                _ => Err(self.refused(&mut answer, own, authorization.is_some())),
             };
         }
-        Err(Trouble::Fatal(ServerFault::Answer(format!("more than {MAX_REDIRECTS} redirects"))))
+        Err(Trouble::nonsense(format!("more than {MAX_REDIRECTS} redirects")))
+    }
+
+    /// Whether an address is of those that what opens a door is for.
+    pub(crate) fn is_own(&self, url: &str) -> bool {
+        let home = self.access.as_ref().map_or(self.hub.endpoint.as_str(), Access::base);
+        origin(url).is_some() && origin(url) == origin(home)
+    }
+
+    /// What opens the door, as far as it is known.
+    fn authorization(&self) -> std::result::Result<Option<String>, Trouble> {
+        match &self.access {
+            Some(access) => access.authorization(&self.agent),
+            None => Ok(self.hub.token.as_deref().map(|token| format!("Bearer {token}"))),
+        }
+    }
+
+    /// One request and its answer, whatever that is.
+    fn exchange(
+        &self,
+        ask: &mut Ask,
+        url: &str,
+        authorization: Option<&str>,
+    ) -> std::result::Result<ureq::http::Response<ureq::Body>, Trouble> {
+        let mut request = ureq::http::Request::builder().method(ask.method.clone()).uri(url);
+        for (name, value) in &ask.headers {
+            request = request.header(*name, value);
+        }
+        if let Some(authorization) = authorization {
+            request = request.header("authorization", authorization);
+        }
+        match &mut ask.body {
+            Some(body) => {
+                body.rewind().map_err(|error| Trouble::pass(error.to_string()))?;
+                let request = request.header("content-length", body.length());
+                self.run(request, url, ureq::SendBody::from_reader(body), ask.patience)
+            }
+            None if matches!(ask.method, Method::POST | Method::PUT | Method::PATCH) => {
+                self.run(request.header("content-length", "0"), url, (), ask.patience)
+            }
+            None => self.run(request, url, (), ask.patience),
+        }
+    }
+
+    fn run(
+        &self,
+        request: ureq::http::request::Builder,
+        url: &str,
+        body: impl ureq::AsSendBody,
+        patience: Option<Duration>,
+    ) -> std::result::Result<ureq::http::Response<ureq::Body>, Trouble> {
+        let request = request.body(body).map_err(|error| Trouble::nonsense(format!("{:?}: {error}", shown(url))))?;
+        let Some(patience) = patience else { return self.agent.run(request).map_err(sort) };
+        let request = self.agent.configure_request(request);
+        self.agent.run(request.timeout_recv_response(Some(patience)).timeout_per_read(Some(patience)).build()).map_err(sort)
+    }
+
+    /// An answer that was let pass by [`Ask::also`], as the failure that it is all the same.
+    pub(crate) fn refusal(&self, mut answer: Answer) -> Trouble {
+        let own = self.is_own(&answer.url);
+        self.refused(&mut answer, own, false)
+    }
+
+    /// A status that is no success.
+    fn refused(&self, answer: &mut Answer, own: bool, sent: bool) -> Trouble {
+        let trouble = refused(answer, own, sent);
+        match (&self.access, trouble) {
+            (Some(access), Trouble::Fatal(ServerFault::Unauthorized { .. })) => {
+                Trouble::Fatal(ServerFault::Credentials { given: access.has_login() })
+            }
+            (Some(access), Trouble::Fatal(ServerFault::Forbidden { message, .. })) => {
+                Trouble::Fatal(ServerFault::Denied { message, given: access.has_login() })
+            }
+            (_, trouble) => trouble,
+        }
     }
 
     /// Reads a JSON answer, trying again where that can help.
@@ -177,8 +308,13 @@ impl Answer {
         }
     }
 
+    /// A status that no other attempt changes, with the server's words.
+    pub(crate) fn refused(mut self) -> Trouble {
+        Trouble::Fatal(ServerFault::Status { status: self.status, message: message(&mut self) })
+    }
+
     /// The whole body.
-    fn bytes(self) -> std::result::Result<Vec<u8>, Trouble> {
+    pub(crate) fn bytes(self) -> std::result::Result<Vec<u8>, Trouble> {
         self.check_encoding()?;
         let promised = self.content_length();
         let mut bytes = vec![];
@@ -192,7 +328,7 @@ impl Answer {
     }
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+pub(crate) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
@@ -202,11 +338,13 @@ fn etag(text: &str) -> String {
 }
 
 /// A failure before there was an answer.
-fn sort(error: ureq::Error) -> Trouble {
+pub(crate) fn sort(error: ureq::Error) -> Trouble {
     match error {
         ureq::Error::BadUri(uri) => Trouble::Fatal(ServerFault::Answer(format!("{uri:?} is no address"))),
         ureq::Error::Http(error) => Trouble::Fatal(ServerFault::Answer(error.to_string())),
         ureq::Error::InvalidProxyUrl => Trouble::Fatal(ServerFault::Answer("the proxy's address is invalid".into())),
+        // What answers is no TLS at all; it will not be in a moment either.
+        other if other.to_string().contains("InvalidContentType") => Trouble::Fatal(ServerFault::NoTls),
         ureq::Error::HostNotFound => Trouble::pass("the host is not found"),
         other => Trouble::pass(other.to_string()),
     }
@@ -239,7 +377,7 @@ fn message(answer: &mut Answer) -> String {
     let mut bytes = vec![];
     let _ = answer.body.as_reader().take(4096).read_to_end(&mut bytes);
     let json = serde_json::from_slice::<serde_json::Value>(&bytes).ok();
-    let words = json.and_then(|json| json["error"].as_str().map(str::to_string)).unwrap_or_else(|| {
+    let words = json.and_then(|json| words(&json)).unwrap_or_else(|| {
         let text = String::from_utf8_lossy(&bytes);
         // A page, or bytes, says nothing in one line.
         if text.trim_start().starts_with('<') || text.contains('\u{fffd}') {
@@ -249,6 +387,16 @@ fn message(answer: &mut Answer) -> String {
         }
     });
     crate::error::shorten(&words.replace(char::is_control, " "))
+}
+
+/// What the hub says (`error`), or a registry (`errors`, the first of them).
+fn words(json: &serde_json::Value) -> Option<String> {
+    let first = &json["errors"][0];
+    match (json["error"].as_str(), first["code"].as_str(), first["message"].as_str()) {
+        (Some(error), _, _) => Some(error.to_string()),
+        (_, Some(code), Some(message)) => Some(format!("{message} ({code})")),
+        (_, code, message) => message.or(code).map(str::to_string),
+    }
 }
 
 /// Waits, but not when it need not any more.
@@ -270,7 +418,7 @@ pub(crate) fn pause(first: Duration, attempts: u32, after: Option<Duration>) -> 
 }
 
 /// `Retry-After`: seconds, or a date.
-fn wait(text: &str, now: SystemTime) -> Option<Duration> {
+pub(crate) fn wait(text: &str, now: SystemTime) -> Option<Duration> {
     let text = text.trim();
     if let Ok(seconds) = text.parse::<u64>() {
         return Some(Duration::from_secs(seconds));
@@ -294,91 +442,9 @@ fn wait(text: &str, now: SystemTime) -> Option<Duration> {
     Some(then.duration_since(now).unwrap_or_default())
 }
 
-/// Scheme, host and port.
-fn origin(url: &str) -> Option<String> {
-    let (scheme, rest) = url.split_once("://")?;
-    let host = rest.split(['/', '?', '#']).next()?;
-    // A name before the host is not part of it.
-    let host = host.rsplit('@').next()?.to_ascii_lowercase();
-    let scheme = scheme.to_ascii_lowercase();
-    let port = match scheme.as_str() {
-        "https" => ":443",
-        _ => ":80",
-    };
-    let has_port = host.rsplit_once(':').is_some_and(|(_, port)| !port.is_empty() && port.bytes().all(|c| c.is_ascii_digit()));
-    Some(format!("{scheme}://{host}{}", if has_port { "" } else { port }))
-}
-
-/// The address that a redirect leads to.
-fn join(base: &str, location: &str) -> Option<String> {
-    let location = location.trim();
-    let (scheme, rest) = base.split_once("://")?;
-    let host = rest.split(['/', '?', '#']).next()?;
-    if location.is_empty() {
-        return None;
-    }
-    if location.starts_with("http://") || location.starts_with("https://") {
-        return Some(location.to_string());
-    }
-    if let Some(rest) = location.strip_prefix("//") {
-        return Some(format!("{scheme}://{rest}"));
-    }
-    if location.starts_with('/') {
-        return Some(format!("{scheme}://{host}{location}"));
-    }
-    if location.contains("://") {
-        return None;
-    }
-    let path = rest[host.len()..].split(['?', '#']).next().unwrap_or_default();
-    let folder = path.rfind('/').map_or("/", |at| &path[..=at]);
-    Some(format!("{scheme}://{host}{folder}{location}"))
-}
-
-/// An address for people: without a signature.
-pub(crate) fn shown(url: &str) -> String {
-    url.split(['?', '#']).next().unwrap_or_default().to_string()
-}
-
-/// A path as part of an address.
-pub(crate) fn encode(path: &str) -> String {
-    let mut text = String::new();
-    for byte in path.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => text.push(byte as char),
-            _ => text.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_host_is_told_from_one_that_only_begins_like_it() {
-        assert_eq!(origin("https://huggingface.co/a"), origin("HTTPS://HuggingFace.co:443/b?c"));
-        for other in [
-            "http://huggingface.co/",
-            "https://huggingface.co.evil.example/",
-            "https://huggingface.co@evil.example/",
-            "https://huggingface.co:444/",
-        ] {
-            assert_ne!(origin(other), origin("https://huggingface.co"), "{other}");
-        }
-        assert_eq!(origin("http://127.0.0.1:8080"), origin("http://127.0.0.1:8080/x"));
-    }
-
-    #[test]
-    fn redirects_lead_where_they_say() {
-        let at = |location| join("https://a.example:1/b/c?d", location).unwrap();
-        assert_eq!(at("https://x/y"), "https://x/y");
-        assert_eq!(at("//x/y"), "https://x/y");
-        assert_eq!(at("/y?z"), "https://a.example:1/y?z");
-        assert_eq!(at("y"), "https://a.example:1/b/y");
-        assert_eq!(join("https://a", "ftp://x"), None);
-        assert_eq!(join("https://a", ""), None);
-    }
 
     #[test]
     fn a_server_may_say_how_long_to_wait() {
@@ -395,11 +461,5 @@ mod tests {
         assert_eq!([1, 2, 3, 30].map(|n| pause(second, n, None).as_secs()), [1, 2, 4, 30]);
         assert_eq!(pause(second, 1, Some(7 * second)), 7 * second);
         assert_eq!(pause(second, 1, Some(Duration::from_secs(1 << 40))), MAX_WAIT);
-    }
-
-    #[test]
-    fn a_path_becomes_part_of_an_address() {
-        assert_eq!(encode("a b/c#d?é.gguf"), "a%20b/c%23d%3F%C3%A9.gguf");
-        assert_eq!(shown("https://cdn/x?Signature=secret"), "https://cdn/x");
     }
 }
