@@ -8,7 +8,6 @@ use nibble_engine::adapter::AdapterFault;
 use nibble_engine::text::TextError;
 
 use crate::exit::Problem;
-use crate::units;
 
 /// The error and its causes in one line; a cause that its parent already quotes is not repeated.
 pub fn chain(error: &anyhow::Error) -> String {
@@ -311,7 +310,7 @@ fn near_file(path: &Path) -> Option<String> {
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
     let names: Vec<String> =
         std::fs::read_dir(parent.unwrap_or(Path::new("."))).ok()?.flatten().filter_map(|e| e.file_name().into_string().ok()).collect();
-    let near = units::nearest(name, names.iter().map(String::as_str))?;
+    let near = nibble_store::nearest(name, names.iter().map(String::as_str))?;
     Some(parent.map_or_else(|| near.to_string(), |p| p.join(near).display().to_string()))
 }
 

@@ -147,11 +147,7 @@ fn name(text: &str) -> Option<Name> {
 
 /// A model of the store whose name is nearly this.
 pub fn near(wanted: &Name) -> Option<String> {
-    let names: Vec<String> = store().and_then(|store| Ok(store.names()?)).unwrap_or_default().iter().map(Name::to_string).collect();
-    let near = units::nearest(&wanted.to_string(), names.iter().map(String::as_str)).or_else(|| {
-        names.iter().map(String::as_str).find(|name| name.rsplit_once(':').is_some_and(|(model, _)| model.ends_with(wanted.model())))
-    });
-    near.map(str::to_string)
+    store().ok()?.near(wanted).map(|name| name.to_string())
 }
 
 /// What to try where MODEL is neither a path nor in the store.

@@ -2,7 +2,7 @@
 
 use super::{Models, Origin, blocking, lock, of_store, origin, parse_name};
 use crate::error::Problem;
-use nibble_store::{Details, Store};
+use nibble_store::{Details, Name, Store};
 use serde_json::{Map, Value};
 use std::time::SystemTime;
 
@@ -64,18 +64,15 @@ impl Models {
         if let Some(origin) = self.fixed.iter().find(|origin| origin.is_called(name)) {
             return Ok(origin.clone());
         }
-        let Some(store) = self.store.clone() else { return Err(Problem::no_model(name)) };
+        let fixed: Vec<String> = self.fixed.iter().map(|origin| origin.name.clone()).collect();
+        let Some(store) = self.store.clone() else { return Err(no_model(name, fixed)) };
         let asked = name.to_string();
         blocking(move || {
             let name = parse_name(&asked)?;
             let entry = store.resolve(&name).map_err(|error| match error {
                 nibble_store::Error::NotFound { .. } => {
-                    let mut problem = Problem::no_model(&asked);
-                    // The store may know a name that is near.
-                    if let Some(near) = error.to_string().split_once("did you mean ") {
-                        problem.message.push_str(&format!("; did you mean {}", near.1));
-                    }
-                    problem
+                    let stored = store.names().unwrap_or_default();
+                    no_model(&asked, fixed.into_iter().chain(stored.iter().map(Name::to_string)).collect())
                 }
                 error => of_store(&error),
             })?;
@@ -147,4 +144,14 @@ impl Models {
         let facts = blocking(move || origin::facts(&own, verbose).map_err(|error| Problem::internal(error.to_string()))).await?;
         Ok(About { template: facts.template, info: facts.info })
     }
+}
+
+/// There is no such model, but perhaps one whose name is near.
+fn no_model(asked: &str, names: Vec<String>) -> Problem {
+    let mut problem = Problem::no_model(asked);
+    let wanted = asked.parse::<Name>().ok();
+    if let Some(near) = wanted.and_then(|wanted| wanted.near(names.iter().map(String::as_str))) {
+        problem.message.push_str(&format!("; did you mean {near}?"));
+    }
+    problem
 }

@@ -237,6 +237,7 @@ pub fn of_store(error: &StoreError) -> Problem {
         | StoreError::Ambiguous { .. }
         | StoreError::Modelfile { .. }
         | StoreError::Parameter { .. }
+        | StoreError::NoParameter { .. }
         | StoreError::Template { .. }
         | StoreError::Adapter { .. }
         | StoreError::Mismatch { .. }
