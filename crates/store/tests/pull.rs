@@ -141,6 +141,7 @@ fn a_file_that_is_no_model_is_named_as_people_know_it() {
     let fault = bench.pull("org/repo").fault();
     assert!(fault.contains("/org/repo/m-Q4_K_M.gguf: ") && fault.contains("GGUF"), "{fault}");
     assert!(bench.store().names().unwrap().is_empty());
+    bench.is_clean();
 }
 
 #[test]
@@ -369,8 +370,9 @@ fn an_adapter_is_no_model() {
     let bench = Bench::new();
     bench.hub.put("org/lora/lora-F16.gguf", hub::lora(23, 4_000));
     let fault = bench.pull("org/lora").fault();
-    assert!(fault.contains("an adapter, not a model") && fault.contains("ADAPTER in a Modelfile"), "{fault}");
+    assert!(fault.contains("/org/lora/lora-F16.gguf: an adapter, not a model") && fault.contains("ADAPTER in a Modelfile"), "{fault}");
     assert!(bench.store().names().unwrap().is_empty());
+    bench.is_clean();
 }
 
 #[test]

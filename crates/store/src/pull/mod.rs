@@ -5,13 +5,14 @@ mod download;
 mod http;
 mod hub;
 mod journal;
+mod refused;
 mod registry;
 mod source;
 mod worker;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use choose::Choice;
@@ -171,16 +172,22 @@ impl Store {
         }
         listener(Progress::Step(Step::Verifying));
         let ready: Vec<&Ready> = fetched.iter().map(|file| &file.ready).collect();
-        // The file as people know it, not as it lies in the store.
-        let entry = self.finish_layers(name, layers, &ready, listener).map_err(|error| match error {
-            Error::Container(error) => {
-                let what = wanted.first().map(|wanted| wanted.what.clone()).unwrap_or_default();
-                Error::Source { what, message: error.fault.to_string(), choices: vec![] }
+        let finished = self.finish_layers(name, layers, &ready, listener);
+        let error = match finished {
+            Ok(entry) => {
+                fetched.into_iter().for_each(Fetched::done);
+                return Ok(entry);
             }
+            Err(error) => error,
+        };
+        refused::refused(&error, fetched, listener);
+        // The file as people know it, not as it lies in the store.
+        let what = || wanted.first().map(|wanted| wanted.what.clone()).unwrap_or_default();
+        Err(match error {
+            Error::Container(error) => Error::Source { what: what(), message: error.fault.to_string(), choices: vec![] },
+            Error::Source { message, choices, .. } => Error::Source { what: what(), message, choices },
             error => error,
-        })?;
-        fetched.into_iter().for_each(Fetched::done);
-        Ok(entry)
+        })
     }
 
     /// Fetches a checkpoint's files and has them quantized. They stay in `downloads` until the model has its name: who is killed while
@@ -220,7 +227,16 @@ impl Store {
             link(&from, &folder.join(&wanted.file))?;
             fetched.push((wanted, from, file));
         }
-        let ready = self.quantize(&staging, &folder, kind, pull.convert, listener, cancel)?;
+        let ready = match self.quantize(&staging, &folder, kind, pull.convert, listener, cancel) {
+            Ok(ready) => ready,
+            Err(error) => {
+                // Who has stopped it knows.
+                if !cancel.load(Ordering::Relaxed) {
+                    refused::refused(&error, fetched.into_iter().filter_map(|(_, _, file)| file).collect(), listener);
+                }
+                return Err(error);
+            }
+        };
         let layer = Layer { media_type: Media::Model.name().into(), digest: ready.digest, size: ready.size, title: None };
         let entry = self.finish_layers(name, vec![layer], &[&ready], listener)?;
         if let Some(keep) = &pull.keep_checkpoint {
