@@ -80,6 +80,8 @@ fn of_container(error: &nibble_container::Error) -> Option<String> {
         Fault::Truncated { .. } | Fault::TooMany { .. } | Fault::OutOfBounds { .. } => {
             Some("download or copy it again: it is cut short or damaged; nibble pull verifies what it fetches".into())
         }
+        Fault::Io { doing: "open", kind: ErrorKind::NotFound, .. } => near_file(&error.file),
+        Fault::Io { doing: "open" | "read" | "map", kind: ErrorKind::PermissionDenied, .. } => Some(READING.into()),
         Fault::Io { doing: "create", kind: ErrorKind::NotFound, .. } => {
             error.file.parent().filter(|parent| !parent.exists()).map(|parent| format!("mkdir -p {}", parent.display()))
         }
@@ -225,11 +227,16 @@ pub fn check_model_path(path: &Path) -> Result<(), Problem> {
     if !metadata.is_file() {
         return Err(Problem::failure(format!("{shown} is not a regular file")).hint(A_MODEL));
     }
+    if let Err(error) = std::fs::File::open(path) {
+        return Err(Problem::failure(format!("{shown}: {error}")).hint(READING));
+    }
     if metadata.len() == 0 {
         return Err(Problem::failure(format!("{shown} is empty")).hint("download it again"));
     }
     stranger(path).map_or(Ok(()), Err)
 }
+
+const READING: &str = "check the permissions of the file and its directory";
 
 const A_MODEL: &str = "a .gguf file, a .safetensors file, a Hugging Face directory, or a name that nibble list shows";
 
@@ -305,7 +312,7 @@ fn not_found(path: &Path) -> Problem {
 }
 
 /// A file beside the missing one whose name is nearly the same.
-fn near_file(path: &Path) -> Option<String> {
+pub fn near_file(path: &Path) -> Option<String> {
     let name = path.file_name()?.to_str()?;
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
     let names: Vec<String> =

@@ -112,12 +112,17 @@ pub fn hint_of(error: &Error) -> Option<String> {
         _ => None,
     };
     match error {
+        Error::Space { path, .. } if !root().is_ok_and(|root| path.starts_with(root)) => {
+            Some("free some space, or write elsewhere with -o".into())
+        }
         Error::Space { .. } => {
             Some("free some space (nibble list, nibble rm NAME), or keep models elsewhere: export NIBBLE_MODELS=DIR".into())
         }
         Error::Io { error, .. } if error.kind() == std::io::ErrorKind::PermissionDenied => {
             Some("check the permissions of the path; NIBBLE_MODELS=DIR keeps models elsewhere".into())
         }
+        Error::Io { path, doing: "open", error } if error.kind() == std::io::ErrorKind::NotFound => crate::hints::near_file(path),
+        Error::Io { doing: "open the store", .. } => Some("NIBBLE_MODELS is to name a directory, which need not exist yet".into()),
         Error::NotFound { name } => {
             Some(hint(Path::new(&name.to_string())).unwrap_or_else(|| "nibble list shows the models that are here".into()))
         }

@@ -62,11 +62,16 @@ pub fn duration(d: Duration) -> String {
 
 /// `5 seconds ago`, `3 hours ago`, `2 weeks ago`.
 pub fn ago(seconds: u64) -> String {
+    format!("{} ago", span(seconds))
+}
+
+/// `5 seconds`, `3 hours`, `2 weeks`: whole ones of the largest unit.
+pub fn span(seconds: u64) -> String {
     const UNITS: [(u64, &str); 6] =
         [(365 * 86400, "year"), (30 * 86400, "month"), (7 * 86400, "week"), (86400, "day"), (3600, "hour"), (60, "minute")];
     let (n, unit) =
         UNITS.iter().find(|(length, _)| seconds >= *length).map_or((seconds, "second"), |(length, unit)| (seconds / length, *unit));
-    format!("{n} {unit}{} ago", if n == 1 { "" } else { "s" })
+    format!("{n} {unit}{}", if n == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

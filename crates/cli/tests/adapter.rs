@@ -70,7 +70,7 @@ fn every_way_to_an_adapter_gives_the_same_text() {
     // Six layers of three pairs, rank 4, as floats.
     let told = run(dir, &["doctor", "--no-limits", "--json"]).exits(0).json();
     assert_eq!(told["models"][0]["adapters"], 6 * 4 * (256 + 256 + 128 + 256 + 256 + 768) * 4, "{told}");
-    run(dir, &["doctor", "--no-limits"]).exits(0).prints(&["ADAPTERS", "180.00 KiB"]);
+    run(dir, &["doctor", "--no-limits"]).exits(0).prints(&["ADAPTERS", "180.0 KiB"]);
     let modelfile = run(dir, &["show", "mine", "--modelfile"]).exits(0).prints(&["ADAPTER "]).stdout;
     let file = modelfile.lines().find_map(|line| line.strip_prefix("ADAPTER ")).unwrap().trim_matches('"').to_string();
     assert_eq!(text(dir, "base.gguf", &["--adapter", &file]), adapted, "the store's file is an adapter like any other");

@@ -159,8 +159,10 @@ impl Store {
         let from = create.modelfile.from.as_str();
         let digest = from.strip_prefix('@').unwrap_or(from).parse::<Digest>().ok();
         let path = create.base.join(from);
-        // As in a shell: a path has a separator at its beginning or is there.
-        let is_path = digest.is_none() && (from.starts_with(['.', '/', '\\']) || Path::new(from).is_absolute() || path.exists());
+        // As in a shell: a path has a separator at its beginning or is there. What ends as files do was meant for one, though no such file is there.
+        let like_file = [".gguf", ".safetensors"].iter().any(|ending| from.to_ascii_lowercase().ends_with(ending));
+        let is_path =
+            digest.is_none() && (like_file || from.starts_with(['.', '/', '\\']) || Path::new(from).is_absolute() || path.exists());
         let (input, base) = match (digest, is_path) {
             (Some(digest), _) => {
                 let path = self.blob_path(&digest);
