@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value as Json};
 
-use crate::nearest::instead;
+use crate::nearest::{instead, nearest};
 use crate::{Error, Result};
 
 /// What a parameter's value is.
@@ -141,7 +141,9 @@ impl Parameters {
     pub fn unknown(&self) -> impl Iterator<Item = String> {
         let known: Vec<&str> = PARAMETERS.iter().map(|row| row.name).collect();
         self.0.keys().filter_map(move |name| {
-            let said = || Error::NoParameter { name: crate::error::shorten(name), instead: instead(name, &known) }.to_string();
+            let instead =
+                || nearest(name, known.iter().copied()).map_or("it has no effect".to_string(), |near| format!("did you mean {near}?"));
+            let said = || Error::NoParameter { name: crate::error::shorten(name), instead: instead() }.to_string();
             (!known.contains(&name.as_str())).then(said)
         })
     }
@@ -200,8 +202,11 @@ mod tests {
 
     #[test]
     fn what_another_program_has_set_and_is_no_parameter_is_told() {
-        let parameters = Parameters::from_json(serde_json::json!({"top_k": 1, "topp": 0.5, "num_gpu": 1})).unwrap();
-        assert_eq!(parameters.unknown().collect::<Vec<_>>(), ["no parameter topp; did you mean top_p?"]);
+        let parameters = Parameters::from_json(serde_json::json!({"top_k": 1, "topp": 0.5, "num_gpu": 1, "loudness": 3})).unwrap();
+        assert_eq!(
+            parameters.unknown().collect::<Vec<_>>(),
+            ["no parameter topp; did you mean top_p?", "no parameter loudness; it has no effect"]
+        );
     }
 
     #[test]

@@ -56,7 +56,13 @@ impl Models {
         work: impl FnOnce(&Store) -> nibble_store::Result<T> + Send + 'static,
     ) -> Result<T, Problem> {
         let store = self.check_store()?.clone();
-        blocking(move || work(&store).map_err(|error| of_store(&error))).await
+        blocking(move || {
+            work(&store).map_err(|error| match error {
+                nibble_store::Error::NotFound { name } => no_model(&name.to_string(), store.names().unwrap_or_default().iter()),
+                error => of_store(&error),
+            })
+        })
+        .await
     }
 
     /// The model that a client means.
@@ -65,14 +71,14 @@ impl Models {
             return Ok(origin.clone());
         }
         let fixed: Vec<String> = self.fixed.iter().map(|origin| origin.name.clone()).collect();
-        let Some(store) = self.store.clone() else { return Err(no_model(name, fixed)) };
+        let Some(store) = self.store.clone() else { return Err(no_model(name, fixed.iter())) };
         let asked = name.to_string();
         blocking(move || {
             let name = parse_name(&asked)?;
             let entry = store.resolve(&name).map_err(|error| match error {
                 nibble_store::Error::NotFound { .. } => {
                     let stored = store.names().unwrap_or_default();
-                    no_model(&asked, fixed.into_iter().chain(stored.iter().map(Name::to_string)).collect())
+                    no_model(&asked, fixed.into_iter().chain(stored.iter().map(Name::to_string)))
                 }
                 error => of_store(&error),
             })?;
@@ -147,8 +153,9 @@ impl Models {
 }
 
 /// There is no such model, but perhaps one whose name is near.
-fn no_model(asked: &str, names: Vec<String>) -> Problem {
+fn no_model(asked: &str, names: impl Iterator<Item = impl ToString>) -> Problem {
     let mut problem = Problem::no_model(asked);
+    let names: Vec<String> = names.map(|name| name.to_string()).collect();
     let wanted = asked.parse::<Name>().ok();
     if let Some(near) = wanted.and_then(|wanted| wanted.near(names.iter().map(String::as_str))) {
         problem.message.push_str(&format!("; did you mean {near}?"));
