@@ -311,13 +311,14 @@ fn not_found(path: &Path) -> Problem {
     problem.hint(A_MODEL)
 }
 
-/// A file beside the missing one whose name is nearly the same.
+/// A file beside the missing one whose name is nearly the same, or the same with the ending that was left out.
 pub fn near_file(path: &Path) -> Option<String> {
     let name = path.file_name()?.to_str()?;
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
     let names: Vec<String> =
         std::fs::read_dir(parent.unwrap_or(Path::new("."))).ok()?.flatten().filter_map(|e| e.file_name().into_string().ok()).collect();
-    let near = nibble_store::nearest(name, names.iter().map(String::as_str))?;
+    let whole = names.iter().map(String::as_str).find(|file| file.strip_suffix(".gguf") == Some(name));
+    let near = whole.or_else(|| nibble_store::nearest(name, names.iter().map(String::as_str)))?;
     Some(parent.map_or_else(|| near.to_string(), |p| p.join(near).display().to_string()))
 }
 
@@ -336,6 +337,7 @@ mod tests {
         let at = |name: &str| dir.path().join(name);
         std::fs::write(at("model.gguf"), b"GGUF").unwrap();
         assert!(message(&at("modl.gguf")).1.ends_with("model.gguf"));
+        assert!(message(&at("model")).1.ends_with("model.gguf"));
         assert!(message(&at("nothing-like-it")).1.contains(".gguf file"));
         assert!(message(Path::new("./nothing-like-it")).1.contains(".gguf file"));
         std::fs::write(at("pytorch_model.bin"), b"x").unwrap();

@@ -123,6 +123,7 @@ pub fn hint_of(error: &Error) -> Option<String> {
         }
         Error::Io { path, doing: "open", error } if error.kind() == std::io::ErrorKind::NotFound => crate::hints::near_file(path),
         Error::Io { doing: "open the store", .. } => Some("NIBBLE_MODELS is to name a directory, which need not exist yet".into()),
+        Error::Manifest { .. } => Some("nibble verify looks through the whole store; pulling or making the model again replaces it".into()),
         Error::NotFound { name } => {
             Some(hint(Path::new(&name.to_string())).unwrap_or_else(|| "nibble list shows the models that are here".into()))
         }

@@ -92,7 +92,12 @@ impl Name {
         let mut names = names.into_iter();
         let model = self.model.to_ascii_lowercase();
         let has = |name: &&str| name.rsplit('/').next().is_some_and(|last| last.to_ascii_lowercase().contains(&model));
-        crate::nearest(&self.to_string(), names.clone()).or_else(|| names.find(|name| model.len() >= SHORTEST && has(name)))
+        // The tag that nobody has typed says nothing of how near a name is.
+        let (own, latest) = (self.to_string(), format!(":{DEFAULT_TAG}"));
+        let typed = |name: &'a str| name.strip_suffix(&latest).unwrap_or(name);
+        let near = crate::nearest(own.strip_suffix(&latest).unwrap_or(&own), names.clone().map(typed));
+        let near = near.and_then(|near| names.clone().find(|name| typed(name) == near));
+        near.or_else(|| names.find(|name| model.len() >= SHORTEST && has(name)))
     }
 
     /// Whether two names differ at most in case.
@@ -173,12 +178,12 @@ mod tests {
 
     #[test]
     fn a_mistyped_name_is_told_from_another_one() {
-        let names = ["smol:latest", "hf.co/bartowski/Llama-3.2-1B-Instruct-GGUF:Q4_K_M", "llama3.2:3b"];
+        let names = ["smol:latest", "q:latest", "hf.co/bartowski/Llama-3.2-1B-Instruct-GGUF:Q4_K_M", "llama3.2:3b"];
         let near = |text: &str| text.parse::<Name>().unwrap().near(names);
         assert_eq!(near("smoll"), Some("smol:latest"));
         assert_eq!(near("llama3.2:3c"), Some("llama3.2:3b"));
-        assert_eq!(near("llama-3.2-1b-instruct"), Some(names[1]));
-        assert_eq!((near("mistral"), near("a")), (None, None));
+        assert_eq!(near("llama-3.2-1b-instruct"), Some(names[2]));
+        assert_eq!((near("mistral"), near("a"), near("b:latest")), (None, None, None));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The known name that a mistyped one was meant for.
 
-/// The known name with the fewest edits to `word`, if that is near enough to be what was meant. Case and `-`/`_` do not count.
+/// The known name with the fewest edits to `word`, if that is near enough to be what was meant: one in three letters may be wrong, one in any case, but not
+/// all. Case and `-`/`_` do not count.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // A name of this length was not mistyped, and comparing it takes its length times that of every known one.
     if word.len() > 256 {
@@ -11,7 +12,7 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .into_iter()
         .map(|name| (edits(&word, &fold(name)), name))
         .min_by_key(|&(distance, _)| distance)
-        .filter(|&(distance, _)| distance <= (word.len() / 3).max(1))
+        .filter(|&(distance, _)| distance <= (word.len() / 3).max(1) && distance < word.len())
         .map(|(_, name)| name)
 }
 
@@ -71,7 +72,7 @@ mod tests {
         assert_eq!(nearest("q4-k-m", known), Some("q4_k_m"));
         assert_eq!(nearest("iq4x", known), Some("iq4_xs"));
         assert_eq!(nearest("q4_mk", known), Some("q4_k_m"));
-        assert_eq!(nearest("zstd", known), None);
+        assert_eq!((nearest("zstd", known), nearest("x", ["y"]), nearest("", ["y"])), (None, None, None));
         assert_eq!(nearest(&"q4_0".repeat(100), known), None);
     }
 }
