@@ -236,6 +236,22 @@ pub fn check_model_path(path: &Path) -> Result<(), Problem> {
     stranger(path).map_or(Ok(()), Err)
 }
 
+/// Refuses, before anything is computed, a path to write to in a directory that is not there; one that ends as directories do is one, unless a
+/// directory is what is to be made.
+pub fn check_place(path: &Path, directory: bool) -> Result<(), Problem> {
+    let ends = path.as_os_str().to_string_lossy().ends_with(std::path::is_separator);
+    let folder = match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        _ if ends && !directory => path,
+        Some(parent) => parent,
+        None => Path::new("."),
+    };
+    match folder.is_dir() {
+        true => Ok(()),
+        false => Err(Problem::failure(format!("{}: there is no directory {}", path.display(), folder.display()))
+            .hint(format!("mkdir -p {}", folder.display()))),
+    }
+}
+
 const READING: &str = "check the permissions of the file and its directory";
 
 const A_MODEL: &str = "a .gguf file, a .safetensors file, a Hugging Face directory, or a name that nibble list shows";
@@ -379,6 +395,16 @@ mod tests {
         }
         #[cfg(unix)]
         assert!(message(Path::new("/dev/null")).0.contains("not a regular file"));
+    }
+
+    #[test]
+    fn a_place_to_write_to_must_be_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let hint = |name: &str, directory| check_place(&dir.path().join(name), directory).err().map(|p| p.hint_text().unwrap().to_string());
+        assert_eq!((hint("x", false), hint("x", true), hint("x/", true)), (None, None, None));
+        assert_eq!(hint("d/", false), Some(format!("mkdir -p {}/d/", dir.path().display())));
+        assert_eq!(hint("d/x", true), Some(format!("mkdir -p {}/d", dir.path().display())));
+        assert!(check_place(Path::new("x"), false).is_ok());
     }
 
     #[test]

@@ -51,7 +51,11 @@ pub fn hub() -> Hub {
     let kept = || Some(std::fs::read_to_string(file?).ok()?.trim().to_string()).filter(|token| !token.is_empty());
     let own = Hub::default();
     Hub {
-        endpoint: text("HF_ENDPOINT").map_or(own.endpoint, |endpoint| endpoint.trim_end_matches('/').to_string()),
+        endpoint: text("HF_ENDPOINT").map_or(own.endpoint, |endpoint| {
+            let endpoint = endpoint.trim_end_matches('/');
+            // A mirror's name alone is what many write.
+            if endpoint.contains("://") { endpoint.to_string() } else { format!("https://{endpoint}") }
+        }),
         token: text("HF_TOKEN").or_else(|| text("HUGGING_FACE_HUB_TOKEN")).or_else(kept),
         offline: yes("HF_HUB_OFFLINE"),
         proxy: true,

@@ -191,6 +191,10 @@ fn a_model_is_packed_and_taken_in_elsewhere() {
     std::fs::create_dir(dir.join("out")).unwrap();
     run(dir, None, &["pack", "mine", "-o", "out"]).exits(0).says(&["out/mine.zip"]);
     run(dir, None, &["pack", "mine", "-o", "out"]).exits(1).says(&["out/mine.zip exists already"]);
+    run(dir, None, &["pack", "mine", "-o", "no/"]).exits(1).says(&["no/: there is no directory no/", "try: mkdir -p no/"]);
+    let whole = std::fs::read(dir.join("mine.zip")).unwrap();
+    std::fs::write(dir.join("cut.zip"), &whole[..whole.len() / 2]).unwrap();
+    run(dir, None, &["unpack", "cut.zip"]).exits(1).says(&["cut.zip: the end of the archive is missing: it is cut short"]);
     run(dir, None, &["unpack", "mime.zip"]).exits(1).says(&["mime.zip: cannot open", "try: mine.zip"]);
     run(dir, None, &["pack", "none"]).exits(1).says(&["none does not exist"]);
     let mut there = with(dir, None, &["unpack", "mine.zip"]);

@@ -61,6 +61,7 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
             .hint("--force to replace it, or another name with -o")
             .into());
     }
+    hints::check_place(&out, false)?;
     let mut transfer = Transfer::new(console);
     let bytes = packing.write(&out, &mut |told| transfer.tell(told), &CANCEL)?;
     drop(transfer);

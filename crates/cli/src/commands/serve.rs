@@ -222,7 +222,7 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
     let stopper = server.stopper();
     let _serving = interrupt::Serving::start(move || stopper.stop());
     if let Some(path) = &options.port_file {
-        let mut file = AtomicFile::create(path).with_context(|| path.display().to_string())?;
+        let mut file = AtomicFile::create(path)?;
         writeln!(file, "{}", bound.port()).with_context(|| path.display().to_string())?;
         file.commit()?;
     }
