@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::Result;
 use nibble_compress::Control;
 use nibble_compress::recipe::{Recipe, Target};
+use nibble_engine::arch::Config;
 use nibble_engine::source::Source;
 use nibble_engine::{Adapter, Lora};
 use nibble_store::{Convert, Entry, Error, Hub, Listener, Name, Progress, ServerFault, Store, Work};
@@ -193,7 +194,19 @@ impl Quantizer {
     }
 }
 
+/// A type of GGUF files.
+fn recipe(kind: &str) -> Result<&'static Recipe, Problem> {
+    let known = Recipe::by_name(&kind.replace('-', "_")).filter(|recipe| recipe.target == Target::Gguf);
+    known.ok_or_else(|| Problem::failure(format!("{kind} is no type of GGUF files")).hint("q4_k_m; nibble quantize --help lists them"))
+}
+
 impl Convert for Quantizer {
+    fn check(&self, name: &str, config: &[u8], kind: &str) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        recipe(kind)?;
+        Config::from_json(name, &serde_json::from_slice(config).map_err(|error| format!("{name}: {error}"))?)?;
+        Ok(())
+    }
+
     fn convert(
         &self,
         input: &Path,
@@ -203,9 +216,7 @@ impl Convert for Quantizer {
         cancel: &AtomicBool,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let mut convert = || -> Result<()> {
-            let recipe = Recipe::by_name(&kind.replace('-', "_")).filter(|recipe| recipe.target == Target::Gguf).ok_or_else(|| {
-                Problem::failure(format!("{kind} is no type of GGUF files")).hint("q4_k_m; nibble quantize --help lists them")
-            })?;
+            let recipe = recipe(kind)?;
             let source = Source::open(input)?;
             let plan = nibble_compress::plan(&source, recipe, nibble_compress::Options::default())?;
             let mut show = |now: nibble_compress::Progress| {

@@ -15,6 +15,13 @@ pub(crate) const USUAL_TYPE: &str = "Q4_K_M";
 
 /// Who can quantize. The store itself knows nothing of block formats.
 pub trait Convert: Sync {
+    /// Looks, before its weights are fetched, at the config.json of a checkpoint, which errors are to call `name`, and at the type that is asked for. What is
+    /// refused here would be refused by [`convert`](Self::convert).
+    fn check(&self, name: &str, config: &[u8], kind: &str) -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let _ = (name, config, kind);
+        Ok(())
+    }
+
     /// Makes a GGUF file `out` of type `kind` from a checkpoint: a directory with safetensors, or a GGUF file.
     fn convert(
         &self,

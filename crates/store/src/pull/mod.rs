@@ -29,6 +29,9 @@ use crate::name::{DEFAULT_HOST, DEFAULT_NAMESPACE, DEFAULT_TAG, HUB_HOST};
 use crate::staging::Staging;
 use crate::{Convert, Create, Entry, Error, Listener, Modelfile, Name, Progress, Result, Step, Store};
 
+/// The file that says what a checkpoint is.
+const CONFIG: &str = "config.json";
+
 /// Where and as whom files are fetched.
 #[derive(Debug, Clone)]
 pub struct Hub {
@@ -204,9 +207,9 @@ impl Store {
         listener: Listener,
         cancel: &AtomicBool,
     ) -> Result<Entry> {
-        if pull.convert.is_none() {
+        let Some(convert) = pull.convert else {
             return Err(Error::NoConvert { path: wanted.first().map(|file| PathBuf::from(&file.what)).unwrap_or_default() });
-        }
+        };
         if let Some(keep) =
             pull.keep_checkpoint.as_deref().filter(|keep| std::fs::read_dir(keep).is_ok_and(|mut list| list.next().is_some()))
         {
@@ -216,14 +219,32 @@ impl Store {
         // The model is called by its directory's name.
         let folder = staging.path().join(choose::sanitized(repo.rsplit('/').next().unwrap_or(repo)));
         std::fs::create_dir(&folder).map_err(Error::io(&folder, "create"))?;
+        let named = |error| match error {
+            // By the name that people know; it lies elsewhere only for a moment.
+            Error::Convert { error, .. } => Error::Convert { path: repo.into(), error },
+            error => error,
+        };
         let mut fetched = vec![];
-        for wanted in wanted {
+        // What the weights are comes first: it is small, and may say that there is no use in fetching the rest.
+        let (first, rest): (Vec<&Wanted>, Vec<&Wanted>) = wanted.iter().partition(|wanted| wanted.file == CONFIG);
+        for wanted in first.into_iter().chain(rest) {
             // A blob of the same bytes may be in the store; it serves as well.
             let file = download::fetch(self, client, wanted, listener, cancel)?;
             let from = match (&file, wanted.sha256) {
                 (Some(file), _) => file.ready.path.clone(),
                 (None, digest) => digest.map(|digest| self.blob_path(&digest)).unwrap_or_default(),
             };
+            let checked = match wanted.file == CONFIG {
+                true => {
+                    let config = crate::store::read_limited(&from, crate::manifest::MAX_BYTES)?;
+                    convert.check(&format!("{repo}/{CONFIG}"), &config, kind)
+                }
+                false => Ok(()),
+            };
+            if let Err(error) = checked {
+                file.into_iter().for_each(Fetched::done);
+                return Err(named(Error::Convert { path: folder, error }));
+            }
             link(&from, &folder.join(&wanted.file))?;
             fetched.push((wanted, from, file));
         }
@@ -234,7 +255,7 @@ impl Store {
                 if !cancel.load(Ordering::Relaxed) {
                     refused::refused(&error, fetched.into_iter().filter_map(|(_, _, file)| file).collect(), listener);
                 }
-                return Err(error);
+                return Err(named(error));
             }
         };
         let layer = Layer { media_type: Media::Model.name().into(), digest: ready.digest, size: ready.size, title: None };
