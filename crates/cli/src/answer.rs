@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::commands::run::Options;
 use crate::exit::Problem;
+use crate::hints;
 use crate::settings;
 use crate::speculation::Speculation;
 use crate::terminal::{self, Console};
@@ -120,7 +121,7 @@ impl Speaker {
             speculation,
             sampling,
             stops: options.stop.clone(),
-            most: options.max_tokens,
+            most: options.max_tokens.and_then(|n| usize::try_from(n).ok()),
             think: None,
             hide_thoughts: options.hidethinking,
             console: *console,
@@ -408,7 +409,9 @@ impl<'a> PromptCache<'a> {
     pub fn open(path: Option<&'a Path>, session: &mut Session, prompt: Option<&[u32]>) -> Result<PromptCache<'a>> {
         let held = match path {
             Some(path) if path.exists() => state::load(session, path, prompt)?,
-            _ => vec![],
+            // Said now rather than after the answer.
+            Some(path) => hints::check_place(path, false).map(|()| vec![])?,
+            None => vec![],
         };
         Ok(PromptCache { path, held })
     }

@@ -8,7 +8,6 @@ use nibble_engine::adapter::AdapterFault;
 use nibble_engine::text::TextError;
 
 use crate::exit::Problem;
-use crate::units;
 
 /// The error and its causes in one line; a cause that its parent already quotes is not repeated.
 pub fn chain(error: &anyhow::Error) -> String {
@@ -81,6 +80,8 @@ fn of_container(error: &nibble_container::Error) -> Option<String> {
         Fault::Truncated { .. } | Fault::TooMany { .. } | Fault::OutOfBounds { .. } => {
             Some("download or copy it again: it is cut short or damaged; nibble pull verifies what it fetches".into())
         }
+        Fault::Io { doing: "open", kind: ErrorKind::NotFound, .. } => near_file(&error.file),
+        Fault::Io { doing: "open" | "read" | "map", kind: ErrorKind::PermissionDenied, .. } => Some(READING.into()),
         Fault::Io { doing: "create", kind: ErrorKind::NotFound, .. } => {
             error.file.parent().filter(|parent| !parent.exists()).map(|parent| format!("mkdir -p {}", parent.display()))
         }
@@ -226,11 +227,32 @@ pub fn check_model_path(path: &Path) -> Result<(), Problem> {
     if !metadata.is_file() {
         return Err(Problem::failure(format!("{shown} is not a regular file")).hint(A_MODEL));
     }
+    if let Err(error) = std::fs::File::open(path) {
+        return Err(Problem::failure(format!("{shown}: {error}")).hint(READING));
+    }
     if metadata.len() == 0 {
         return Err(Problem::failure(format!("{shown} is empty")).hint("download it again"));
     }
     stranger(path).map_or(Ok(()), Err)
 }
+
+/// Refuses, before anything is computed, a path to write to in a directory that is not there; one that ends as directories do is one, unless a
+/// directory is what is to be made.
+pub fn check_place(path: &Path, directory: bool) -> Result<(), Problem> {
+    let ends = path.as_os_str().to_string_lossy().ends_with(std::path::is_separator);
+    let folder = match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        _ if ends && !directory => path,
+        Some(parent) => parent,
+        None => Path::new("."),
+    };
+    match folder.is_dir() {
+        true => Ok(()),
+        false => Err(Problem::failure(format!("{}: there is no directory {}", path.display(), folder.display()))
+            .hint(format!("mkdir -p {}", folder.display()))),
+    }
+}
+
+const READING: &str = "check the permissions of the file and its directory";
 
 const A_MODEL: &str = "a .gguf file, a .safetensors file, a Hugging Face directory, or a name that nibble list shows";
 
@@ -305,13 +327,14 @@ fn not_found(path: &Path) -> Problem {
     problem.hint(A_MODEL)
 }
 
-/// A file beside the missing one whose name is nearly the same.
-fn near_file(path: &Path) -> Option<String> {
+/// A file beside the missing one whose name is nearly the same, or the same with the ending that was left out.
+pub fn near_file(path: &Path) -> Option<String> {
     let name = path.file_name()?.to_str()?;
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
     let names: Vec<String> =
         std::fs::read_dir(parent.unwrap_or(Path::new("."))).ok()?.flatten().filter_map(|e| e.file_name().into_string().ok()).collect();
-    let near = units::nearest(name, names.iter().map(String::as_str))?;
+    let whole = names.iter().map(String::as_str).find(|file| file.strip_suffix(".gguf") == Some(name));
+    let near = whole.or_else(|| nibble_store::nearest(name, names.iter().map(String::as_str)))?;
     Some(parent.map_or_else(|| near.to_string(), |p| p.join(near).display().to_string()))
 }
 
@@ -330,6 +353,7 @@ mod tests {
         let at = |name: &str| dir.path().join(name);
         std::fs::write(at("model.gguf"), b"GGUF").unwrap();
         assert!(message(&at("modl.gguf")).1.ends_with("model.gguf"));
+        assert!(message(&at("model")).1.ends_with("model.gguf"));
         assert!(message(&at("nothing-like-it")).1.contains(".gguf file"));
         assert!(message(Path::new("./nothing-like-it")).1.contains(".gguf file"));
         std::fs::write(at("pytorch_model.bin"), b"x").unwrap();
@@ -371,6 +395,16 @@ mod tests {
         }
         #[cfg(unix)]
         assert!(message(Path::new("/dev/null")).0.contains("not a regular file"));
+    }
+
+    #[test]
+    fn a_place_to_write_to_must_be_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let hint = |name: &str, directory| check_place(&dir.path().join(name), directory).err().map(|p| p.hint_text().unwrap().to_string());
+        assert_eq!((hint("x", false), hint("x", true), hint("x/", true)), (None, None, None));
+        assert_eq!(hint("d/", false), Some(format!("mkdir -p {}/d/", dir.path().display())));
+        assert_eq!(hint("d/x", true), Some(format!("mkdir -p {}/d", dir.path().display())));
+        assert!(check_place(Path::new("x"), false).is_ok());
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::Result;
 use nibble_compress::Control;
 use nibble_compress::recipe::{Recipe, Target};
+use nibble_engine::arch::Config;
 use nibble_engine::source::Source;
 use nibble_engine::{Adapter, Lora};
 use nibble_store::{Convert, Entry, Error, Hub, Listener, Name, Progress, ServerFault, Store, Work};
@@ -51,7 +52,11 @@ pub fn hub() -> Hub {
     let kept = || Some(std::fs::read_to_string(file?).ok()?.trim().to_string()).filter(|token| !token.is_empty());
     let own = Hub::default();
     Hub {
-        endpoint: text("HF_ENDPOINT").map_or(own.endpoint, |endpoint| endpoint.trim_end_matches('/').to_string()),
+        endpoint: text("HF_ENDPOINT").map_or(own.endpoint, |endpoint| {
+            let endpoint = endpoint.trim_end_matches('/');
+            // A mirror's name alone is what many write.
+            if endpoint.contains("://") { endpoint.to_string() } else { format!("https://{endpoint}") }
+        }),
         logins: registries::logins(),
         token: text("HF_TOKEN").or_else(|| text("HUGGING_FACE_HUB_TOKEN")).or_else(kept),
         offline: yes("HF_HUB_OFFLINE"),
@@ -113,12 +118,18 @@ pub fn hint_of(error: &Error) -> Option<String> {
         _ => None,
     };
     match error {
+        Error::Space { path, .. } if !root().is_ok_and(|root| path.starts_with(root)) => {
+            Some("free some space, or write elsewhere with -o".into())
+        }
         Error::Space { .. } => {
             Some("free some space (nibble list, nibble rm NAME), or keep models elsewhere: export NIBBLE_MODELS=DIR".into())
         }
         Error::Io { error, .. } if error.kind() == std::io::ErrorKind::PermissionDenied => {
             Some("check the permissions of the path; NIBBLE_MODELS=DIR keeps models elsewhere".into())
         }
+        Error::Io { path, doing: "open", error } if error.kind() == std::io::ErrorKind::NotFound => crate::hints::near_file(path),
+        Error::Io { doing: "open the store", .. } => Some("NIBBLE_MODELS is to name a directory, which need not exist yet".into()),
+        Error::Manifest { .. } => Some("nibble verify looks through the whole store; pulling or making the model again replaces it".into()),
         Error::NotFound { name } => {
             Some(hint(Path::new(&name.to_string())).unwrap_or_else(|| "nibble list shows the models that are here".into()))
         }
@@ -152,11 +163,7 @@ fn name(text: &str) -> Option<Name> {
 
 /// A model of the store whose name is nearly this.
 pub fn near(wanted: &Name) -> Option<String> {
-    let names: Vec<String> = store().and_then(|store| Ok(store.names()?)).unwrap_or_default().iter().map(Name::to_string).collect();
-    let near = units::nearest(&wanted.to_string(), names.iter().map(String::as_str)).or_else(|| {
-        names.iter().map(String::as_str).find(|name| name.rsplit_once(':').is_some_and(|(model, _)| model.ends_with(wanted.model())))
-    });
-    near.map(str::to_string)
+    store().ok()?.near(wanted).map(|name| name.to_string())
 }
 
 /// What to try where MODEL is neither a path nor in the store.
@@ -192,7 +199,19 @@ impl Quantizer {
     }
 }
 
+/// A type of GGUF files.
+fn recipe(kind: &str) -> Result<&'static Recipe, Problem> {
+    let known = Recipe::by_name(&kind.replace('-', "_")).filter(|recipe| recipe.target == Target::Gguf);
+    known.ok_or_else(|| Problem::failure(format!("{kind} is no type of GGUF files")).hint("q4_k_m; nibble quantize --help lists them"))
+}
+
 impl Convert for Quantizer {
+    fn check(&self, name: &str, config: &[u8], kind: &str) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        recipe(kind)?;
+        Config::from_json(name, &serde_json::from_slice(config).map_err(|error| format!("{name}: {error}"))?)?;
+        Ok(())
+    }
+
     fn convert(
         &self,
         input: &Path,
@@ -202,9 +221,7 @@ impl Convert for Quantizer {
         cancel: &AtomicBool,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let mut convert = || -> Result<()> {
-            let recipe = Recipe::by_name(&kind.replace('-', "_")).filter(|recipe| recipe.target == Target::Gguf).ok_or_else(|| {
-                Problem::failure(format!("{kind} is no type of GGUF files")).hint("q4_k_m; nibble quantize --help lists them")
-            })?;
+            let recipe = recipe(kind)?;
             let source = Source::open(input)?;
             let plan = nibble_compress::plan(&source, recipe, nibble_compress::Options::default())?;
             let mut show = |now: nibble_compress::Progress| {

@@ -1,4 +1,4 @@
-//! Numbers and names for people: bytes, counts, durations, and the nearest known name to a mistyped one.
+//! Numbers for people: bytes, counts, durations.
 
 use std::time::Duration;
 
@@ -62,41 +62,16 @@ pub fn duration(d: Duration) -> String {
 
 /// `5 seconds ago`, `3 hours ago`, `2 weeks ago`.
 pub fn ago(seconds: u64) -> String {
+    format!("{} ago", span(seconds))
+}
+
+/// `5 seconds`, `3 hours`, `2 weeks`: whole ones of the largest unit.
+pub fn span(seconds: u64) -> String {
     const UNITS: [(u64, &str); 6] =
         [(365 * 86400, "year"), (30 * 86400, "month"), (7 * 86400, "week"), (86400, "day"), (3600, "hour"), (60, "minute")];
     let (n, unit) =
         UNITS.iter().find(|(length, _)| seconds >= *length).map_or((seconds, "second"), |(length, unit)| (seconds / length, *unit));
-    format!("{n} {unit}{} ago", if n == 1 { "" } else { "s" })
-}
-
-/// The known name with the fewest edits to `word`, if that is near enough to be what was meant. Case and `-`/`_` do not count.
-pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let word = fold(word);
-    known
-        .into_iter()
-        .map(|name| (edits(&word, &fold(name)), name))
-        .min_by_key(|&(distance, _)| distance)
-        .filter(|&(distance, _)| distance <= (word.len() / 3).max(1))
-        .map(|(_, name)| name)
-}
-
-fn fold(word: &str) -> Vec<char> {
-    word.chars().filter(|c| !matches!(c, '-' | '_')).flat_map(char::to_lowercase).collect()
-}
-
-/// Levenshtein's distance, one row of the table at a time.
-fn edits(a: &[char], b: &[char]) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(row[j + 1] + 1);
-        }
-    }
-    row[b.len()]
+    format!("{n} {unit}{}", if n == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]
@@ -116,14 +91,5 @@ mod tests {
         assert_eq!(duration(Duration::from_secs(185)), "3 min 05 s");
         assert_eq!(duration(Duration::from_secs(7620)), "2 h 07 min");
         assert_eq!((ago(0), ago(60), ago(3 * 86400)), ("0 seconds ago".to_string(), "1 minute ago".to_string(), "3 days ago".to_string()));
-    }
-
-    #[test]
-    fn the_nearest_name_is_offered_only_when_it_is_near() {
-        let known = ["q4_0", "q4_k_m", "q4_k_s", "q8_0", "iq4_xs", "bf16"];
-        assert_eq!(nearest("Q4KM", known), Some("q4_k_m"));
-        assert_eq!(nearest("q4-k-m", known), Some("q4_k_m"));
-        assert_eq!(nearest("iq4x", known), Some("iq4_xs"));
-        assert_eq!(nearest("zstd", known), None);
     }
 }

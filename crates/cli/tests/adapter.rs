@@ -67,6 +67,10 @@ fn every_way_to_an_adapter_gives_the_same_text() {
     run(dir, &["show", "mine"]).exits(0).prints(&["Adapters", "18 matrices, rank 4"]);
     assert_eq!(text(dir, "mine", &[]), adapted);
     assert_eq!(text(dir, "mine", &["--adapter", "lora:0"]), base, "the flag stands in the place of the Modelfile's");
+    // Six layers of three pairs, rank 4, as floats.
+    let told = run(dir, &["doctor", "--no-limits", "--json"]).exits(0).json();
+    assert_eq!(told["models"][0]["adapters"], 6 * 4 * (256 + 256 + 128 + 256 + 256 + 768) * 4, "{told}");
+    run(dir, &["doctor", "--no-limits"]).exits(0).prints(&["ADAPTERS", "180.0 KiB"]);
     let modelfile = run(dir, &["show", "mine", "--modelfile"]).exits(0).prints(&["ADAPTER "]).stdout;
     let file = modelfile.lines().find_map(|line| line.strip_prefix("ADAPTER ")).unwrap().trim_matches('"').to_string();
     assert_eq!(text(dir, "base.gguf", &["--adapter", &file]), adapted, "the store's file is an adapter like any other");
@@ -76,6 +80,13 @@ fn every_way_to_an_adapter_gives_the_same_text() {
     run(dir, &["rm", "mine"]).exits(0);
     assert_eq!(text(dir, "theirs", &[]), adapted);
     run(dir, &["verify"]).exits(0);
+    // Damaged, it is not passed over: the model cannot be run.
+    let adapter = run(dir, &["show", "theirs", "--modelfile"]).exits(0).stdout;
+    let adapter = adapter.lines().find_map(|line| line.strip_prefix("ADAPTER ")).unwrap().trim_matches('"').to_string();
+    let whole = std::fs::read(&adapter).unwrap();
+    std::fs::write(&adapter, &whole[..whole.len() - 1]).unwrap();
+    run(dir, &["doctor", "--no-limits"]).exits(0).says(&["theirs:latest cannot be run: ", "expected"]);
+    std::fs::write(&adapter, whole).unwrap();
 
     // What is quantized is the sum, whoever names the adapter.
     run(dir, &["quantize", "theirs", "-t", "q8_0", "-o", "one.gguf"]).exits(0);

@@ -265,6 +265,17 @@ fn a_session_of_a_file_becomes_a_model_with_a_copy_of_it() {
     finish(&mut with(&["run", "fox", "And then?"]), None).exits(0);
 }
 
+/// While an answer comes, a person may write the next messages; a terminal without marks for pasted text sends its lines so too.
+#[test]
+fn what_is_typed_ahead_is_not_lost() {
+    let state = tempfile::tempdir().unwrap();
+    let mut chat = chat(state.path(), &["-n", "4"]);
+    chat.types("\"\"\"one\rtwo\"\"\"\r/show context\r/set verbose\r/bye");
+    chat.shows("1 turns");
+    assert!(chat.ends().success());
+    assert!(chat.seen.contains("/set verbose"), "{}", chat.seen);
+}
+
 #[test]
 fn what_is_pasted_is_one_message() {
     let state = tempfile::tempdir().unwrap();

@@ -5,7 +5,7 @@ mod common;
 use std::io::Read;
 use std::process::Stdio;
 
-use common::{arg, big_sparse, clothes, command, nibble, nibble_reading, tiny};
+use common::{arg, big_sparse, clothes, command, finish, nibble, nibble_reading, tiny};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -34,6 +34,28 @@ fn a_pipe_is_a_prompt() {
     assert_eq!(piped, nibble_reading(&[&args[..], &["-"]].concat(), b"Once upon a time").exits(0).stdout);
     nibble(&args).exits(2).says(&["no prompt", "try: nibble run"]);
     nibble_reading(&args, b"\xff\xfe").exits(1).says(&["UTF-8"]);
+}
+
+/// What Ollama and llama.cpp write for no limit, over a model's own; and what is wrong with a place is said before anything is computed.
+#[test]
+fn no_limit_is_written_as_elsewhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |args: &[&str]| finish(command(args).current_dir(dir.path()).env("NIBBLE_MODELS", dir.path().join("store")), None);
+    std::fs::write(dir.path().join("Modelfile"), format!("FROM {}\nPARAMETER num_predict 3\n", tiny().display())).unwrap();
+    run(&["create", "short", "-t", "q8_0"]).exits(0);
+    let tokens = |more: &[&str]| {
+        let args = [&["run", "short", "--raw", "--temp", "0", "-c", "40", "--json", "Once upon a time"], more].concat();
+        run(&args).exits(0).json()["tokens"].as_u64().unwrap()
+    };
+    assert_eq!((tokens(&[]), tokens(&["-n", "4"])), (3, 4));
+    assert!(tokens(&["-n", "-1"]) > 10);
+    run(&["run", "short", "hi", "-n", "-2"]).exits(2);
+    let said = run(&["run", "short", "hi", "--prompt-cache", "no/state"])
+        .exits(1)
+        .says(&["no/state: there is no directory no", "try: mkdir -p no"]);
+    assert_eq!(said.stdout, "");
+    run(&["quantize", arg(&tiny()), "-o", "no/"]).exits(1).says(&["no/: there is no directory no/", "try: mkdir -p no/"]);
+    run(&["quantize", arg(&tiny()), "-o", "."]).exits(0).prints(&["tiny-Q4_K_M.gguf"]);
 }
 
 #[test]

@@ -168,7 +168,13 @@ fn a_modelfile_is_made_into_a_model_and_printed_again() {
     run(dir, None, &["create", "x", "--from", arg(&tiny()), "-t", "q9"]).exits(1).says(&["q9 is no type of GGUF files", "try: q4_k_m"]);
     run(dir, None, &["create", "x", "-f", "none"]).exits(1).says(&["none: ", "--from MODEL"]);
     std::fs::write(dir.join("bad"), "FROM ./m.gguf\nPARAMTER x 1\n").unwrap();
-    run(dir, None, &["create", "x", "-f", "bad"]).exits(1).says(&["bad: Modelfile line 2: \"PARAMTER\" is no command"]);
+    run(dir, None, &["create", "x", "-f", "bad"]).exits(1).says(&["bad line 2: \"PARAMTER\" is no command; did you mean PARAMETER?"]);
+    std::fs::write(dir.join("bad"), "FROM ./m.gguf\nPARAMETER temprature 1\n").unwrap();
+    run(dir, None, &["create", "x", "-f", "bad"]).exits(1).says(&["bad line 2: no parameter temprature; did you mean temperature?"]);
+    run(dir, None, &["create", "x", "-f", "."]).exits(1).says(&["try: -f ./Modelfile"]);
+    // A file that is not there is not looked for among the models.
+    run(dir, None, &["create", "x", "--from", "n.gguf"]).exits(1).says(&["n.gguf: cannot open", "try: m.gguf"]);
+    run(dir, None, &["show", "mien"]).exits(1).says(&["try: mine:latest"]);
     run(dir, None, &["create", "../x"]).exits(1).says(&["\"..\" is no valid namespace"]);
 }
 
@@ -182,6 +188,14 @@ fn a_model_is_packed_and_taken_in_elsewhere() {
     run(dir, None, &["pack", "mine"]).exits(0).says(&["mine.zip", "nibble unpack takes it in"]);
     run(dir, None, &["pack", "mine"]).exits(1).says(&["mine.zip exists already", "--force"]);
     run(dir, None, &["pack", "m.gguf", "-o", "file.zip"]).exits(0);
+    std::fs::create_dir(dir.join("out")).unwrap();
+    run(dir, None, &["pack", "mine", "-o", "out"]).exits(0).says(&["out/mine.zip"]);
+    run(dir, None, &["pack", "mine", "-o", "out"]).exits(1).says(&["out/mine.zip exists already"]);
+    run(dir, None, &["pack", "mine", "-o", "no/"]).exits(1).says(&["no/: there is no directory no/", "try: mkdir -p no/"]);
+    let whole = std::fs::read(dir.join("mine.zip")).unwrap();
+    std::fs::write(dir.join("cut.zip"), &whole[..whole.len() / 2]).unwrap();
+    run(dir, None, &["unpack", "cut.zip"]).exits(1).says(&["cut.zip: the end of the archive is missing: it is cut short"]);
+    run(dir, None, &["unpack", "mime.zip"]).exits(1).says(&["mime.zip: cannot open", "try: mine.zip"]);
     run(dir, None, &["pack", "none"]).exits(1).says(&["none does not exist"]);
     let mut there = with(dir, None, &["unpack", "mine.zip"]);
     finish(there.env("NIBBLE_MODELS", dir.join("there")), None).exits(0).says(&["mine:latest"]);

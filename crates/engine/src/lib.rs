@@ -32,6 +32,6 @@ pub use batch::{Batch, Feed, Rows};
 pub use cache::KvType;
 pub use error::Error;
 pub use generate::{Event, Finish, Report, Stop, generate, generate_guided, generate_with};
-pub use model::{DEFAULT_CONTEXT, Model, Options, need, need_of};
+pub use model::{DEFAULT_CONTEXT, Model, Options, need, need_adapted, need_of};
 pub use recommended::recommended;
 pub use session::Session;

@@ -188,6 +188,13 @@ pub fn need(source: &Source, options: &Options, kv: KvType) -> Need {
     need_of(source.config(), source.tensors().iter().map(|t| source.stored_bytes(t)).sum(), options, kv)
 }
 
+/// The same with adapters, which are read beside the weights.
+pub fn need_adapted(source: &Source, options: &Options, kv: KvType, adapters: &[Adapter]) -> Need {
+    let plain = need(source, options, kv);
+    let (bytes, floats) = adapters.iter().fold((0, 0), |(bytes, floats), a| (bytes + a.bytes(), floats + a.most_floats(options.batch)));
+    Need { weights: plain.weights + bytes, fixed: plain.fixed + 4 * floats as u64, ..plain }
+}
+
 /// The same of a model that is not here: its shape, and the bytes of its weights.
 pub fn need_of(c: &Config, weights: u64, options: &Options, kv: KvType) -> Need {
     let row = kv.row_bytes(c.head_dim).unwrap_or(4 * c.head_dim);
@@ -201,11 +208,7 @@ pub fn need_of(c: &Config, weights: u64, options: &Options, kv: KvType) -> Need 
 
 /// Refuses a context that does not fit, and names what would: a shorter one, or a smaller type of cache, the nearest to the one asked for.
 fn check(source: &Source, options: &Options, adapters: &[Adapter], context: usize, available: u64) -> Result<Need, Error> {
-    let need = |source, options: &Options, kv| {
-        let plain = need(source, options, kv);
-        let (bytes, floats) = adapters.iter().fold((0, 0), |(bytes, floats), a| (bytes + a.bytes(), floats + a.most_floats(options.batch)));
-        Need { weights: plain.weights + bytes, fixed: plain.fixed + 4 * floats as u64, ..plain }
-    };
+    let need = |source, options: &Options, kv| need_adapted(source, options, kv, adapters);
     let own = need(source, options, options.kv);
     own.check(context, available).map_err(|error| match error {
         Error::Memory { context, need: bytes, weights, available, fits, .. } => {

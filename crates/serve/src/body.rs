@@ -70,8 +70,10 @@ pub fn object(bytes: &[u8]) -> Result<Value, Problem> {
 pub fn read_fields<T: DeserializeOwned>(object: &Value) -> Result<T, Problem> {
     serde_path_to_error::deserialize(object).map_err(|error| {
         let path = error.path().to_string();
-        // Rust's names of numbers mean nothing to who wrote the request.
+        // Rust's names mean nothing to who wrote the request.
         let fault = error.inner().to_string().replace("expected f64", "expected a number");
+        let fault = fault.replace("expected a sequence", "expected a list").replace("expected a map", "expected an object");
+        let fault = fault.replace("invalid type: sequence", "invalid type: list").replace("invalid type: map", "invalid type: object");
         match path.as_str() {
             "." | "?" => Problem::bad(format!("the body is not the JSON expected: {fault}")),
             _ => Problem::bad(format!("{path}: {fault}")).param(path),

@@ -182,6 +182,9 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Notes of one request that are kept.
+pub const MOST_NOTES: usize = 8;
+
 /// One request from its arrival to the end of its answer; when the last holder lets go of it, it is counted and logged.
 pub struct Ticket {
     metrics: Arc<Metrics>,
@@ -196,6 +199,7 @@ pub struct Ticket {
     prompt_tokens: AtomicU64,
     tokens: AtomicU64,
     cut: AtomicBool,
+    notes: Mutex<Vec<String>>,
 }
 
 impl Ticket {
@@ -215,6 +219,7 @@ impl Ticket {
             prompt_tokens: AtomicU64::new(0),
             tokens: AtomicU64::new(0),
             cut: AtomicBool::new(true),
+            notes: Mutex::default(),
         })
     }
 
@@ -226,6 +231,14 @@ impl Ticket {
     /// Which model answers it.
     pub fn model(&self, name: &str) {
         *lock(&self.model) = Some(name.to_string());
+    }
+
+    /// What of it had no effect. A client decides how much that is, so not all of it is kept.
+    pub fn note(&self, line: String) {
+        let mut notes = lock(&self.notes);
+        if self.log.is_some() && notes.len() < MOST_NOTES {
+            notes.push(line);
+        }
     }
 
     /// What an answer took; adds up where a request has several.
@@ -277,6 +290,7 @@ impl Drop for Ticket {
                 prompt_tokens: self.prompt_tokens.load(Relaxed),
                 tokens: self.tokens.load(Relaxed),
                 cut,
+                notes: std::mem::take(&mut lock(&self.notes)),
             });
         }
     }

@@ -28,6 +28,8 @@ pub struct Logged {
     pub tokens: u64,
     /// The client went away before the end.
     pub cut: bool,
+    /// What of the request had no effect, such as options that there are not.
+    pub notes: Vec<String>,
 }
 
 /// Takes a line of the log; called on the server's own threads, so it must be quick.

@@ -15,6 +15,13 @@ pub(crate) const USUAL_TYPE: &str = "Q4_K_M";
 
 /// Who can quantize. The store itself knows nothing of block formats.
 pub trait Convert: Sync {
+    /// Looks, before its weights are fetched, at the config.json of a checkpoint, which errors are to call `name`, and at the type that is asked for. What is
+    /// refused here would be refused by [`convert`](Self::convert).
+    fn check(&self, name: &str, config: &[u8], kind: &str) -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let _ = (name, config, kind);
+        Ok(())
+    }
+
     /// Makes a GGUF file `out` of type `kind` from a checkpoint: a directory with safetensors, or a GGUF file.
     fn convert(
         &self,
@@ -159,8 +166,10 @@ impl Store {
         let from = create.modelfile.from.as_str();
         let digest = from.strip_prefix('@').unwrap_or(from).parse::<Digest>().ok();
         let path = create.base.join(from);
-        // As in a shell: a path has a separator at its beginning or is there.
-        let is_path = digest.is_none() && (from.starts_with(['.', '/', '\\']) || Path::new(from).is_absolute() || path.exists());
+        // As in a shell: a path has a separator at its beginning or is there. What ends as files do was meant for one, though no such file is there.
+        let like_file = [".gguf", ".safetensors"].iter().any(|ending| from.to_ascii_lowercase().ends_with(ending));
+        let is_path =
+            digest.is_none() && (like_file || from.starts_with(['.', '/', '\\']) || Path::new(from).is_absolute() || path.exists());
         let (input, base) = match (digest, is_path) {
             (Some(digest), _) => {
                 let path = self.blob_path(&digest);

@@ -110,7 +110,15 @@ pub enum Error {
         /// What is wrong.
         message: String,
     },
-    /// A parameter that is not known or has a wrong value.
+    /// A parameter that there is not.
+    #[error("no parameter {name}; {instead}")]
+    NoParameter {
+        /// Its name, cut if it is long.
+        name: String,
+        /// The one that may have been meant, or all that there are.
+        instead: String,
+    },
+    /// A parameter that has a wrong value.
     #[error("parameter {name}: {message}")]
     Parameter {
         /// Its name.
@@ -271,7 +279,7 @@ impl Error {
 }
 
 /// Bytes for people: `1.88 GiB`.
-fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     let mut value = bytes as f64;
     for unit in ["B", "KiB", "MiB", "GiB"] {
         if value < 1024.0 {

@@ -85,6 +85,21 @@ impl Name {
         format!("{}/{}/{}:{}", self.host, self.namespace, self.model, self.tag)
     }
 
+    /// Of names that there are the one that this may have been meant for: one spelt nearly so, else one whose model's name has this one's in it.
+    pub fn near<'a>(&self, names: impl IntoIterator<Item = &'a str, IntoIter: Clone>) -> Option<&'a str> {
+        /// Shorter ones are part of too many.
+        const SHORTEST: usize = 3;
+        let mut names = names.into_iter();
+        let model = self.model.to_ascii_lowercase();
+        let has = |name: &&str| name.rsplit('/').next().is_some_and(|last| last.to_ascii_lowercase().contains(&model));
+        // The tag that nobody has typed says nothing of how near a name is.
+        let (own, latest) = (self.to_string(), format!(":{DEFAULT_TAG}"));
+        let typed = |name: &'a str| name.strip_suffix(&latest).unwrap_or(name);
+        let near = crate::nearest(own.strip_suffix(&latest).unwrap_or(&own), names.clone().map(typed));
+        let near = near.and_then(|near| names.clone().find(|name| typed(name) == near));
+        near.or_else(|| names.find(|name| model.len() >= SHORTEST && has(name)))
+    }
+
     /// Whether two names differ at most in case.
     pub fn is_like(&self, other: &Name) -> bool {
         self.full().eq_ignore_ascii_case(&other.full())
@@ -159,6 +174,16 @@ mod tests {
         assert_eq!(full("https://huggingface.co/org/repo"), "hf.co/org/repo:latest");
         assert_eq!(full("localhost:5000/a/b"), "localhost:5000/a/b:latest");
         assert_eq!(full("localhost:5000/a/b:c"), "localhost:5000/a/b:c");
+    }
+
+    #[test]
+    fn a_mistyped_name_is_told_from_another_one() {
+        let names = ["smol:latest", "q:latest", "hf.co/bartowski/Llama-3.2-1B-Instruct-GGUF:Q4_K_M", "llama3.2:3b"];
+        let near = |text: &str| text.parse::<Name>().unwrap().near(names);
+        assert_eq!(near("smoll"), Some("smol:latest"));
+        assert_eq!(near("llama3.2:3c"), Some("llama3.2:3b"));
+        assert_eq!(near("llama-3.2-1b-instruct"), Some(names[2]));
+        assert_eq!((near("mistral"), near("a"), near("b:latest")), (None, None, None));
     }
 
     #[test]

@@ -171,6 +171,11 @@ fn options(size: u64, method: CompressionMethod) -> SimpleFileOptions {
 pub(crate) fn archive_error(path: &Path, error: zip::result::ZipError) -> Error {
     match error {
         zip::result::ZipError::Io(error) => Error::io(path, "use the archive")(error),
+        // The list of entries is at the end; what was not copied whole has none.
+        zip::result::ZipError::InvalidArchive(why) if why.contains("EOCD") => Error::Archive {
+            path: path.to_path_buf(),
+            message: "the end of the archive is missing: it is cut short, or no ZIP archive".into(),
+        },
         error => Error::Archive { path: path.to_path_buf(), message: error.to_string() },
     }
 }

@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Value as Json};
 
+use crate::nearest::{instead, nearest};
 use crate::{Error, Result};
 
 /// What a parameter's value is.
@@ -116,7 +117,7 @@ impl Parameters {
         let refuse = |message: String| Error::Parameter { name: crate::error::shorten(name), message };
         let Some(row) = PARAMETERS.iter().find(|row| row.name.eq_ignore_ascii_case(name)) else {
             let known: Vec<&str> = PARAMETERS.iter().map(|row| row.name).collect();
-            return Err(refuse(format!("not known; there are {}", known.join(", "))));
+            return Err(Error::NoParameter { name: crate::error::shorten(name), instead: instead(name, &known) });
         };
         let wrong = |expected: &str| refuse(format!("{:?} is not {expected}", crate::error::shorten(text)));
         let value = match row.kind {
@@ -134,6 +135,17 @@ impl Parameters {
         };
         self.0.insert(row.name.to_string(), value);
         Ok(())
+    }
+
+    /// Of each name that is no parameter's, what to say of it.
+    pub fn unknown(&self) -> impl Iterator<Item = String> {
+        let known: Vec<&str> = PARAMETERS.iter().map(|row| row.name).collect();
+        self.0.keys().filter_map(move |name| {
+            let instead =
+                || nearest(name, known.iter().copied()).map_or("it has no effect".to_string(), |near| format!("did you mean {near}?"));
+            let said = || Error::NoParameter { name: crate::error::shorten(name), instead: instead() }.to_string();
+            (!known.contains(&name.as_str())).then(said)
+        })
     }
 
     /// Takes over what another has set; `stop` too is replaced.
@@ -189,10 +201,21 @@ mod tests {
     }
 
     #[test]
+    fn what_another_program_has_set_and_is_no_parameter_is_told() {
+        let parameters = Parameters::from_json(serde_json::json!({"top_k": 1, "topp": 0.5, "num_gpu": 1, "loudness": 3})).unwrap();
+        assert_eq!(
+            parameters.unknown().collect::<Vec<_>>(),
+            ["no parameter topp; did you mean top_p?", "no parameter loudness; it has no effect"]
+        );
+    }
+
+    #[test]
     fn a_wrong_value_names_the_parameter() {
         let said = |name, text| Parameters::default().set(name, text).unwrap_err().to_string();
         assert_eq!(said("top_k", "many"), "parameter top_k: \"many\" is not a whole number");
         assert_eq!(said("temperature", "NaN"), "parameter temperature: \"NaN\" is not a number");
-        assert!(said("temprature", "1").starts_with("parameter temprature: not known; there are temperature, "));
+        assert_eq!(said("temprature", "1"), "no parameter temprature; did you mean temperature?");
+        assert_eq!(said("numctx", "1"), "no parameter numctx; did you mean num_ctx?");
+        assert!(said("loudness", "1").starts_with("no parameter loudness; there are temperature, top_k, "));
     }
 }

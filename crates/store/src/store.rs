@@ -163,6 +163,12 @@ impl Store {
         Err(Error::NotFound { name: name.clone() })
     }
 
+    /// The model that who has mistyped a name may have meant; see [`Name::near`].
+    pub fn near(&self, wanted: &Name) -> Option<Name> {
+        let names: Vec<String> = self.names().ok()?.iter().map(Name::to_string).collect();
+        wanted.near(names.iter().map(String::as_str))?.parse().ok()
+    }
+
     /// A model with all that belongs to it, by a name that may leave things out (see [`find`](Self::find)).
     pub fn resolve(&self, name: &Name) -> Result<Entry> {
         let name = self.find(name)?;

@@ -2,11 +2,13 @@
 
 mod hub;
 
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use hub::bench::{Bench, FILE, GO_ON};
 use hub::{File, gguf, split_gguf};
-use nibble_store::{Digest, Entry, Error, Hub, Name, Progress, Pull, ServerFault, Source};
+use nibble_store::{Convert, Digest, Entry, Error, Hub, Listener, Name, Progress, Pull, ServerFault, Source};
 
 #[test]
 fn a_file_comes_in_pieces_over_several_connections() {
@@ -141,6 +143,7 @@ fn a_file_that_is_no_model_is_named_as_people_know_it() {
     let fault = bench.pull("org/repo").fault();
     assert!(fault.contains("/org/repo/m-Q4_K_M.gguf: ") && fault.contains("GGUF"), "{fault}");
     assert!(bench.store().names().unwrap().is_empty());
+    bench.is_clean();
 }
 
 #[test]
@@ -302,6 +305,54 @@ fn what_does_not_fit_on_the_disk_is_said_before_anything_is_fetched() {
     assert!(bench.hub.file_requests().is_empty());
 }
 
+/// Quantizes whatever is of a type and an architecture that it knows, which are one each.
+struct Picky;
+
+impl Convert for Picky {
+    fn check(&self, name: &str, config: &[u8], kind: &str) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        match (config == b"{\"known\":1}", kind) {
+            (false, _) => Err(format!("{name}: no such architecture").into()),
+            (true, "Q4_K_M") => Ok(()),
+            (true, _) => Err(format!("no type {kind}").into()),
+        }
+    }
+
+    fn convert(&self, _: &Path, _: &str, out: &Path, _: Listener, _: &AtomicBool) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        Ok(std::fs::write(out, gguf(9, 2000))?)
+    }
+
+    fn adapter(&self, _: &Path, _: &Path, _: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_cannot_be_quantized_is_known_before_its_weights_are_fetched() {
+    let bench = Bench::new();
+    let hub = bench.settings();
+    let pull = |text: &str| {
+        let source = Source::parse(text).unwrap();
+        let pull = Pull { source: &source, name: None, hub: &hub, convert: Some(&Picky), keep_checkpoint: None, link: false };
+        bench.store().pull(&pull, &mut |_| {}, &GO_ON)
+    };
+    for (repo, config) in [("org/known", "{\"known\":1}"), ("org/strange", "{}")] {
+        bench.hub.put(&format!("{repo}/config.json"), config.into());
+        bench.hub.put(&format!("{repo}/model.safetensors"), vec![7; 50_000]);
+        bench.hub.put(&format!("{repo}/tokenizer.json"), b"{}".to_vec());
+    }
+    for (text, said) in [
+        ("org/strange", "org/strange: cannot be quantized: org/strange/config.json: no such architecture"),
+        ("org/known:q9", "org/known: cannot be quantized: no type Q9"),
+    ] {
+        assert_eq!(pull(text).unwrap_err().to_string(), said);
+        assert!(bench.hub.file_requests().iter().all(|request| request.path.ends_with("config.json")), "{text}: no weights");
+        bench.is_clean();
+    }
+    pull("org/known").unwrap();
+    assert!(bench.hub.file_requests().iter().any(|request| request.path.ends_with("model.safetensors")));
+    bench.is_clean();
+}
+
 #[test]
 fn offline_fetches_nothing() {
     let bench = Bench::new();
@@ -369,8 +420,9 @@ fn an_adapter_is_no_model() {
     let bench = Bench::new();
     bench.hub.put("org/lora/lora-F16.gguf", hub::lora(23, 4_000));
     let fault = bench.pull("org/lora").fault();
-    assert!(fault.contains("an adapter, not a model") && fault.contains("ADAPTER in a Modelfile"), "{fault}");
+    assert!(fault.contains("/org/lora/lora-F16.gguf: an adapter, not a model") && fault.contains("ADAPTER in a Modelfile"), "{fault}");
     assert!(bench.store().names().unwrap().is_empty());
+    bench.is_clean();
 }
 
 #[test]

@@ -233,15 +233,10 @@ fn read(path: &Path) -> Result<Report> {
 /// Refuses a file that cannot be written, or that is there already.
 pub(super) fn check_output(path: &Path, force: bool) -> Result<(), Problem> {
     let shown = path.display();
-    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if path.is_dir() {
         return Err(Problem::failure(format!("{shown} is a directory")).hint("a file's name with -o"));
     }
-    if !parent.is_dir() {
-        return Err(
-            Problem::failure(format!("{shown}: there is no directory {}", parent.display())).hint(format!("mkdir -p {}", parent.display()))
-        );
-    }
+    hints::check_place(path, false)?;
     if path.exists() && !force {
         return Err(Problem::failure(format!("{shown} exists already")).hint("--force to replace it, or another name with -o"));
     }

@@ -91,6 +91,7 @@ fn read(path: &Path) -> Result<(Modelfile, PathBuf)> {
                 let problem = Problem::failure(format!("{shown}: {error}"));
                 match error.kind() {
                     std::io::ErrorKind::NotFound => problem.hint("-f FILE, or --from MODEL to go without a Modelfile"),
+                    _ if path.join("Modelfile").is_file() => problem.hint(format!("-f {}", path.join("Modelfile").display())),
                     _ => problem,
                 }
             })?;
@@ -98,7 +99,12 @@ fn read(path: &Path) -> Result<(Modelfile, PathBuf)> {
                 .map_err(|error| Problem::failure(format!("{shown}: not UTF-8 at byte {}", error.utf8_error().valid_up_to())))?
         }
     };
-    let modelfile = Modelfile::parse(&text).with_context(|| terminal::printable(&shown))?;
+    let modelfile = Modelfile::parse(&text).map_err(|error| match error {
+        nibble_store::Error::Modelfile { line, message } => {
+            Problem::failure(format!("{} line {line}: {}", terminal::printable(&shown), terminal::printable(&message))).into()
+        }
+        error => anyhow::Error::from(error),
+    })?;
     let base = if stdin { PathBuf::new() } else { path.parent().unwrap_or(Path::new("")).to_path_buf() };
     Ok((modelfile, base))
 }

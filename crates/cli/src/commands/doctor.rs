@@ -8,15 +8,14 @@ use anyhow::Result;
 use clap::{ArgMatches, Args, FromArgMatches};
 use nibble_engine::pool::cores::Cores;
 use nibble_engine::source::Source;
-use nibble_engine::{KvType, memory};
+use nibble_engine::{Adapter, KvType, memory};
 use nibble_evaluate::machine::{self, Limits, Machine};
 use nibble_kernels::Isa;
 use serde_json::json;
 
 use super::Row;
-use crate::models;
 use crate::terminal::{self, Console};
-use crate::units;
+use crate::{adapters, hints, models, units};
 
 /// The row of COMMANDS.
 pub const ROW: Row = Row {
@@ -24,8 +23,8 @@ pub const ROW: Row = Row {
     about: "Look at this device: processor, memory, disk, what fits, what is in the way",
     details: "The read bandwidth and the peak of 8-bit multiplications are measured for two seconds, with the threads that nibble would use: generating a token \
               reads every weight once, so bandwidth divided by a model's bytes is the most tokens a second. Of each model of the store it says how long a \
-              context fits into the memory that is free now, and of models that many have it says so before one is fetched: these sizes are computed from the numbers of \
-              each one's config.json.",
+              context fits into the memory that is free now, with its adapters in memory where it has some, and of models that many have it says so before \
+              one is fetched: these sizes are computed from the numbers of each one's config.json.",
     examples: &[
         ("what can this device do", "nibble doctor"),
         ("for a bug report or a script", "nibble doctor --json"),
@@ -51,6 +50,8 @@ struct Options {
 struct Fit {
     name: String,
     weights: u64,
+    /// Bytes of the adapters that it comes with.
+    adapters: u64,
     contexts: Contexts,
 }
 
@@ -75,14 +76,15 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
     let root = models::root()?;
     // The folder may not be there yet: what its nearest parent lies on is what it will lie on.
     let free = root.ancestors().find(|path| path.exists()).and_then(nibble_container::whole::free_space);
-    let fits = fits(available)?;
+    let (fits, unfit) = fits(available)?;
     let would = shapes::would(available)?;
     let place = place();
-    let advice = advice(&machine, &cores, available, free);
+    let mut advice = advice(&machine, &cores, available, free);
+    advice.extend(unfit);
     if options.json {
         let fits: Vec<_> = fits
             .iter()
-            .map(|fit| json!({"model": fit.name, "weights": fit.weights, "longest_context": contexts_json(&fit.contexts)}))
+            .map(|fit| json!({"model": fit.name, "weights": fit.weights, "adapters": fit.adapters, "longest_context": contexts_json(&fit.contexts)}))
             .collect();
         return terminal::print_json(&json!({
             "version": env!("CARGO_PKG_VERSION"),
@@ -119,12 +121,16 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
     let mut text: String = rows.iter().map(|row| format!("{:<12} {}\n", row[0], row[1])).collect();
     if !fits.is_empty() {
         let header: Vec<String> = fits[0].contexts.iter().map(|(kv, _)| context_title(*kv)).collect();
-        let header: Vec<&str> = ["MODEL", "WEIGHTS"].into_iter().chain(header.iter().map(String::as_str)).collect();
+        // Few models have any.
+        let adapters = fits.iter().any(|fit| fit.adapters > 0);
+        let header: Vec<&str> =
+            ["MODEL", "WEIGHTS"].into_iter().chain(adapters.then_some("ADAPTERS")).chain(header.iter().map(String::as_str)).collect();
         let rows: Vec<Vec<String>> = fits
             .iter()
             .map(|fit| {
                 let contexts = fit.contexts.iter().map(|(_, tokens)| context_text(*tokens));
-                [fit.name.clone(), units::bytes(fit.weights)].into_iter().chain(contexts).collect()
+                let of = adapters.then(|| if fit.adapters == 0 { "none".to_string() } else { units::bytes(fit.adapters) });
+                [fit.name.clone(), units::bytes(fit.weights)].into_iter().chain(of).chain(contexts).collect()
             })
             .collect();
         text.push('\n');
@@ -146,21 +152,32 @@ fn threads_text(cores: &Cores, threads: usize) -> String {
     format!("{threads} ({which}processors {})", list.join(" "))
 }
 
-/// The longest contexts of the models of the store, up to what each was made for.
-fn fits(available: Option<u64>) -> Result<Vec<Fit>> {
+/// The longest contexts of the models of the store with their adapters, up to what each was made for; and of those that cannot be run, why.
+fn fits(available: Option<u64>) -> Result<(Vec<Fit>, Vec<String>)> {
     let store = models::store()?;
-    let mut fits = Vec::new();
+    let (mut fits, mut unfit) = (Vec::new(), Vec::new());
     for model in store.list()?.models {
-        let Ok(source) = store.resolve(&model.name).map_err(anyhow::Error::from).and_then(|entry| Ok(Source::open(&entry.model)?)) else {
-            continue;
+        let open = |entry: nibble_store::Entry| -> Result<(Source, Vec<Adapter>)> {
+            let source = Source::open(&entry.model)?;
+            let adapters = adapters::of_entry(&entry).iter().map(|lora| Adapter::open(lora, &source)).collect::<Result<_, _>>()?;
+            Ok((source, adapters))
         };
-        let need = |kv| nibble_engine::need(&source, &nibble_engine::Options { kv, ..nibble_engine::Options::default() }, kv);
+        let (source, adapters) = match store.resolve(&model.name).map_err(anyhow::Error::from).and_then(open) {
+            Ok(opened) => opened,
+            Err(error) => {
+                unfit.push(format!("{} cannot be run: {}", model.name, hints::chain(&error)));
+                continue;
+            }
+        };
+        let options = |kv| nibble_engine::Options { kv, ..nibble_engine::Options::default() };
+        let need = |kv| nibble_engine::need_adapted(&source, &options(kv), kv, &adapters);
         let config = source.config();
         let contexts = contexts(config.context as u64, config.head_dim, available, &need);
         let weights = source.tensors().iter().map(|tensor| source.stored_bytes(tensor)).sum();
-        fits.push(Fit { name: model.name.to_string(), weights, contexts });
+        let adapters = adapters.iter().map(Adapter::bytes).sum();
+        fits.push(Fit { name: model.name.to_string(), weights, adapters, contexts });
     }
-    Ok(fits)
+    Ok((fits, unfit))
 }
 
 /// The longest contexts that fit, with each type of cache that the model can have, up to what it was made for.

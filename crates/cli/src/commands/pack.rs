@@ -31,7 +31,7 @@ struct Options {
     /// A name of the store, or a .gguf file
     #[arg(value_name = "MODEL")]
     model: PathBuf,
-    /// The file to write [default: MODEL.zip in the current directory]
+    /// The file to write, or the directory for MODEL.zip [default: the current directory]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Replace FILE if it exists
@@ -53,12 +53,15 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
             (Packing::of_gguf(&path)?, path.file_stem().unwrap_or_default().to_string_lossy().into_owned())
         }
     };
-    let out = options.output.unwrap_or_else(|| PathBuf::from(format!("{stem}.zip")));
+    let (given, own) = (options.output.unwrap_or_default(), format!("{stem}.zip"));
+    // Into a directory under its own name, as quantize does.
+    let out = if given.as_os_str().is_empty() || given.is_dir() { given.join(own) } else { given };
     if out.exists() && !options.force {
         return Err(Problem::failure(format!("{} exists already", out.display()))
             .hint("--force to replace it, or another name with -o")
             .into());
     }
+    hints::check_place(&out, false)?;
     let mut transfer = Transfer::new(console);
     let bytes = packing.write(&out, &mut |told| transfer.tell(told), &CANCEL)?;
     drop(transfer);

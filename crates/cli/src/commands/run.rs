@@ -67,9 +67,9 @@ pub struct Options {
     /// The prompt; `-` reads it from stdin, as does a pipe without PROMPT
     #[arg(value_name = "PROMPT")]
     pub prompt: Option<String>,
-    /// At most N tokens of answer; without it, until the model ends or the context is full
-    #[arg(short = 'n', long, value_name = "N")]
-    pub max_tokens: Option<usize>,
+    /// At most N tokens of answer; without it, or with -1, until the model ends or the context is full
+    #[arg(short = 'n', long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(-1..))]
+    pub max_tokens: Option<i64>,
     /// Tokens of context, prompt and answer together; without it, the model's own up to 4096
     #[arg(short = 'c', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub ctx: Option<u64>,
@@ -152,7 +152,7 @@ impl Options {
         }
         self.sampling = std::mem::take(&mut self.sampling).or(&SamplingOptions::of(of));
         self.ctx = self.ctx.or(whole("num_ctx").filter(|n| *n > 0));
-        self.max_tokens = self.max_tokens.or(whole("num_predict").map(|n| n as usize));
+        self.max_tokens = self.max_tokens.or(of.integer("num_predict"));
         self.threads = self.threads.or(whole("num_thread").filter(|n| (1..=1024).contains(n)).map(|n| n as u32));
         if self.stop.is_empty() {
             self.stop = of.stop();

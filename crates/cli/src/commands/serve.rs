@@ -1,9 +1,10 @@
 //! `nibble serve`: Ollama's and OpenAI's interfaces, and the web page.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -213,7 +214,7 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
         head_time: Duration::from_secs(options.timeout.min(30).into()),
         idle_time: Duration::from_secs(options.timeout.into()),
         grace: Duration::from_secs(options.grace.into()),
-        log: options.log.then(|| Arc::new(|line: &Logged| log(line)) as nibble_serve::Log),
+        log: Some(logger(options.log)),
         ..Settings::default()
     };
     let server = Server::bind(settings)?;
@@ -221,7 +222,7 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
     let stopper = server.stopper();
     let _serving = interrupt::Serving::start(move || stopper.stop());
     if let Some(path) = &options.port_file {
-        let mut file = AtomicFile::create(path).with_context(|| path.display().to_string())?;
+        let mut file = AtomicFile::create(path)?;
         writeln!(file, "{}", bound.port()).with_context(|| path.display().to_string())?;
         file.commit()?;
     }
@@ -257,6 +258,24 @@ fn greeting(bound: SocketAddr, names: &[String], root: &str, key: bool) -> Strin
     text
 }
 
+/// Writes the log: a line for each request, or where none is wanted, what had no effect, each such line once.
+fn logger(all: bool) -> nibble_serve::Log {
+    /// Clients choose these lines: no more of them are remembered, and none is written after that.
+    const MOST: usize = 100;
+    let told = Mutex::new(BTreeSet::new());
+    Arc::new(move |line: &Logged| {
+        if all {
+            return log(line);
+        }
+        for note in &line.notes {
+            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+            if told.len() < MOST && told.insert(note.clone()) {
+                terminal::line_to_stderr(&format!("{} {}: {}", line.method, terminal::printable(&line.path), terminal::printable(note)));
+            }
+        }
+    })
+}
+
 /// A line of the log.
 fn log(line: &Logged) {
     let Logged { method, path, status, time, peer, .. } = line;
@@ -267,5 +286,6 @@ fn log(line: &Logged) {
     if line.cut {
         text.push_str(" (the client went away)");
     }
+    line.notes.iter().for_each(|note| text.push_str(&format!("; {}", terminal::printable(note))));
     terminal::line_to_stderr(&text);
 }

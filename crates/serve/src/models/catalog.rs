@@ -2,7 +2,7 @@
 
 use super::{Models, Origin, blocking, lock, of_store, origin, parse_name};
 use crate::error::Problem;
-use nibble_store::{Details, Store};
+use nibble_store::{Details, Name, Store};
 use serde_json::{Map, Value};
 use std::time::SystemTime;
 
@@ -56,7 +56,13 @@ impl Models {
         work: impl FnOnce(&Store) -> nibble_store::Result<T> + Send + 'static,
     ) -> Result<T, Problem> {
         let store = self.check_store()?.clone();
-        blocking(move || work(&store).map_err(|error| of_store(&error))).await
+        blocking(move || {
+            work(&store).map_err(|error| match error {
+                nibble_store::Error::NotFound { name } => no_model(&name.to_string(), store.names().unwrap_or_default().iter()),
+                error => of_store(&error),
+            })
+        })
+        .await
     }
 
     /// The model that a client means.
@@ -64,18 +70,15 @@ impl Models {
         if let Some(origin) = self.fixed.iter().find(|origin| origin.is_called(name)) {
             return Ok(origin.clone());
         }
-        let Some(store) = self.store.clone() else { return Err(Problem::no_model(name)) };
+        let fixed: Vec<String> = self.fixed.iter().map(|origin| origin.name.clone()).collect();
+        let Some(store) = self.store.clone() else { return Err(no_model(name, fixed.iter())) };
         let asked = name.to_string();
         blocking(move || {
             let name = parse_name(&asked)?;
             let entry = store.resolve(&name).map_err(|error| match error {
                 nibble_store::Error::NotFound { .. } => {
-                    let mut problem = Problem::no_model(&asked);
-                    // The store may know a name that is near.
-                    if let Some(near) = error.to_string().split_once("did you mean ") {
-                        problem.message.push_str(&format!("; did you mean {}", near.1));
-                    }
-                    problem
+                    let stored = store.names().unwrap_or_default();
+                    no_model(&asked, fixed.into_iter().chain(stored.iter().map(Name::to_string)))
                 }
                 error => of_store(&error),
             })?;
@@ -147,4 +150,15 @@ impl Models {
         let facts = blocking(move || origin::facts(&own, verbose).map_err(|error| Problem::internal(error.to_string()))).await?;
         Ok(About { template: facts.template, info: facts.info })
     }
+}
+
+/// There is no such model, but perhaps one whose name is near.
+fn no_model(asked: &str, names: impl Iterator<Item = impl ToString>) -> Problem {
+    let mut problem = Problem::no_model(asked);
+    let names: Vec<String> = names.map(|name| name.to_string()).collect();
+    let wanted = asked.parse::<Name>().ok();
+    if let Some(near) = wanted.and_then(|wanted| wanted.near(names.iter().map(String::as_str))) {
+        problem.message.push_str(&format!("; did you mean {near}?"));
+    }
+    problem
 }

@@ -227,11 +227,7 @@ fn rounded(n: u64) -> String {
 pub fn of_store(error: &StoreError) -> Problem {
     let text = error.to_string();
     match error {
-        StoreError::NotFound { name, .. } => {
-            let mut problem = Problem::no_model(&name.to_string());
-            problem.message = format!("model '{name}' not found: {text}");
-            problem
-        }
+        StoreError::NotFound { name, .. } => Problem::no_model(&name.to_string()),
         StoreError::NoPush { .. } => {
             Problem::bad(format!("{text}; /api/copy gives the model a name at another registry: HOST/NAMESPACE/MODEL"))
         }
@@ -240,6 +236,7 @@ pub fn of_store(error: &StoreError) -> Problem {
         | StoreError::Ambiguous { .. }
         | StoreError::Modelfile { .. }
         | StoreError::Parameter { .. }
+        | StoreError::NoParameter { .. }
         | StoreError::Template { .. }
         | StoreError::Adapter { .. }
         | StoreError::Mismatch { .. }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 /// `POST /api/generate`.
 pub async fn generate(app: Arc<App>, mut call: Call) -> Result<Response, Problem> {
-    let body: wire::Generate = call.json(&app).await?;
+    let body: wire::Generate = super::body(&app, &mut call).await?;
     let name = required("model", body.model.as_deref())?.to_string();
     let raw = body.raw.unwrap_or(false);
     let text = body.prompt.unwrap_or_default();
@@ -65,7 +65,7 @@ pub async fn generate(app: Arc<App>, mut call: Call) -> Result<Response, Problem
 
 /// `POST /api/chat`.
 pub async fn chat(app: Arc<App>, mut call: Call) -> Result<Response, Problem> {
-    let body: wire::Chat = call.json(&app).await?;
+    let body: wire::Chat = super::body(&app, &mut call).await?;
     let name = required("model", body.model.as_deref())?.to_string();
     let options = body.options.unwrap_or_default();
     let messages = body.messages.unwrap_or_default();

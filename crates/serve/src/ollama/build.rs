@@ -70,7 +70,7 @@ fn hub(app: &App, named: &wire::Named) -> Hub {
 
 /// `POST /api/create`.
 pub async fn create(app: Arc<App>, mut call: Call) -> Result<Response, Problem> {
-    let body: wire::Create = call.json(&app).await?;
+    let body: wire::Create = super::body(&app, &mut call).await?;
     let name = required("model", body.model.as_deref().filter(|m| !m.is_empty()).or(body.name.as_deref()))?;
     let name = parse_name(name)?;
     let said = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());

@@ -15,7 +15,7 @@ use std::time::Instant;
 /// `POST /api/embed`.
 pub async fn embed(app: Arc<App>, mut call: Call) -> Result<Response, Problem> {
     let began = Instant::now();
-    let body: wire::Embed = call.json(&app).await?;
+    let body: wire::Embed = super::body(&app, &mut call).await?;
     let name = required("model", body.model.as_deref())?;
     let texts = body.input.ok_or_else(|| Problem::bad("input is required").param("input"))?.0;
     let options = body.options.unwrap_or_default();
@@ -40,7 +40,7 @@ pub async fn embed(app: Arc<App>, mut call: Call) -> Result<Response, Problem> {
 
 /// `POST /api/embeddings`: one text, and its vector as the model gives it.
 pub async fn embeddings(app: Arc<App>, mut call: Call) -> Result<Response, Problem> {
-    let body: wire::Embeddings = call.json(&app).await?;
+    let body: wire::Embeddings = super::body(&app, &mut call).await?;
     let name = required("model", body.model.as_deref())?;
     let text = body.prompt.unwrap_or_default();
     let options = body.options.unwrap_or_default();

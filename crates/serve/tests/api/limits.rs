@@ -319,6 +319,8 @@ fn each_request_is_logged() {
     let server = start(Settings { log: Some(log), ..settings() });
     server.post("/api/generate", json!({"model": "tiny", "prompt": "Once", "options": {"num_predict": 3, "seed": 1}})).is(200).lines();
     server.get("/api/nothing?secret=1").is(404);
+    // An option that there is not is passed over, as by Ollama, and said.
+    server.post("/api/chat", json!({"model": "tiny", "messages": [], "options": {"temprature": 0, "top_k": 1, "num_gpu": 1}})).is(200);
     server.stop();
     let lines = lines.lock().unwrap();
     let first = lines.iter().find(|l| l.path == "/api/generate").unwrap();
@@ -329,4 +331,7 @@ fn each_request_is_logged() {
     assert!(first.prompt_tokens > 3 && first.time > Duration::ZERO && first.peer.starts_with("127.0.0.1:"));
     let second = lines.iter().find(|l| l.path == "/api/nothing").unwrap();
     assert_eq!((second.status, second.model.as_deref()), (404, None));
+    let third = lines.iter().find(|l| l.path == "/api/chat").unwrap();
+    assert_eq!(third.notes, ["options: no parameter temprature; did you mean temperature?"]);
+    assert!(first.notes.is_empty());
 }

@@ -135,6 +135,8 @@ fn a_model_is_made_used_copied_and_removed() {
     assert!(with_own["prompt_eval_count"].as_u64() < answer["prompt_eval_count"].as_u64());
     assert_eq!(chat("STORY:Q4", json!([{"role": "user", "content": "x"}]))["message"], answer["message"]);
 
+    let said = server.post("/api/copy", json!({"source": "stroy:q4", "destination": "copy"})).is(404).json();
+    assert_eq!(said["error"], "model 'stroy:q4' not found; did you mean story:q4?");
     server.post("/api/copy", json!({"source": "story:q4", "destination": "copy"})).is(200);
     assert_eq!(server.get("/v1/models").json()["data"].as_array().unwrap().len(), 2);
     // A model made of another.

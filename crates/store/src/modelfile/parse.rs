@@ -2,6 +2,7 @@
 
 use super::Modelfile;
 use crate::error::shorten;
+use crate::nearest::instead;
 use crate::{Error, Message, Result};
 
 /// The longest Modelfile, in bytes.
@@ -29,7 +30,7 @@ static COMMANDS: &[(&str, Apply)] = &[
         let (role, value) = word(value).ok_or("MESSAGE takes a role and a text")?;
         let role = role.to_ascii_lowercase();
         if !ROLES.contains(&role.as_str()) {
-            return Err(format!("{:?} is no role; there are {}", shorten(&role), ROLES.join(", ")));
+            return Err(format!("{:?} is no role; {}", shorten(&role), instead(&role, ROLES)));
         }
         file.messages.push(Message { role, content: unquote(value).ok_or("a quote that is not closed")? });
         Ok(())
@@ -76,7 +77,7 @@ impl Modelfile {
             let (command, value) = word(line).unwrap_or((line, ""));
             let Some((name, apply)) = COMMANDS.iter().find(|(name, _)| name.eq_ignore_ascii_case(command)) else {
                 let known: Vec<&str> = COMMANDS.iter().map(|(name, _)| *name).collect();
-                return Err(fail(number, format!("{:?} is no command; there are {}", shorten(command), known.join(", "))));
+                return Err(fail(number, format!("{:?} is no command; {}", shorten(command), instead(command, &known))));
             };
             // The text itself may be empty, but only in quotes: a command without a value is a slip.
             if value.trim().is_empty() {
@@ -150,7 +151,9 @@ mod tests {
         for (text, said) in [
             ("", "line 1: no FROM"),
             ("# x\n\nSYSTEM hello\n", "line 3: no FROM"),
-            ("FROM a\nFORM b\n", "line 2: \"FORM\" is no command; there are FROM, PARAMETER"),
+            ("FROM a\nFORM b\n", "line 2: \"FORM\" is no command; did you mean FROM?"),
+            ("FROM a\nHello there\n", "line 2: \"Hello\" is no command; there are FROM, PARAMETER"),
+            ("FROM a\n\nPARAMETER temprature 0.5\n", "line 3: no parameter temprature; did you mean temperature?"),
             ("FROM a\n\nPARAMETER top_k x\n", "line 3: parameter top_k: \"x\" is not a whole number"),
             ("FROM a\nPARAMETER top_k\n", "line 2: PARAMETER takes a name and a value"),
             ("FROM\nSYSTEM x", "line 1: FROM without a value"),

@@ -50,8 +50,8 @@ pub(crate) struct Wanted {
 #[derive(Debug)]
 pub(crate) struct Fetched {
     pub(crate) ready: Ready,
-    journal: PathBuf,
-    lock: Lock,
+    pub(super) journal: PathBuf,
+    pub(super) lock: Lock,
 }
 
 impl Fetched {

@@ -4,13 +4,14 @@ pub(crate) mod choose;
 mod download;
 mod hub;
 mod journal;
+mod refused;
 mod registry;
 mod source;
 mod worker;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::http::Client;
@@ -27,6 +28,9 @@ use crate::name::{DEFAULT_HOST, DEFAULT_NAMESPACE, DEFAULT_TAG, HUB_HOST};
 use crate::registry::{Access, Logins};
 use crate::staging::Staging;
 use crate::{Convert, Create, Entry, Error, Listener, Modelfile, Name, Progress, Result, Step, Store};
+
+/// The file that says what a checkpoint is.
+const CONFIG: &str = "config.json";
 
 /// Where and as whom files are fetched, and published.
 #[derive(Debug, Clone)]
@@ -177,16 +181,22 @@ impl Store {
         }
         listener(Progress::Step(Step::Verifying));
         let ready: Vec<&Ready> = fetched.iter().map(|file| &file.ready).collect();
-        // The file as people know it, not as it lies in the store.
-        let entry = self.finish_layers(name, layers, &ready, listener).map_err(|error| match error {
-            Error::Container(error) => {
-                let what = wanted.first().map(|wanted| wanted.what.clone()).unwrap_or_default();
-                Error::Source { what, message: error.fault.to_string(), choices: vec![] }
+        let finished = self.finish_layers(name, layers, &ready, listener);
+        let error = match finished {
+            Ok(entry) => {
+                fetched.into_iter().for_each(Fetched::done);
+                return Ok(entry);
             }
+            Err(error) => error,
+        };
+        refused::refused(&error, fetched, listener);
+        // The file as people know it, not as it lies in the store.
+        let what = || wanted.first().map(|wanted| wanted.what.clone()).unwrap_or_default();
+        Err(match error {
+            Error::Container(error) => Error::Source { what: what(), message: error.fault.to_string(), choices: vec![] },
+            Error::Source { message, choices, .. } => Error::Source { what: what(), message, choices },
             error => error,
-        })?;
-        fetched.into_iter().for_each(Fetched::done);
-        Ok(entry)
+        })
     }
 
     /// Fetches a checkpoint's files and has them quantized. They stay in `downloads` until the model has its name: who is killed while
@@ -203,9 +213,9 @@ impl Store {
         listener: Listener,
         cancel: &AtomicBool,
     ) -> Result<Entry> {
-        if pull.convert.is_none() {
+        let Some(convert) = pull.convert else {
             return Err(Error::NoConvert { path: wanted.first().map(|file| PathBuf::from(&file.what)).unwrap_or_default() });
-        }
+        };
         if let Some(keep) =
             pull.keep_checkpoint.as_deref().filter(|keep| std::fs::read_dir(keep).is_ok_and(|mut list| list.next().is_some()))
         {
@@ -215,18 +225,45 @@ impl Store {
         // The model is called by its directory's name.
         let folder = staging.path().join(choose::sanitized(repo.rsplit('/').next().unwrap_or(repo)));
         std::fs::create_dir(&folder).map_err(Error::io(&folder, "create"))?;
+        let named = |error| match error {
+            // By the name that people know; it lies elsewhere only for a moment.
+            Error::Convert { error, .. } => Error::Convert { path: repo.into(), error },
+            error => error,
+        };
         let mut fetched = vec![];
-        for wanted in wanted {
+        // What the weights are comes first: it is small, and may say that there is no use in fetching the rest.
+        let (first, rest): (Vec<&Wanted>, Vec<&Wanted>) = wanted.iter().partition(|wanted| wanted.file == CONFIG);
+        for wanted in first.into_iter().chain(rest) {
             // A blob of the same bytes may be in the store; it serves as well.
             let file = download::fetch(self, client, wanted, listener, cancel)?;
             let from = match (&file, wanted.sha256) {
                 (Some(file), _) => file.ready.path.clone(),
                 (None, digest) => digest.map(|digest| self.blob_path(&digest)).unwrap_or_default(),
             };
+            let checked = match wanted.file == CONFIG {
+                true => {
+                    let config = crate::store::read_limited(&from, crate::manifest::MAX_BYTES)?;
+                    convert.check(&format!("{repo}/{CONFIG}"), &config, kind)
+                }
+                false => Ok(()),
+            };
+            if let Err(error) = checked {
+                file.into_iter().for_each(Fetched::done);
+                return Err(named(Error::Convert { path: folder, error }));
+            }
             link(&from, &folder.join(&wanted.file))?;
             fetched.push((wanted, from, file));
         }
-        let ready = self.quantize(&staging, &folder, kind, pull.convert, listener, cancel)?;
+        let ready = match self.quantize(&staging, &folder, kind, pull.convert, listener, cancel) {
+            Ok(ready) => ready,
+            Err(error) => {
+                // Who has stopped it knows.
+                if !cancel.load(Ordering::Relaxed) {
+                    refused::refused(&error, fetched.into_iter().filter_map(|(_, _, file)| file).collect(), listener);
+                }
+                return Err(named(error));
+            }
+        };
         let layer = Layer { media_type: Media::Model.name().into(), digest: ready.digest, size: ready.size, title: None };
         let entry = self.finish_layers(name, vec![layer], &[&ready], listener)?;
         if let Some(keep) = &pull.keep_checkpoint {

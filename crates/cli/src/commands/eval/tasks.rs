@@ -126,7 +126,7 @@ impl WantedOptions {
         let mut tasks: Vec<String> = vec![];
         for name in self.tasks.iter().map(|name| name.trim()).filter(|name| !name.is_empty()) {
             if tasks::table::task(name).is_none() {
-                let near = crate::units::nearest(name, TASKS.iter().map(|task| task.name));
+                let near = nibble_store::nearest(name, TASKS.iter().map(|task| task.name));
                 let hint = near.map_or("nibble eval tasks --list".to_string(), |near| format!("{near}, or see nibble eval tasks --list"));
                 return Err(Problem::usage(format!("there is no task {name:?}")).hint(hint).into());
             }

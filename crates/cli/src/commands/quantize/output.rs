@@ -6,6 +6,7 @@ use nibble_compress::recipe::{RECIPES, Recipe, Target};
 use nibble_container::whole::same_file;
 
 use crate::exit::Problem;
+use crate::hints;
 
 /// `tiny-Q4_K_M.gguf` for a model of that name; a directory's name for recipes that write directories.
 pub fn file_name(model: &str, recipe: &Recipe) -> String {
@@ -71,12 +72,7 @@ pub fn check(output: &Path, input: &Path, recipe: &Recipe, force: bool) -> Resul
     if output.file_name().is_none() {
         return Err(Problem::failure(format!("{shown} is no name for a file")).hint("another name with -o"));
     }
-    let parent = output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if !parent.is_dir() {
-        return Err(
-            Problem::failure(format!("{shown}: there is no directory {}", parent.display())).hint(format!("mkdir -p {}", parent.display()))
-        );
-    }
+    hints::check_place(output, recipe.target == Target::Directory)?;
     let Ok(there) = std::fs::symlink_metadata(output) else { return Ok(()) };
     let empty = || std::fs::read_dir(output).is_ok_and(|mut list| list.next().is_none());
     match (recipe.target, there.is_dir()) {
