@@ -294,7 +294,7 @@ fn what_cannot_be_done_is_said() {
     };
     let user = json!([{"role": "user", "content": "x"}]);
     said("/api/chat", json!({"model": "nope", "messages": user}), 404, "model 'nope' not found");
-    said("/api/chat", json!({"model": "tyni", "messages": user}), 404, "model 'tyni' not found; did you mean tiny:latest?");
+    said("/api/chat", json!({"model": "tniy", "messages": user}), 404, "model 'tniy' not found; did you mean tiny:latest?");
     said("/api/generate", json!({"model": "../../etc/passwd", "prompt": "x"}), 404, "not found");
     said("/api/chat", json!({"messages": user}), 400, "model is required");
     said("/api/chat", ask(json!({"messages": "x"})), 400, "messages: invalid type: string \"x\", expected a list");
