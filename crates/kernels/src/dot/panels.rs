@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use super::Job;
 use crate::Line;
+use crate::tile::TILE;
 
 /// Rows of a panel.
 pub const ROWS: usize = 32;
@@ -71,6 +72,9 @@ impl Part {
 /// 2048 columns of 256 tokens.
 const ACTS: usize = 700 << 10;
 
+/// Tokens of a chunk at least: unpacking a panel is for all of them.
+const FEWEST: usize = 48;
+
 /// Sets of unfinished sums that wait at the same time for other parts, 32 KiB each.
 const KEPT: usize = 16;
 
@@ -103,17 +107,21 @@ pub struct Step {
 ///         for each of the panels: step
 /// ```
 /// Otherwise the activations of all columns would pass for every panel, from wherever they are: 2.6 MB for 256 tokens of 8192 columns. With parts, sums wait for other
-/// parts: those of the levels between parts for each panel, those of the levels within a part only for as long as the step lasts. Rows of 8192 columns of Q4_K took
-/// 1.76 times as long as rows of 2048 with AMX, and take 1.2 (medians on a Xeon of 2023 whose second-level cache has 2 MiB).
+/// parts: those of the levels between parts for each panel, those of the levels within a part only for as long as the step lasts. As much time as before, for rows of 8192
+/// columns on a Xeon of 2023 whose second-level cache has 2 MiB: Q4_K with AMX 0.75, Q4_0 and Q8_0 with AVX-512 0.77; Q4_K with AVX-512, whose
+/// products take longer, 0.97.
 ///
 /// A part has `capacity` blocks at most. False, and nothing is done, where a sixteenth of a row has more.
 #[must_use]
 pub fn walk(job: &Job<'_>, capacity: usize, mut step: impl FnMut(Step)) -> bool {
     let blocks = job.row_bytes / job.format.block_bytes;
-    let chunks = job.tokens.div_ceil(TOKENS);
+    // A part of lanes has fewer columns only where a block is a tile: of blocks of 32 every tile has some of each lane, or of half of them. There fewer tokens go by.
+    let small = job.format.block_len < TILE;
+    let most = if small { (ACTS / job.act_bytes).clamp(FEWEST, TOKENS) } else { TOKENS };
+    let chunks = job.tokens.div_ceil(most);
     let chunk = job.tokens.div_ceil(chunks);
     let fits = |parts: usize| blocks.div_ceil(16) * (16 / parts) <= capacity;
-    let stays = |parts: usize| job.act_bytes / parts * chunk <= ACTS;
+    let stays = |parts: usize| small || job.act_bytes / parts * chunk <= ACTS;
     let Some(parts) = [1, 2, 4, 8, 16].into_iter().find(|&parts| fits(parts) && (stays(parts) || parts == 16)) else { return false };
     // Levels that wait for other parts, below the whole row's.
     let waiting = parts.trailing_zeros() as usize;
