@@ -54,12 +54,19 @@ impl Outputs {
         sized(&mut self.floats, end * tokens);
     }
 
-    /// The tiles of some matrices in their order: the matrix, and which of its rows.
-    pub fn tiles(&self, matrices: Range<usize>) -> impl Iterator<Item = (usize, Range<usize>)> {
-        matrices.flat_map(move |m| {
+    /// The tiles of some matrices in their order, the matrix and which of its rows, and where each one's floats end.
+    pub fn tiles(&self, matrices: Range<usize>) -> (Vec<(usize, Range<usize>)>, Vec<usize>) {
+        let tiles = matrices.flat_map(|m| {
             let rows = self.matrices[m].len();
             (0..rows).step_by(self.tile).map(move |first| (m, first..rows.min(first + self.tile)))
-        })
+        });
+        let mut end = 0;
+        tiles
+            .map(|tile| {
+                end += tile.1.len() * self.tokens;
+                (tile, end)
+            })
+            .unzip()
     }
 
     /// All of them, tile after tile.
@@ -148,18 +155,10 @@ pub(crate) fn products(
         // Neighbours that want the same form of activations share it, and a barrier.
         let kind = matrices[from].chosen.format().activation;
         let same = matrices[from..].iter().take_while(|m| std::ptr::eq(m.chosen.format().activation, kind)).count();
-        let tiles: Vec<_> = out.tiles(from..from + same).collect();
-        let mut end = 0;
-        let ends: Vec<usize> = tiles
-            .iter()
-            .map(|(_, rows)| {
-                end += rows.len() * tokens;
-                end
-            })
-            .collect();
+        let (tiles, ends) = out.tiles(from..from + same);
         let acts = prepare(pool, matrices[from], input, tokens, acts);
         let first = out.matrices[from].start * tokens;
-        pool.parts(&mut out.floats[first..first + end], &ends, |i, part| {
+        pool.parts(&mut out.floats[first..], &ends, |i, part| {
             let (m, rows) = &tiles[i];
             let m = matrices[*m];
             m.chosen.matmul(&m.bytes()[rows.start * m.row_bytes..rows.end * m.row_bytes], m.cols, acts, tokens, part);

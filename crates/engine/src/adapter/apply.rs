@@ -28,15 +28,7 @@ pub(crate) fn add(pool: &Pool, matrices: &[&Matrix], input: &Input, acts: &mut V
             end - m.deltas.len()..end
         })
         .collect();
-    let tiles: Vec<_> = wide.tiles(0..matrices.len()).collect();
-    let mut end = 0;
-    let ends: Vec<usize> = tiles
-        .iter()
-        .map(|(_, rows)| {
-            end += rows.len() * tokens;
-            end
-        })
-        .collect();
+    let (tiles, ends) = wide.tiles(0..matrices.len());
     let acts = Line::bytes(acts);
     pool.parts(wide.floats_mut(), &ends, |i, out| {
         let (m, rows) = &tiles[i];
