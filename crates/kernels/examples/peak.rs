@@ -1,6 +1,9 @@
 //! Prints how fast each format is multiplied with many tokens on one thread, beside the peak of this core's integer arithmetic.
 //!
-//!     cargo run --release -p nibble-kernels --example peak [ISA...] [FORMAT...]
+//!     cargo run --release -p nibble-kernels --example peak [ISA...] [FORMAT...] [COLUMNS]
+//!
+//! Without a number of columns: one panel of 32 rows of 2048. With one: four panels, as many rows as a thread of two takes of a matrix of 2048, and the time tells what it
+//! costs that all panels read the same activations.
 //!
 //! GMAC/s: billions of multiplications with addition a second. The peak is a loop of nothing but `vpdpbusd` on registers (AVX-512 with VNNI; without it,
 //! `vpmaddubsw`, `vpmaddwd` and `vpaddd` as AVX2 needs them), measured again beside each format, since clocks move. A measurement, not a test.
@@ -10,36 +13,35 @@ use std::time::Instant;
 
 use nibble_kernels::{Chosen, FORMATS, Isa, Line};
 
-const COLS: usize = 2048;
-/// One panel: pieces short enough to find the machine idle.
-const ROWS: usize = 32;
-
 fn main() {
     let names: Vec<String> = std::env::args().skip(1).map(|name| name.to_lowercase()).collect();
     let named = |name: &str| names.iter().any(|n| n.eq_ignore_ascii_case(name));
+    let columns = names.iter().find_map(|name| name.parse::<usize>().ok());
+    // One panel: pieces short enough to find the machine idle.
+    let (cols, rows) = columns.map_or((2048, 32), |cols| (cols, 128));
     let any_isa = Isa::ALL.iter().any(|isa| named(isa.name()));
     let any_format = FORMATS.iter().any(|f| named(f.name));
     println!("{:8} {:10} {:>10} {:>10} {:>10} {:>10} {:>8}", "format", "isa", "tokens 32", "64", "512", "peak", "512/peak");
     for format in FORMATS.iter().filter(|f| !any_format || named(f.name)) {
-        let row = format.row_bytes(COLS).expect("every block divides 2048");
+        let row = format.row_bytes(cols).unwrap_or_else(|| panic!("{cols} columns of {}", format.name));
         // Scales of 0x3c3c are numbers in every format; what the codes are does not matter to the time.
-        let w = vec![0x3cu8; row * ROWS];
+        let w = vec![0x3cu8; row * rows];
         for &isa in Isa::ALL.iter().filter(|isa| !any_isa || named(isa.name())) {
             let Some(chosen) = Chosen::with(format, isa) else { continue };
-            let x: Vec<f32> = (0..COLS).map(|i| (i % 17) as f32 - 8.0).collect();
-            let size = chosen.activation_bytes(COLS);
+            let x: Vec<f32> = (0..cols).map(|i| (i % 17) as f32 - 8.0).collect();
+            let size = chosen.activation_bytes(cols);
             let mut acts = vec![Line::ZERO; size * 512 / Line::BYTES];
             let acts = Line::bytes_mut(&mut acts);
             acts.chunks_exact_mut(size).for_each(|a| chosen.quantize(&x, a));
-            let mut out = vec![0f32; ROWS * 512];
+            let mut out = vec![0f32; rows * 512];
             // The best of many short pieces: the others met something else that ran. The peak's pieces stand between.
             let mut best = [f64::INFINITY; 3];
             let mut peak = 0f64;
             for _ in 0..100 {
                 for (best, tokens) in best.iter_mut().zip([32, 64, 512]) {
                     let start = Instant::now();
-                    chosen.matmul(&w, COLS, &acts[..size * tokens], tokens, &mut out[..ROWS * tokens]);
-                    *best = best.min(start.elapsed().as_secs_f64() / (ROWS * COLS * tokens) as f64);
+                    chosen.matmul(&w, cols, &acts[..size * tokens], tokens, &mut out[..rows * tokens]);
+                    *best = best.min(start.elapsed().as_secs_f64() / (rows * cols * tokens) as f64);
                 }
                 peak = peak.max(integer_peak());
             }

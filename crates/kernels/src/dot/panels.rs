@@ -4,11 +4,10 @@
 //! the index reversed) meets every pair of a level right after one another. A panel holds the blocks of some lanes, lane after lane in that order. [`walk`] says which
 //! panel comes when.
 
-use std::cell::RefCell;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::Job;
-use crate::Line;
 use crate::tile::TILE;
 
 /// Rows of a panel.
@@ -75,13 +74,13 @@ const ACTS: usize = 700 << 10;
 /// Tokens of a chunk at least: unpacking a panel is for all of them.
 const FEWEST: usize = 48;
 
-/// Sets of unfinished sums that wait at the same time for other parts, 32 KiB each.
-const KEPT: usize = 16;
+/// Sets of unfinished sums that wait at the same time for other parts, 32 KiB each. With twice as many rows of 8192 columns would be a twentieth faster, but this is a
+/// quarter of the stack that threads have.
+const KEPT: usize = 8;
 
-thread_local! {
-    /// Unfinished sums: a thread's own, kept because a fresh large buffer costs page faults each time. On the stack they would be a third of what a thread has.
-    static SUMS: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
-}
+/// Unfinished sums of a chunk's tokens.
+#[repr(C, align(64))]
+struct Set([[f32; ROWS]; TOKENS]);
 
 /// A panel of rows, a part of its lanes, a chunk of tokens.
 pub struct Step {
@@ -127,31 +126,28 @@ pub fn walk(job: &Job<'_>, capacity: usize, mut step: impl FnMut(Step)) -> bool 
     let waiting = parts.trailing_zeros() as usize;
     let within = LEVELS - 1 - waiting;
     let panels = KEPT / waiting.max(1);
-    SUMS.with_borrow_mut(|sums| {
-        let sets = LEVELS + waiting * panels;
-        sums.resize((sets * TOKENS * ROWS * size_of::<f32>() / Line::BYTES).max(sums.len()), Line::ZERO);
-        let sums: *mut [f32; ROWS] = sums.as_mut_ptr().cast();
-        let set = |i: usize| sums.wrapping_add(i * TOKENS);
-        for first in (0..job.rows()).step_by(panels * ROWS) {
-            let rows = first..job.rows().min(first + panels * ROWS);
-            let (mut tokens, mut chunks) = (0..0, chunks);
-            while tokens.end < job.tokens {
-                // Split evenly: no chunk and no group is much smaller than the others.
-                tokens = tokens.end..tokens.end + (job.tokens - tokens.end).div_ceil(chunks);
-                chunks -= 1;
-                for index in 0..parts {
-                    let part = Part::of(index, parts, blocks);
-                    for (panel, row) in rows.clone().step_by(ROWS).enumerate() {
-                        let mut levels = [set(LEVELS - 1); LEVELS];
-                        for (level, place) in levels[..LEVELS - 1].iter_mut().enumerate() {
-                            *place = set(if level < within { level } else { LEVELS + panel * waiting + level - within });
-                        }
-                        step(Step { row, tokens: tokens.clone(), part, index, last: index + 1 == parts, levels });
+    let mut sets = MaybeUninit::<[Set; LEVELS + KEPT]>::uninit();
+    let sets: *mut Set = sets.as_mut_ptr().cast();
+    let set = |i: usize| sets.wrapping_add(i).cast::<[f32; ROWS]>();
+    for first in (0..job.rows()).step_by(panels * ROWS) {
+        let rows = first..job.rows().min(first + panels * ROWS);
+        let (mut tokens, mut chunks) = (0..0, chunks);
+        while tokens.end < job.tokens {
+            // Split evenly: no chunk and no group is much smaller than the others.
+            tokens = tokens.end..tokens.end + (job.tokens - tokens.end).div_ceil(chunks);
+            chunks -= 1;
+            for index in 0..parts {
+                let part = Part::of(index, parts, blocks);
+                for (panel, row) in rows.clone().step_by(ROWS).enumerate() {
+                    let mut levels = [set(LEVELS - 1); LEVELS];
+                    for (level, place) in levels[..LEVELS - 1].iter_mut().enumerate() {
+                        *place = set(if level < within { level } else { LEVELS + panel * waiting + level - within });
                     }
+                    step(Step { row, tokens: tokens.clone(), part, index, last: index + 1 == parts, levels });
                 }
             }
         }
-    });
+    }
     true
 }
 
