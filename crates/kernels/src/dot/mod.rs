@@ -110,7 +110,7 @@ pub fn reduce(lanes: &[f32; 16]) -> f32 {
 /// last row is given more than once: its products are the same each time.
 #[inline(always)]
 pub fn strips<'a, const R: usize>(job: &Job<'a>, mut rows: impl FnMut([usize; R], [&'a [u8]; R])) {
-    let count = job.w.len() / job.row_bytes;
+    let count = job.rows();
     let strip = count / R;
     for i in 0..count.div_ceil(R) {
         let (mut numbers, mut w) = ([0; R], [&job.w[..0]; R]);

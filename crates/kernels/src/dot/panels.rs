@@ -82,6 +82,18 @@ const KEPT: usize = 8;
 #[repr(C, align(64))]
 struct Set([[f32; ROWS]; TOKENS]);
 
+/// Cuts tokens into the fewest runs of at most `most`, as even as can be: none is much smaller than the others.
+#[inline(always)]
+pub fn evenly(tokens: Range<usize>, most: usize, mut each: impl FnMut(Range<usize>)) {
+    let (mut at, mut runs) = (tokens.start, tokens.len().div_ceil(most));
+    while at < tokens.end {
+        let end = at + (tokens.end - at).div_ceil(runs);
+        runs -= 1;
+        each(at..end);
+        at = end;
+    }
+}
+
 /// A panel of rows, a part of its lanes, a chunk of tokens.
 pub struct Step {
     /// The panel's first row.
@@ -117,8 +129,7 @@ pub fn walk(job: &Job<'_>, capacity: usize, mut step: impl FnMut(Step)) -> bool 
     // A part of lanes has fewer columns only where a block is a tile: of blocks of 32 every tile has some of each lane, or of half of them. There fewer tokens go by.
     let small = job.format.block_len < TILE;
     let most = if small { (ACTS / job.act_bytes).clamp(FEWEST, TOKENS) } else { TOKENS };
-    let chunks = job.tokens.div_ceil(most);
-    let chunk = job.tokens.div_ceil(chunks);
+    let chunk = job.tokens.div_ceil(job.tokens.div_ceil(most));
     let fits = |parts: usize| blocks.div_ceil(16) * (16 / parts) <= capacity;
     let stays = |parts: usize| small || job.act_bytes / parts * chunk <= ACTS;
     let Some(parts) = [1, 2, 4, 8, 16].into_iter().find(|&parts| fits(parts) && (stays(parts) || parts == 16)) else { return false };
@@ -131,11 +142,7 @@ pub fn walk(job: &Job<'_>, capacity: usize, mut step: impl FnMut(Step)) -> bool 
     let set = |i: usize| sets.wrapping_add(i).cast::<[f32; ROWS]>();
     for first in (0..job.rows()).step_by(panels * ROWS) {
         let rows = first..job.rows().min(first + panels * ROWS);
-        let (mut tokens, mut chunks) = (0..0, chunks);
-        while tokens.end < job.tokens {
-            // Split evenly: no chunk and no group is much smaller than the others.
-            tokens = tokens.end..tokens.end + (job.tokens - tokens.end).div_ceil(chunks);
-            chunks -= 1;
+        evenly(0..job.tokens, most, |tokens| {
             for index in 0..parts {
                 let part = Part::of(index, parts, blocks);
                 for (panel, row) in rows.clone().step_by(ROWS).enumerate() {
@@ -146,7 +153,7 @@ pub fn walk(job: &Job<'_>, capacity: usize, mut step: impl FnMut(Step)) -> bool 
                     step(Step { row, tokens: tokens.clone(), part, index, last: index + 1 == parts, levels });
                 }
             }
-        }
+        });
     }
     true
 }

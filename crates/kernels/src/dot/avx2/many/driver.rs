@@ -34,7 +34,7 @@ use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 
 use super::panel::{LANES, REGISTERS, ROWS, Rows};
-use crate::dot::panels::{LEVELS, Part, Step, lane, walk};
+use crate::dot::panels::{LEVELS, Part, Step, evenly, lane, walk};
 use crate::dot::{Driver, Job};
 
 /// Tokens that share a load of weights.
@@ -86,19 +86,15 @@ pub unsafe fn drive<S: Shape>(job: &Job<'_>, out: &mut [f32], long: Driver) {
         // SAFETY: the rows have the blocks, the panel has room for this part, the levels for `TOKENS` tokens.
         unsafe {
             fill::<S>(job, &registers, *part, panel);
-            let mut at = tokens.start;
-            let mut groups = tokens.len().div_ceil(GROUP);
-            while at < tokens.end {
-                let count = (tokens.end - at).div_ceil(groups);
-                groups -= 1;
+            evenly(tokens.clone(), GROUP, |group_tokens| {
+                let at = group_tokens.start;
                 let acts = job.acts[at * job.act_bytes..].as_ptr();
-                match count {
+                match group_tokens.len() {
                     3 => group::<S, 3>(panel, acts, job.act_bytes, &step, at - tokens.start),
                     GROUP => group::<S, GROUP>(panel, acts, job.act_bytes, &step, at - tokens.start),
                     _ => unreachable!("six tokens and more are cut into groups of three and four"),
                 }
-                at += count;
-            }
+            });
             if step.last {
                 write(step.levels[LEVELS - 1].cast(), tokens.len(), &mut out[tokens.start * rows..], step.row, rows);
             }

@@ -36,7 +36,7 @@ type Lanes<const T: usize> = [[[__m256; 2]; ROWS]; T];
 /// Floats times F32 activations, from four tokens on.
 #[target_feature(enable = "avx2,f16c")]
 pub fn floats<F: Floats>(job: &Job<'_>, out: &mut [f32]) {
-    let rows = job.w.len() / job.row_bytes;
+    let rows = job.rows();
     for row in (0..rows).step_by(BLOCK) {
         let block = row..rows.min(row + BLOCK);
         let mut at = 0;

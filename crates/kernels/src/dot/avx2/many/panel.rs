@@ -13,6 +13,7 @@ use std::mem::{MaybeUninit, offset_of};
 
 use super::sums::Sums;
 use crate::dot::Job;
+pub use crate::dot::panels::ROWS;
 use crate::format::load16;
 use crate::tile::Tile;
 
@@ -20,8 +21,7 @@ use crate::tile::Tile;
 pub const LANES: usize = 8;
 /// Registers of a panel.
 pub const REGISTERS: usize = 4;
-/// Rows of a panel.
-pub const ROWS: usize = LANES * REGISTERS;
+const _: () = assert!(ROWS == LANES * REGISTERS);
 
 /// The eight rows of one register: where their current block or tile begins. Past the end of the matrix the last row stands again.
 pub type Rows = [*const u8; LANES];

@@ -25,7 +25,7 @@ use std::mem::MaybeUninit;
 
 use super::panel::{LANES, ROWS, Rows};
 use crate::dot::Job;
-use crate::dot::panels::{LEVELS, Part, Step, lane, walk};
+use crate::dot::panels::{LEVELS, Part, Step, evenly, lane, walk};
 
 /// Tokens that share a load of weights: 2 x 6 sums of integers and as many of floats fit the 32 registers.
 const GROUP: usize = 6;
@@ -75,13 +75,10 @@ pub unsafe fn drive<S: Shape>(job: &Job<'_>, out: &mut [f32], long: crate::dot::
         // SAFETY: the rows have the blocks, the panel has room for this part, the levels for `TOKENS` tokens.
         unsafe {
             fill::<S>(job, halves, *part, panel);
-            let mut at = tokens.start;
-            let mut groups = tokens.len().div_ceil(GROUP);
-            while at < tokens.end {
-                let count = (tokens.end - at).div_ceil(groups);
-                groups -= 1;
+            evenly(tokens.clone(), GROUP, |group_tokens| {
+                let at = group_tokens.start;
                 let acts = job.acts[at * job.act_bytes..].as_ptr();
-                let run = match count {
+                let run = match group_tokens.len() {
                     1 => group::<S, 1>,
                     2 => group::<S, 2>,
                     3 => group::<S, 3>,
@@ -90,8 +87,7 @@ pub unsafe fn drive<S: Shape>(job: &Job<'_>, out: &mut [f32], long: crate::dot::
                     _ => group::<S, GROUP>,
                 };
                 run(panel, acts, job.act_bytes, &step, at - tokens.start);
-                at += count;
-            }
+            });
             if step.last {
                 write(step.levels[LEVELS - 1].cast(), tokens.len(), &mut out[tokens.start * rows..], step.row, rows);
             }

@@ -80,7 +80,7 @@ impl Load for Nf4 {
 /// Floats times F32 activations, from eight tokens on.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
 pub fn floats<L: Load>(job: &Job<'_>, out: &mut [f32]) {
-    let rows = job.w.len() / job.row_bytes;
+    let rows = job.rows();
     let cols = job.row_bytes / job.format.block_bytes * job.format.block_len;
     let mut row = 0;
     while row < rows {

@@ -19,12 +19,13 @@ use std::arch::x86_64::*;
 use std::mem::{MaybeUninit, offset_of};
 
 use crate::dot::Job;
+pub use crate::dot::panels::ROWS;
 use crate::tile::Tile;
 
 /// Rows of one register.
 pub const LANES: usize = 16;
-/// Rows of a panel: two registers, so that a broadcast activation is used twice.
-pub const ROWS: usize = 2 * LANES;
+// Two registers, so that a broadcast activation is used twice.
+const _: () = assert!(ROWS == 2 * LANES);
 
 /// The sixteen rows of one register: where their current block or tile begins. Past the end of the matrix the last row stands again.
 pub type Rows = [*const u8; LANES];
