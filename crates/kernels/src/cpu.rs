@@ -1,5 +1,9 @@
 //! What this CPU can do. The only place that asks.
 
+use std::sync::OnceLock;
+
+use crate::dot::Places;
+
 /// An instruction set for which kernels are written.
 ///
 /// An `Isa` names a set of instructions; that the CPU has them is only known after [`Isa::available`], and only [`crate::Chosen`] acts on it.
@@ -77,6 +81,23 @@ impl Isa {
     pub fn best() -> Isa {
         Isa::ALL.iter().copied().find(|isa| isa.available()).unwrap_or(Isa::Scalar)
     }
+}
+
+/// How this CPU is best read from. Asked once a process: under a hypervisor `cpuid` takes as long as some products.
+pub fn places() -> Places {
+    static ANSWER: OnceLock<Places> = OnceLock::new();
+    *ANSWER.get_or_init(|| {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let leaf = std::arch::x86_64::__cpuid(0);
+            let mut vendor = [0u8; 12];
+            vendor.chunks_exact_mut(4).zip([leaf.ebx, leaf.edx, leaf.ecx]).for_each(|(to, part)| to.copy_from_slice(&part.to_le_bytes()));
+            if &vendor == b"AuthenticAMD" || &vendor == b"HygonGenuine" {
+                return Places::One;
+            }
+        }
+        Places::Several
+    })
 }
 
 /// Tiles must be asked for twice: the CPU whether it has them, and the system whether the process may use them (Linux 5.16, Documentation/arch/x86/xstate.rst), since a

@@ -128,15 +128,6 @@ fn reduce(lanes: [__m256; 2]) -> f32 {
     _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)))
 }
 
-/// Asks for the lines that stand 3 KiB behind those of `bytes`: the hardware's own look-ahead ends at each page of 4 KiB. An address past the end does nothing.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn prefetch(bytes: &[u8]) {
-    for line in (0..bytes.len()).step_by(64) {
-        _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().wrapping_add(3072 + line).cast());
-    }
-}
-
 /// Sum of eight integers.
 #[inline]
 #[target_feature(enable = "avx2")]

@@ -24,6 +24,8 @@
 //!
 //! [`reduce`] adds lanes 8 apart, then 4, 2, 1.
 
+pub use places::Places;
+
 use crate::tile::Tile;
 use crate::{Format, Isa};
 
@@ -39,6 +41,8 @@ pub(crate) mod avx512;
 pub(crate) mod neon;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod panels;
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+pub(crate) mod places;
 pub(crate) mod scalar;
 
 /// Tokens that share one unpacked tile: 32 accumulators of 16 lanes are 2 KiB of stack.
@@ -80,9 +84,17 @@ pub struct Job<'a> {
     pub act_bytes: usize,
     /// Rows of `acts`.
     pub tokens: usize,
+    /// How the rows of `w` are read, where that is left open.
+    pub places: Places,
 }
 
 impl Job<'_> {
+    /// Whether the product is of one token, whose rows are to be read in one place.
+    #[inline(always)]
+    pub fn in_one_place(&self) -> bool {
+        self.tokens == 1 && self.places == Places::One
+    }
+
     /// Rows of `w`.
     #[inline(always)]
     pub fn rows(&self) -> usize {
@@ -100,27 +112,6 @@ pub fn reduce(lanes: &[f32; 16]) -> f32 {
         }
     }
     l[0]
-}
-
-/// Row i of each of R strips of a job's rows, for i from 0 on until every row has been given: `rows(numbers, weights)`.
-///
-/// Memory is read faster in several places at once than in one: the hardware looks ahead in each page of 4 KiB on its own, and in each not far enough. One
-/// thread of a Xeon of 2023 reads 13.6 GB/s in one place, 17.7 in four and 17.8 in eight that take turns of 128 bytes; with turns of 2 KiB 14.8 in two and
-/// 16.2 in four. So the drivers for few tokens work on R rows that stand far apart, block by block in turn. Where the number of rows is no multiple of R, the
-/// last row is given more than once: its products are the same each time.
-#[inline(always)]
-pub fn strips<'a, const R: usize>(job: &Job<'a>, mut rows: impl FnMut([usize; R], [&'a [u8]; R])) {
-    let count = job.rows();
-    let strip = count / R;
-    for i in 0..count.div_ceil(R) {
-        let (mut numbers, mut w) = ([0; R], [&job.w[..0]; R]);
-        for s in 0..R {
-            numbers[s] = if i < strip { s * strip + i } else { (R * strip + s).min(count - 1) };
-            w[s] = &job.w[numbers[s] * job.row_bytes..][..job.row_bytes];
-        }
-        // One call for both cases, so that the body is compiled once and in place.
-        rows(numbers, w);
-    }
 }
 
 /// The walk over rows, tiles and tokens, inlined into each driver so that it is compiled with the driver's instructions.

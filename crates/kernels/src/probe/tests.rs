@@ -3,7 +3,11 @@
 use super::*;
 
 fn all() -> Vec<Probe> {
-    Isa::ALL.iter().filter_map(|&isa| Probe::with(isa)).collect()
+    Isa::ALL
+        .iter()
+        .filter_map(|&isa| Probe::with(isa))
+        .flat_map(|p| [Places::Several, Places::One].map(|places| p.reading(places)))
+        .collect()
 }
 
 #[test]

@@ -6,14 +6,14 @@ use std::arch::x86_64::*;
 use super::{STEP, STREAMS, SUMS};
 use crate::dot::avx2::{AvxVnni, Step};
 
-/// See `Loops::read`.
+/// See `Loops::read`: in S places.
 #[target_feature(enable = "avx512f")]
-pub fn read_avx512(bytes: &[u8]) -> u64 {
-    let stream = bytes.len() / STREAMS;
-    let mut sums = [_mm512_setzero_si512(); STREAMS];
-    for at in (0..stream).step_by(STEP) {
+pub fn read_avx512<const S: usize>(bytes: &[u8]) -> u64 {
+    let (stream, step) = (bytes.len() / S, STREAMS * STEP / S);
+    let mut sums = [_mm512_setzero_si512(); S];
+    for at in (0..stream).step_by(step) {
         for (s, sum) in sums.iter_mut().enumerate() {
-            let part = &bytes[s * stream + at..][..STEP];
+            let part = &bytes[s * stream + at..][..step];
             for half in part.chunks_exact(64) {
                 // SAFETY: the slice holds 64 bytes; the load has no alignment.
                 *sum = _mm512_add_epi64(*sum, unsafe { _mm512_loadu_si512(half.as_ptr().cast()) });
@@ -23,14 +23,14 @@ pub fn read_avx512(bytes: &[u8]) -> u64 {
     sums.iter().fold(0, |total, sum| total.wrapping_add(_mm512_reduce_add_epi64(*sum) as u64))
 }
 
-/// See `Loops::read`.
+/// See `Loops::read`: in S places.
 #[target_feature(enable = "avx2")]
-pub fn read_avx2(bytes: &[u8]) -> u64 {
-    let stream = bytes.len() / STREAMS;
-    let mut sums = [_mm256_setzero_si256(); STREAMS];
-    for at in (0..stream).step_by(STEP) {
+pub fn read_avx2<const S: usize>(bytes: &[u8]) -> u64 {
+    let (stream, step) = (bytes.len() / S, STREAMS * STEP / S);
+    let mut sums = [_mm256_setzero_si256(); S];
+    for at in (0..stream).step_by(step) {
         for (s, sum) in sums.iter_mut().enumerate() {
-            let part = &bytes[s * stream + at..][..STEP];
+            let part = &bytes[s * stream + at..][..step];
             for quarter in part.chunks_exact(32) {
                 // SAFETY: the slice holds 32 bytes; the load has no alignment.
                 *sum = _mm256_add_epi64(*sum, unsafe { _mm256_loadu_si256(quarter.as_ptr().cast()) });

@@ -21,7 +21,8 @@ use std::mem::MaybeUninit;
 use super::many::{self, Fill256};
 use super::{Step, load, pairs};
 use crate::activation::{HEADER, TILE_BYTES};
-use crate::dot::{Job, strips};
+use crate::dot::Job;
+use crate::dot::places::{APART, prefetch, strips};
 use crate::tile::TILE;
 
 /// Most tokens that go one by one.
@@ -29,9 +30,6 @@ pub(super) const PASSES: usize = 3;
 
 /// From so many tokens on a panel costs less than a tile for each row, in every format.
 pub(super) const PANELS: usize = 6;
-
-/// Rows side by side.
-pub(super) const ROWS: usize = 4;
 
 /// Blocks of a group.
 const GROUP: usize = 8;
@@ -92,6 +90,17 @@ pub unsafe fn few256<S: Step, F: Few256>(job: &Job<'_>, out: &mut [f32]) {
     if job.tokens > PASSES {
         return super::blocks256(job, out);
     }
+    // SAFETY: as this function.
+    unsafe { if job.in_one_place() { pass::<S, F, 1>(job, out) } else { pass::<S, F, APART>(job, out) } }
+}
+
+/// All tokens, R rows side by side.
+///
+/// # Safety
+/// As the driver.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+unsafe fn pass<S: Step, F: Few256, const R: usize>(job: &Job<'_>, out: &mut [f32]) {
     let groups = job.act_bytes.div_ceil(GROUP * TILE_BYTES);
     let tiles = |t: usize, g: usize| {
         let act = &job.acts[t * job.act_bytes..][..job.act_bytes];
@@ -105,25 +114,25 @@ pub unsafe fn few256<S: Step, F: Few256>(job: &Job<'_>, out: &mut [f32]) {
     }
     // SAFETY: every one of these has been written.
     let kept = unsafe { room.assume_init_ref() };
-    strips(job, |rows: [usize; ROWS], w| {
+    strips(job, |rows: [usize; R], w| {
         for t in 0..job.tokens {
-            let mut lanes = [[_mm256_setzero_ps(); 2]; ROWS];
+            let mut lanes = [[_mm256_setzero_ps(); 2]; R];
             for g in 0..groups {
                 // Loops and no `map` or `from_fn`: those are the library's, without the instruction set, and what they call is not inlined.
                 let (from, to) = (g * GROUP * F::BYTES, ((g + 1) * GROUP * F::BYTES).min(job.row_bytes));
-                let mut heads = [Heads::zero(); ROWS];
+                let mut heads = [Heads::zero(); R];
                 for (heads, w) in heads.iter_mut().zip(w) {
                     // SAFETY: this function's instructions are those that the format's functions need.
                     *heads = unsafe { F::heads(&w[from..to]) };
                 }
                 let tiles = tiles(t, g);
-                let mut sums = [[_mm256_setzero_si256(); GROUP]; ROWS];
+                let mut sums = [[_mm256_setzero_si256(); GROUP]; R];
                 for (b, tile) in tiles.chunks_exact(TILE_BYTES).enumerate().take(GROUP) {
                     // A range: four iterators side by side would be kept in memory.
                     #[allow(clippy::needless_range_loop)]
-                    for r in 0..ROWS {
+                    for r in 0..R {
                         let block = &w[r][from + b * F::BYTES..][..F::BYTES];
-                        super::prefetch(block);
+                        prefetch::<R>(block);
                         // SAFETY: as above.
                         sums[r][b] = unsafe { F::product::<S>(block, &heads[r], b, &tile[HEADER..HEADER + TILE]) };
                     }

@@ -11,11 +11,12 @@
 
 use std::arch::x86_64::*;
 
-use super::few256::{PANELS, PASSES, ROWS, halves_at, sums8};
+use super::few256::{PANELS, PASSES, halves_at, sums8};
 use super::many::{self, Fill32};
 use super::{Step, load, pairs};
 use crate::activation::{HEADER, TILE_BYTES};
-use crate::dot::{Job, strips};
+use crate::dot::Job;
+use crate::dot::places::{APART, prefetch, strips};
 
 /// Blocks of a group.
 const GROUP: usize = 8;
@@ -56,6 +57,17 @@ pub unsafe fn few32<S: Step, F: Few32>(job: &Job<'_>, out: &mut [f32]) {
     if job.tokens > PASSES {
         return super::blocks32(job, out);
     }
+    // SAFETY: as this function.
+    unsafe { if job.in_one_place() { pass::<S, F, 1>(job, out) } else { pass::<S, F, APART>(job, out) } }
+}
+
+/// All tokens, R rows side by side.
+///
+/// # Safety
+/// As the driver.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+unsafe fn pass<S: Step, F: Few32, const R: usize>(job: &Job<'_>, out: &mut [f32]) {
     // Codes of eight bits become unsigned too where the step takes them.
     let flip = S::ANY && F::BIAS == 0 && !F::OFFSET;
     let too_large = if flip { 128 } else { F::BIAS };
@@ -69,9 +81,9 @@ pub unsafe fn few32<S: Step, F: Few32>(job: &Job<'_>, out: &mut [f32]) {
     }
     // The end of a row, filled up with blocks of zeros.
     let mut end = [0u8; GROUP * LONGEST];
-    strips(job, |rows: [usize; ROWS], w| {
+    strips(job, |rows: [usize; R], w| {
         for t in 0..job.tokens {
-            let mut lanes = [[_mm256_setzero_ps(); 2]; ROWS];
+            let mut lanes = [[_mm256_setzero_ps(); 2]; R];
             for g in 0..tiles {
                 let (tile, at) = (tile(t, g), t * tiles + g);
                 // Here and not where it is used: a branch among the products would have their registers put into memory.
@@ -82,7 +94,7 @@ pub unsafe fn few32<S: Step, F: Few32>(job: &Job<'_>, out: &mut [f32]) {
                         end[..blocks.len()].copy_from_slice(blocks);
                         &end[..GROUP * F::BYTES]
                     } else {
-                        super::prefetch(&blocks[..GROUP * F::BYTES]);
+                        prefetch::<R>(&blocks[..GROUP * F::BYTES]);
                         &blocks[..GROUP * F::BYTES]
                     };
                     let mut sums = [_mm256_setzero_si256(); GROUP];

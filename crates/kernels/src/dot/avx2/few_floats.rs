@@ -7,9 +7,10 @@
 
 use std::arch::x86_64::*;
 
-use super::few256::{PASSES, ROWS};
+use super::few256::PASSES;
 use super::load;
-use crate::dot::{Job, MANY, strips};
+use crate::dot::places::{APART, prefetch, strips};
+use crate::dot::{Job, MANY};
 
 /// Columns for which a token's turn lasts: 8 KiB of four rows of F16. A multiple of 16.
 const COLUMNS: usize = 1024;
@@ -34,8 +35,8 @@ pub fn few_floats<F: Floats>(job: &Job<'_>, out: &mut [f32]) {
     for first in (0..job.tokens).step_by(MANY) {
         let count = MANY.min(job.tokens - first);
         let acts = &job.acts[first * job.act_bytes..][..count * job.act_bytes];
-        strips(job, |rows: [usize; ROWS], w| {
-            let mut lanes = [[[_mm256_setzero_ps(); 2]; ROWS]; MANY];
+        strips(job, |rows: [usize; APART], w| {
+            let mut lanes = [[[_mm256_setzero_ps(); 2]; APART]; MANY];
             for from in (0..sixteens).step_by(turn) {
                 let mut part = w;
                 for (part, w) in part.iter_mut().zip(w) {
@@ -57,7 +58,7 @@ pub fn few_floats<F: Floats>(job: &Job<'_>, out: &mut [f32]) {
 /// Adds the products of some columns of the rows, one token.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
-fn columns<F: Floats>(w: [&[u8]; ROWS], act: &[u8], mut lanes: [[__m256; 2]; ROWS]) -> [[__m256; 2]; ROWS] {
+fn columns<F: Floats>(w: [&[u8]; APART], act: &[u8], mut lanes: [[__m256; 2]; APART]) -> [[__m256; 2]; APART] {
     let bytes = F::BYTES_OF_16;
     let whole = w[0].len() / bytes;
     for i in 0..whole {
@@ -65,7 +66,7 @@ fn columns<F: Floats>(w: [&[u8]; ROWS], act: &[u8], mut lanes: [[__m256; 2]; ROW
         for (lanes, w) in lanes.iter_mut().zip(w) {
             // Once a line is enough, or at each load of 32 bytes and more.
             if bytes >= 32 || i % (64 / bytes) == 0 {
-                super::prefetch(&w[i * bytes..][..bytes]);
+                prefetch::<APART>(&w[i * bytes..][..bytes]);
             }
             add::<F>(lanes, w, 16 * i, a);
         }

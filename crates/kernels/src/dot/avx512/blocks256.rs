@@ -35,9 +35,10 @@
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 
-use super::{FEW, FOUR, GROUP, ROWS, ROWS_OF_SEVERAL, add_words, fours, load16, load64, prefetch, reduce, sums4, sums16, turn};
+use super::{FEW, FOUR, GROUP, ROWS_OF_SEVERAL, add_words, fours, load16, load64, reduce, sums4, sums16, turn};
 use crate::activation::{HEADER, TILE_BYTES};
-use crate::dot::{Job, strips};
+use crate::dot::Job;
+use crate::dot::places::{APART, prefetch, strips};
 use crate::tile::TILE;
 
 /// Groups whose turned activations are kept for all rows, over all tokens: one token of 131,072 columns, or seven of 16,384. Those of longer rows are
@@ -221,8 +222,10 @@ fn turned(act: &[u8], first: usize, present: usize, words: usize) -> Turned {
 /// The driver.
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
 pub fn blocks256<F: Blocks256>(job: &Job<'_>, out: &mut [f32]) {
-    if job.tokens == 1 {
-        pass::<F, ROWS, 1>(job, 0, 1, out);
+    if job.in_one_place() {
+        pass::<F, 1, 1>(job, 0, 1, out);
+    } else if job.tokens == 1 {
+        pass::<F, APART, 1>(job, 0, 1, out);
     } else {
         for first in (0..job.tokens).step_by(FEW) {
             pass::<F, ROWS_OF_SEVERAL, FEW>(job, first, FEW.min(job.tokens - first), out);
@@ -311,7 +314,7 @@ fn pass<F: Blocks256, const R: usize, const T: usize>(job: &Job<'_>, first: usiz
                             ($r:literal) => {
                                 if R > $r {
                                     let four = &w[$r][at + first * F::BYTES..][..FOUR * F::BYTES];
-                                    prefetch(four);
+                                    prefetch::<R>(four);
                                     let [a, b] = [product!(four, $r, 0), product!(four, $r, 1)];
                                     let [c, d] = [product!(four, $r, 2), product!(four, $r, 3)];
                                     sums[$r][0][q] = sums4(a, b, c, d);
@@ -325,7 +328,8 @@ fn pass<F: Blocks256, const R: usize, const T: usize>(job: &Job<'_>, first: usiz
                         row!(3);
                     } else {
                         for r in 0..R {
-                            sums[r][0][q] = end_of_row::<F>(&w[r][at + first * F::BYTES..][..n * F::BYTES], &heads[r], first, act(0), tile);
+                            sums[r][0][q] =
+                                end_of_row::<F, R>(&w[r][at + first * F::BYTES..][..n * F::BYTES], &heads[r], first, act(0), tile);
                         }
                     }
                     tile += n;
@@ -338,7 +342,7 @@ fn pass<F: Blocks256, const R: usize, const T: usize>(job: &Job<'_>, first: usiz
                     #[allow(clippy::needless_range_loop)]
                     for r in 0..R {
                         let block = &w[r][at + b * F::BYTES..][..F::BYTES];
-                        prefetch(block);
+                        prefetch::<R>(block);
                         // SAFETY: as above.
                         let unpacked = unsafe { F::block(block, &heads[r], b) };
                         for t in 0..count {
@@ -396,8 +400,8 @@ fn pass<F: Blocks256, const R: usize, const T: usize>(job: &Job<'_>, first: usiz
 /// group from `first` on, the first with the activations of tile `tile`.
 #[inline(never)]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn end_of_row<F: Blocks256>(w: &[u8], heads: &Heads, first: usize, act: &[u8], tile: usize) -> __m512i {
-    prefetch(w);
+fn end_of_row<F: Blocks256, const R: usize>(w: &[u8], heads: &Heads, first: usize, act: &[u8], tile: usize) -> __m512i {
+    prefetch::<R>(w);
     let tiles = act.len() / TILE_BYTES;
     let mut parts = [_mm512_setzero_si512(); FOUR];
     for (b, (block, part)) in w.chunks_exact(F::BYTES).zip(&mut parts).enumerate() {

@@ -20,9 +20,10 @@
 
 use std::arch::x86_64::*;
 
-use super::{FEW, GROUP, ROWS, ROWS_OF_SEVERAL, load16, load64, prefetch, reduce, reload, small_sums4, sums4};
+use super::{FEW, GROUP, ROWS_OF_SEVERAL, load16, load64, reduce, reload, small_sums4, sums4};
 use crate::activation::{HEADER, TILE_BYTES};
-use crate::dot::{Job, strips};
+use crate::dot::Job;
+use crate::dot::places::{APART, prefetch, strips};
 
 /// Groups whose sums of activations are kept for all rows, over all tokens. Those of longer rows are made again for each row.
 const KEPT: usize = 128;
@@ -155,8 +156,10 @@ impl<'a> Tiles<'a> {
 /// The driver.
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
 pub fn blocks32<F: Blocks32>(job: &Job<'_>, out: &mut [f32]) {
-    if job.tokens == 1 {
-        pass::<F, ROWS, 1>(job, 0, 1, out);
+    if job.in_one_place() {
+        pass::<F, 1, 1>(job, 0, 1, out);
+    } else if job.tokens == 1 {
+        pass::<F, APART, 1>(job, 0, 1, out);
     } else {
         for first in (0..job.tokens).step_by(FEW) {
             pass::<F, ROWS_OF_SEVERAL, FEW>(job, first, FEW.min(job.tokens - first), out);
@@ -191,7 +194,7 @@ fn pass<F: Blocks32, const R: usize, const T: usize>(job: &Job<'_>, first: usize
                     end[..blocks.len()].copy_from_slice(blocks);
                     (&end[..GROUP * F::BYTES], 0xffff_u16 >> (GROUP - present))
                 } else {
-                    prefetch(&blocks[..GROUP * F::BYTES]);
+                    prefetch::<R>(&blocks[..GROUP * F::BYTES]);
                     (&blocks[..GROUP * F::BYTES], 0xffff)
                 };
                 // SAFETY: this function's instructions are those that the format's functions need.

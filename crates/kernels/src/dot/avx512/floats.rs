@@ -1,15 +1,16 @@
 //! Floats times F32 activations, few tokens. Read `super` first.
 //!
 //! Element i goes to lane i mod 16, rounded after the multiplication and after the addition: no fused instruction. A row is one chain of additions, each of
-//! which waits for the one before (four cycles): 8 bytes a cycle of F16 at best, less than memory gives. So [`ROWS`] rows go side by side, and read their
+//! which waits for the one before (four cycles): 8 bytes a cycle of F16 at best, less than memory gives. So [`APART`] rows go side by side, and read their
 //! activations once.
 //!
 //! Several tokens: [`COLUMNS`] columns of the rows are taken for one token after the other, so that all but the first find them in the first-level cache.
 
 use std::arch::x86_64::*;
 
-use super::{FEW, ROWS, load64, prefetch, reduce};
-use crate::dot::{Job, strips};
+use super::{FEW, load64, reduce};
+use crate::dot::Job;
+use crate::dot::places::{APART, prefetch, strips};
 
 /// Columns for which a token's turn lasts: 8 KiB of four rows of F16. A multiple of 16.
 const COLUMNS: usize = 1024;
@@ -29,8 +30,8 @@ pub fn floats<F: Floats>(job: &Job<'_>, out: &mut [f32]) {
     for first in (0..job.tokens).step_by(FEW) {
         let count = FEW.min(job.tokens - first);
         let acts = &job.acts[first * job.act_bytes..][..count * job.act_bytes];
-        strips(job, |rows: [usize; ROWS], w| {
-            let mut lanes = [[_mm512_setzero_ps(); ROWS]; FEW];
+        strips(job, |rows: [usize; APART], w| {
+            let mut lanes = [[_mm512_setzero_ps(); APART]; FEW];
             for from in (0..cols).step_by(COLUMNS) {
                 let to = cols.min(from + COLUMNS);
                 let mut part = w;
@@ -38,7 +39,7 @@ pub fn floats<F: Floats>(job: &Job<'_>, out: &mut [f32]) {
                     *part = &w[from * F::BYTES..to * F::BYTES];
                 }
                 for (act, lanes) in acts.chunks_exact(job.act_bytes).zip(&mut lanes) {
-                    *lanes = columns::<F, ROWS>(part, &act[4 * from..], *lanes);
+                    *lanes = columns::<F, APART>(part, &act[4 * from..], *lanes);
                 }
             }
             for (t, lanes) in lanes[..count].iter().enumerate() {
@@ -60,7 +61,7 @@ fn columns<F: Floats, const R: usize>(w: [&[u8]; R], act: &[u8], mut lanes: [__m
         let a = _mm512_castsi512_ps(load64(act, 64 * i));
         for (lane, w) in lanes.iter_mut().zip(w) {
             let w = &w[i * bytes..][..bytes];
-            prefetch(w);
+            prefetch::<R>(w);
             // SAFETY: this function's instructions are those that the format's function needs.
             *lane = _mm512_add_ps(*lane, _mm512_mul_ps(unsafe { F::sixteen(w) }, a));
         }

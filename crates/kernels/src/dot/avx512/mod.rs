@@ -19,7 +19,7 @@
 //!
 //! Up to [`FEW`] tokens share an unpacked block while it is in registers: each adds only its own products.
 //!
-//! Rows are read in several places at once ([`super::strips`]).
+//! Rows are read in several places at once, where that is faster ([`super::places`]).
 //!
 //! Measured on a Xeon of 2023 (Emerald Rapids, one thread, other programs on all cores; GB/s of weights in rows of 4096, one token; the same memory summed
 //! up as F32, which needs no unpacking, gives 20.8):
@@ -56,22 +56,8 @@ pub(crate) const GROUP: usize = 16;
 /// Blocks whose sums are added up at once ([`sums4`]), while they are in registers.
 const FOUR: usize = 4;
 
-/// Rows side by side, for one token and for several (which need more room for sums).
-const ROWS: usize = 4;
+/// Rows side by side for several tokens, which need more room for sums. For one token see [`super::places`].
 const ROWS_OF_SEVERAL: usize = 2;
-
-/// How far ahead of its use a line is asked for. The hardware's own look-ahead ends at each page of 4 KiB.
-const AHEAD: usize = 3072;
-
-/// Asks for the lines of `bytes`, [`AHEAD`] further on. An address past the end does nothing.
-#[inline]
-#[target_feature(enable = "avx512bw")]
-fn prefetch(bytes: &[u8]) {
-    for line in (0..bytes.len()).step_by(64) {
-        // Whatever the address, this reads nothing that the program could see, and cannot fault.
-        _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().wrapping_add(AHEAD + line).cast());
-    }
-}
 
 /// The same bytes; the compiler no longer knows that they are. What it knows of one load it uses for the next that overlaps: it builds 32 bytes of codes
 /// with four shuffles from the 64 that were loaded for the scales in them, where a load is free.

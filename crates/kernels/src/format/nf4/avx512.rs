@@ -5,20 +5,17 @@
 //! the addition: no fused instruction.
 //!
 //! Sixteen values of a row are 3 instructions to unpack, whatever the tokens, and 2 a token. Four rows go side by side, far apart in memory
-//! ([`crate::dot::strips`]), as many tokens as [`MANY`] leaves to few: 28 sums of 32 registers.
+//! ([`crate::dot::places`]), as many tokens as [`MANY`] leaves to few: 28 sums of 32 registers.
 
 use std::arch::x86_64::*;
 
 use super::CODES;
 use crate::activation::f32_at;
-use crate::dot::{Job, MANY, strips};
+use crate::dot::places::{APART, prefetch, strips};
+use crate::dot::{Job, MANY};
 
-/// Rows side by side.
-const ROWS: usize = 4;
-
-/// Bytes of a block, and how far ahead of its use memory is asked for: the hardware's own look-ahead ends at each page of 4 KiB.
+/// Bytes of a block.
 const BYTES: usize = 36;
-const AHEAD: usize = 3072;
 
 /// NF4 times F32 activations, up to seven tokens at once.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
@@ -48,13 +45,12 @@ fn pass<const T: usize>(job: &Job<'_>, first: usize, out: &mut [f32]) {
     let table = unsafe { _mm512_loadu_ps(CODES.as_ptr()) };
     // Down until a lane's nibble is the lowest of its dword, the high one of a byte first. A permutation reads the four lowest bits.
     let nibble = _mm512_setr_epi32(4, 0, 12, 8, 20, 16, 28, 24, 4, 0, 12, 8, 20, 16, 28, 24);
-    strips(job, |rows: [usize; ROWS], w| {
-        let mut lanes = [[_mm512_setzero_ps(); T]; ROWS];
+    strips(job, |rows: [usize; APART], w| {
+        let mut lanes = [[_mm512_setzero_ps(); T]; APART];
         for b in 0..job.row_bytes / BYTES {
             for (lanes, w) in lanes.iter_mut().zip(w) {
                 let block = &w[b * BYTES..][..BYTES];
-                // Whatever the address, this reads nothing that the program could see, and cannot fault.
-                _mm_prefetch::<_MM_HINT_T0>(block.as_ptr().wrapping_add(AHEAD).cast());
+                prefetch::<APART>(block);
                 let table = _mm512_mul_ps(table, _mm512_set1_ps(f32_at(block, 0)));
                 for i in 0..4 {
                     let dword = |at: usize| i32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]]);

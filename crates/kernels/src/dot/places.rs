@@ -1,0 +1,54 @@
+//! In how many places of memory few tokens' products read at once, and how far ahead they ask for what comes.
+//!
+//! What serves one processor spoils another. The hardware looks ahead in each page of 4 KiB on its own, and in each not far enough:
+//!
+//! - A Xeon of 2023 reads, with one thread, 13.6 GB/s in one place, 17.7 in four and 17.8 in eight that take turns of 128 bytes; with turns of 2 KiB 14.8 in two
+//!   and 16.2 in four. So rows that stand far apart are worked on block by block in turn, and lines are asked for 3 KiB ahead.
+//! - An EPYC of 2024 (Zen 5) reads 40 GB/s in one place and 24 to 32 in four with turns of 512 bytes. There a row is taken by itself and lines are asked for 8 KiB ahead,
+//!   as far as four times 3 KiB are without leaving the first-level cache: rows of 2048 columns of Q4_K 28.3 -> 37.6 GB/s, of Q6_K 26.0 -> 39.8, of Q4_0 28.7 -> 35.7, of
+//!   Q8_0 29.6 -> 40.3; with 3 KiB 30.6, 30.6, 32.6 and 35.6.
+//!
+//! Floats go side by side everywhere: each addition waits for the one before it, and one row's are too few to keep up with memory.
+
+use super::Job;
+
+/// How rows are read. No bit of a product depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Places {
+    /// One row after the other.
+    One,
+    /// [`APART`] rows that stand far apart, in turn.
+    Several,
+}
+
+/// Rows side by side where memory is faster in several places.
+pub const APART: usize = 4;
+
+/// Row i of each of R strips of a job's rows, for i from 0 on until every row has been given: `rows(numbers, weights)`. Where the number of rows is no multiple of
+/// R, the last row is given more than once: its products are the same each time.
+#[inline(always)]
+pub fn strips<'a, const R: usize>(job: &Job<'a>, mut rows: impl FnMut([usize; R], [&'a [u8]; R])) {
+    let count = job.rows();
+    let strip = count / R;
+    for i in 0..count.div_ceil(R) {
+        let (mut numbers, mut w) = ([0; R], [&job.w[..0]; R]);
+        for s in 0..R {
+            numbers[s] = if i < strip { s * strip + i } else { (R * strip + s).min(count - 1) };
+            w[s] = &job.w[numbers[s] * job.row_bytes..][..job.row_bytes];
+        }
+        // One call for both cases, so that the body is compiled once and in place.
+        rows(numbers, w);
+    }
+}
+
+/// Asks for the lines that `bytes` are followed by at some distance, where R rows are read side by side. An address past the end does nothing.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub fn prefetch<const R: usize>(bytes: &[u8]) {
+    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+    let ahead = if R == 1 { 8192 } else { 3072 };
+    for line in (0..bytes.len()).step_by(64) {
+        // SAFETY: part of every x86-64; whatever the address, this reads nothing that the program could see, and cannot fault.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().wrapping_add(ahead + line).cast()) };
+    }
+}
