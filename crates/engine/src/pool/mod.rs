@@ -1,10 +1,13 @@
 //! The thread pool: splits a loop over rows among threads that stay awake between loops.
 //!
 //! A token's forward pass is some hundred small parallel loops with a barrier after each, so the cost of starting and ending a loop decides the
-//! speed of small models. Threads therefore spin for a few microseconds before they sleep, indices are taken from one counter (a thread that is held
-//! up takes fewer), and the caller waits only for threads that joined the loop: one that the system has not scheduled is not waited for. So when another
+//! speed of small models. Threads therefore spin for a few microseconds before they sleep, each takes the indices of its own share in their order and
+//! then the last ones of other shares (so a thread that is held up takes fewer), and the caller waits only for threads that joined the loop: one that the system has not scheduled is not waited for. So when another
 //! program takes a core, the others take its rows, and the most that a loop can wait for is the one piece that a thread held when it lost its core.
 //! That is what keeps a phone with more threads than free cores from collapsing.
+//!
+//! A share is in order because neighbours lie side by side in memory: what the processor has fetched ahead at the end of one tile of weights is the start of the
+//! next. With two threads that took tiles from one counter in turn, each tile began with a wait for memory: on an EPYC of 2024 a fifth more time for tiles of 150 KiB.
 //!
 //! Every index writes its own part of the result and no sum crosses indices, so results do not depend on the number of threads.
 //!
@@ -14,7 +17,7 @@
 pub mod cores;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle, Thread};
 
@@ -27,18 +30,20 @@ const EPOCH: u64 = 1 << 32;
 /// Looks at the gate before a thread goes to sleep: about 50 microseconds.
 const SPINS: u32 = 2000;
 
-/// A running loop: its body and its number of indices. The lifetime is erased, see [`Pool::run`].
+/// A running loop's body. The lifetime is erased, see [`Pool::run`].
 #[derive(Clone, Copy)]
-struct Job {
-    body: *const (dyn Fn(usize) + Sync),
-    count: usize,
-}
+struct Job(*const (dyn Fn(usize) + Sync));
+
+/// A word in a line of its own: its thread changes it all the time.
+#[repr(align(64))]
+struct Share(AtomicU64);
 
 struct Shared {
     /// Loop number, open flag and joined threads in one word, so that joining and closing cannot pass each other.
     gate: AtomicU64,
     job: std::cell::UnsafeCell<Option<Job>>,
-    next: AtomicUsize,
+    /// For each thread, the caller first, what is left of its indices: the first one in the high half, the end in the low half.
+    shares: Vec<Share>,
     panicked: AtomicBool,
     stop: AtomicBool,
     asleep: Vec<AtomicBool>,
@@ -69,7 +74,7 @@ impl Pool {
         let shared = Arc::new(Shared {
             gate: AtomicU64::new(0),
             job: std::cell::UnsafeCell::new(None),
-            next: AtomicUsize::new(0),
+            shares: (0..=extra).map(|_| Share(AtomicU64::new(0))).collect(),
             panicked: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             asleep: (0..extra).map(|_| AtomicBool::new(false)).collect(),
@@ -106,8 +111,14 @@ impl Pool {
         let body_forever: *const (dyn Fn(usize) + Sync) =
             unsafe { std::mem::transmute::<&(dyn Fn(usize) + Sync), *const (dyn Fn(usize) + Sync)>(body) };
         // SAFETY: the gate is closed and empty, and `busy` is held, so nobody else touches `job`.
-        unsafe { *s.job.get() = Some(Job { body: body_forever, count }) };
-        s.next.store(0, Ordering::Relaxed);
+        unsafe { *s.job.get() = Some(Job(body_forever)) };
+        let count = u32::try_from(count).expect("fewer than 2^32 indices");
+        let (threads, mut from) = (self.threads() as u64, 0);
+        for (i, share) in (1..).zip(&s.shares[..self.threads()]) {
+            let end = u64::from(count) * i / threads;
+            share.0.store(from << 32 | end, Ordering::Relaxed);
+            from = end;
+        }
         let closed = s.gate.load(Ordering::Relaxed);
         s.gate.store((closed & !(EPOCH - 1)).wrapping_add(EPOCH) | OPEN, Ordering::SeqCst);
         for ((worker, _), asleep) in self.workers.iter().zip(&s.asleep) {
@@ -115,7 +126,7 @@ impl Pool {
                 worker.unpark();
             }
         }
-        let mine = catch_unwind(AssertUnwindSafe(|| take(s, body, count)));
+        let mine = catch_unwind(AssertUnwindSafe(|| take(s, 0, body)));
         s.gate.fetch_and(!OPEN, Ordering::SeqCst);
         let mut spins = 0u32;
         while s.gate.load(Ordering::Acquire) & JOINED != 0 {
@@ -208,14 +219,25 @@ impl<T> Start<T> {
     }
 }
 
-/// Takes indices until none are left.
-fn take(s: &Shared, body: &(dyn Fn(usize) + Sync), count: usize) {
-    loop {
-        let i = s.next.fetch_add(1, Ordering::Relaxed);
-        if i >= count {
-            return;
+/// Calls the body for the indices of one's own share in their order, then for the last ones of the others' shares, until none are left.
+fn take(s: &Shared, me: usize, body: &(dyn Fn(usize) + Sync)) {
+    for turn in 0..s.shares.len() {
+        let share = &s.shares[(me + turn) % s.shares.len()].0;
+        let mut left = share.load(Ordering::Relaxed);
+        loop {
+            let (from, end) = (left >> 32, left & u64::from(u32::MAX));
+            if from >= end {
+                break;
+            }
+            let (i, rest) = if turn == 0 { (from, (from + 1) << 32 | end) } else { (end - 1, from << 32 | (end - 1)) };
+            match share.compare_exchange_weak(left, rest, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => {
+                    body(i as usize);
+                    left = share.load(Ordering::Relaxed);
+                }
+                Err(now) => left = now,
+            }
         }
-        body(i);
     }
 }
 
@@ -247,8 +269,8 @@ fn work(s: &Shared, me: usize) {
         // SAFETY: joined, so the caller is still inside `run` and `job` is set and not written to.
         let Some(job) = (unsafe { *s.job.get() }) else { unreachable!("a gate opens only after the job is set") };
         // SAFETY: the closure lives until the caller has seen this thread leave.
-        let body = unsafe { &*job.body };
-        if catch_unwind(AssertUnwindSafe(|| take(s, body, job.count))).is_err() {
+        let body = unsafe { &*job.0 };
+        if catch_unwind(AssertUnwindSafe(|| take(s, me + 1, body))).is_err() {
             s.panicked.store(true, Ordering::Relaxed);
         }
         last = gate / EPOCH;
@@ -259,6 +281,8 @@ fn work(s: &Shared, me: usize) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
     use super::*;
 
     #[test]
