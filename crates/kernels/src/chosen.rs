@@ -1,6 +1,6 @@
 //! A format with the kernel that this CPU runs: capability as a value.
 
-use crate::dot::{Job, Kernel, MANY, Places};
+use crate::dot::{Core, Job, Kernel, MANY};
 use crate::{Format, Isa, cpu};
 
 /// A format's kernel that the CPU is known to run. It can only be made by asking the CPU, so its methods are safe, and the one call of an
@@ -9,25 +9,25 @@ use crate::{Format, Isa, cpu};
 pub struct Chosen {
     format: &'static Format,
     kernel: &'static Kernel,
-    places: Places,
+    core: Core,
 }
 
 impl Chosen {
     /// The best kernel of this CPU.
     pub fn best(format: &'static Format) -> Chosen {
         let kernel = format.kernels.iter().find(|k| k.isa.available());
-        Chosen { format, kernel: kernel.expect("the last kernel of every format is the scalar one"), places: cpu::places() }
+        Chosen { format, kernel: kernel.expect("the last kernel of every format is the scalar one"), core: cpu::core() }
     }
 
     /// The kernel of that instruction set; `None` where the CPU or the format lacks it.
     pub fn with(format: &'static Format, isa: Isa) -> Option<Chosen> {
         let kernel = format.kernels.iter().find(|k| k.isa == isa)?;
-        isa.available().then(|| Chosen { format, kernel, places: cpu::places() })
+        isa.available().then(|| Chosen { format, kernel, core: cpu::core() })
     }
 
-    /// The same kernel that reads weights so, whatever this CPU likes best: for tests and for measuring.
-    pub fn reading(self, places: Places) -> Chosen {
-        Chosen { places, ..self }
+    /// The same kernel as it runs on such a core, whatever this CPU is: for tests and for measuring.
+    pub fn tuned_for(self, core: Core) -> Chosen {
+        Chosen { core, ..self }
     }
 
     /// The format.
@@ -71,7 +71,7 @@ impl Chosen {
         }
         assert!(w.len().is_multiple_of(row_bytes), "{} bytes of weights are not rows of {row_bytes}", w.len());
         assert_eq!(out.len(), w.len() / row_bytes * tokens, "products of {} rows and {tokens} tokens", w.len() / row_bytes);
-        let job = Job { format: self.format, unpack: self.kernel.unpack, w, row_bytes, acts, act_bytes, tokens, places: self.places };
+        let job = Job { format: self.format, unpack: self.kernel.unpack, w, row_bytes, acts, act_bytes, tokens, core: self.core };
         // SAFETY: `self` was made by asking the CPU for `kernel.isa`, which is all that the kernel needs; lengths are checked above.
         unsafe { if tokens < MANY { (self.kernel.few)(&job, out) } else { (self.kernel.many)(&job, out) } }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use crate::dot::Places;
+use crate::dot::Core;
 
 /// An instruction set for which kernels are written.
 ///
@@ -83,9 +83,9 @@ impl Isa {
     }
 }
 
-/// How this CPU is best read from. Asked once a process: under a hypervisor `cpuid` takes as long as some products.
-pub fn places() -> Places {
-    static ANSWER: OnceLock<Places> = OnceLock::new();
+/// Whose design this CPU is. Asked once a process: under a hypervisor `cpuid` takes as long as some products.
+pub fn core() -> Core {
+    static ANSWER: OnceLock<Core> = OnceLock::new();
     *ANSWER.get_or_init(|| {
         #[cfg(target_arch = "x86_64")]
         {
@@ -93,10 +93,10 @@ pub fn places() -> Places {
             let mut vendor = [0u8; 12];
             vendor.chunks_exact_mut(4).zip([leaf.ebx, leaf.edx, leaf.ecx]).for_each(|(to, part)| to.copy_from_slice(&part.to_le_bytes()));
             if &vendor == b"AuthenticAMD" || &vendor == b"HygonGenuine" {
-                return Places::One;
+                return Core::Zen;
             }
         }
-        Places::Several
+        Core::Other
     })
 }
 

@@ -24,7 +24,7 @@ mod tile;
 pub use activation::Activation;
 pub use chosen::Chosen;
 pub use cpu::Isa;
-pub use dot::{Kernel, Places};
+pub use dot::{Core, Kernel};
 pub use format::{FORMATS, Format};
 pub use line::Line;
 pub use probe::Probe;

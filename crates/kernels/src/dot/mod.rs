@@ -24,7 +24,7 @@
 //!
 //! [`reduce`] adds lanes 8 apart, then 4, 2, 1.
 
-pub use places::Places;
+pub use places::Core;
 
 use crate::tile::Tile;
 use crate::{Format, Isa};
@@ -84,15 +84,15 @@ pub struct Job<'a> {
     pub act_bytes: usize,
     /// Rows of `acts`.
     pub tokens: usize,
-    /// How the rows of `w` are read, where that is left open.
-    pub places: Places,
+    /// What the drivers that have a choice are to suit.
+    pub core: Core,
 }
 
 impl Job<'_> {
     /// Whether the product is of one token, whose rows are to be read in one place.
     #[inline(always)]
     pub fn in_one_place(&self) -> bool {
-        self.tokens == 1 && self.places == Places::One
+        self.tokens == 1 && self.core == Core::Zen
     }
 
     /// Rows of `w`.

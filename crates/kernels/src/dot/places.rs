@@ -1,6 +1,6 @@
 //! In how many places of memory few tokens' products read at once, and how far ahead they ask for what comes.
 //!
-//! What serves one processor spoils another. The hardware looks ahead in each page of 4 KiB on its own, and in each not far enough:
+//! What serves one processor spoils another ([`Core`]). The hardware looks ahead in each page of 4 KiB on its own, and in each not far enough:
 //!
 //! - A Xeon of 2023 reads, with one thread, 13.6 GB/s in one place, 17.7 in four and 17.8 in eight that take turns of 128 bytes; with turns of 2 KiB 14.8 in two
 //!   and 16.2 in four. So rows that stand far apart are worked on block by block in turn, and lines are asked for 3 KiB ahead.
@@ -12,13 +12,13 @@
 
 use super::Job;
 
-/// How rows are read. No bit of a product depends on it.
+/// Whose design a core is, as far as what is fast on one is slow on another. No bit of a product depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Places {
-    /// One row after the other.
-    One,
-    /// [`APART`] rows that stand far apart, in turn.
-    Several,
+pub enum Core {
+    /// AMD's.
+    Zen,
+    /// All others, which is to say Intel's: no other has what it matters for.
+    Other,
 }
 
 /// Rows side by side where memory is faster in several places.

@@ -6,7 +6,7 @@
 //! - **Reading**: every byte once, into a few sums. One core does not fill the memory's bandwidth with one run of addresses: the hardware's
 //!   prefetcher keeps only so many lines of it under way. Measured on a Sapphire Rapids core (2026-11-28, 1 GiB, best of 16 MiB pieces, GB/s): one run
 //!   11.6; one run with prefetches 4 KiB ahead 12.7; two runs 12.3; four 13.3; eight 13.6; eight with prefetches 13.6. Hence `STREAMS` = 8, no prefetch.
-//!   A Zen 5 core (2026-11-29) reads 40 GB/s in one run and 36 in eight: on such processors ([`Places::One`]) there is one.
+//!   A Zen 5 core (2026-11-29) reads 40 GB/s in one run and 36 in eight: on such processors ([`Core::Zen`]) there is one.
 //! - **Multiplying**: 8-bit times 8-bit, added up in 32 bits, on registers alone. All factors are 1, so the sums *are* the number of
 //!   multiplications: the loop counts itself, and a compiler that left some out would be found by the test.
 //!
@@ -19,7 +19,7 @@ mod neon;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-use crate::{Isa, Places, cpu};
+use crate::{Core, Isa, cpu};
 
 /// Runs of addresses that are read side by side.
 const STREAMS: usize = 8;
@@ -64,7 +64,7 @@ static LOOPS: &[Loops] = &[
 
 /// Loops that this CPU is known to run.
 #[derive(Clone, Copy)]
-pub struct Probe(&'static Loops, Places);
+pub struct Probe(&'static Loops, Core);
 
 impl std::fmt::Debug for Probe {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -75,12 +75,12 @@ impl std::fmt::Debug for Probe {
 impl Probe {
     /// With the best instructions of this CPU.
     pub fn best() -> Probe {
-        Probe(LOOPS.iter().find(|l| l.isa.available()).expect("the last row is portable"), cpu::places())
+        Probe(LOOPS.iter().find(|l| l.isa.available()).expect("the last row is portable"), cpu::core())
     }
 
     /// With that instruction set; `None` where the CPU or the table lacks it.
     pub fn with(isa: Isa) -> Option<Probe> {
-        LOOPS.iter().find(|l| l.isa == isa && isa.available()).map(|l| Probe(l, cpu::places()))
+        LOOPS.iter().find(|l| l.isa == isa && isa.available()).map(|l| Probe(l, cpu::core()))
     }
 
     /// The instruction set.
@@ -88,15 +88,15 @@ impl Probe {
         self.0.isa
     }
 
-    /// The same probe that reads so, whatever this CPU likes best: for tests.
-    pub fn reading(self, places: Places) -> Probe {
-        Probe(self.0, places)
+    /// The same probe as it runs on such a core, whatever this CPU is: for tests.
+    pub fn tuned_for(self, core: Core) -> Probe {
+        Probe(self.0, core)
     }
 
     /// Reads every byte once: the wrapping sum of the 64-bit little-endian words, the last one filled up with zeros.
     pub fn read(&self, bytes: &[u8]) -> u64 {
         let (whole, rest) = bytes.split_at(bytes.len() - bytes.len() % (STREAMS * STEP));
-        let read = if self.1 == Places::One { self.0.read_one } else { self.0.read };
+        let read = if self.1 == Core::Zen { self.0.read_one } else { self.0.read };
         // SAFETY: a `Probe` is made only after the CPU was asked for the row's instruction set.
         let sum = unsafe { read(whole) };
         sum.wrapping_add(portable::words(rest))

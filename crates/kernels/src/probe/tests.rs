@@ -3,11 +3,7 @@
 use super::*;
 
 fn all() -> Vec<Probe> {
-    Isa::ALL
-        .iter()
-        .filter_map(|&isa| Probe::with(isa))
-        .flat_map(|p| [Places::Several, Places::One].map(|places| p.reading(places)))
-        .collect()
+    Isa::ALL.iter().filter_map(|&isa| Probe::with(isa)).flat_map(|p| [Core::Other, Core::Zen].map(|core| p.tuned_for(core))).collect()
 }
 
 #[test]

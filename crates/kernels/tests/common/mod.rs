@@ -1,7 +1,7 @@
 //! Inputs of the tests: reproducible, and chosen by the bug they catch.
 #![allow(dead_code)]
 
-use nibble_kernels::{Chosen, Format, Isa, Places, Tile};
+use nibble_kernels::{Chosen, Core, Format, Isa, Tile};
 
 /// xorshift64*: the same numbers everywhere.
 pub struct Rng(pub u64);
@@ -101,15 +101,15 @@ pub fn quantize(chosen: Chosen, rows: &[Vec<f32>]) -> Vec<u8> {
     out
 }
 
-/// The format's kernels that this CPU runs, but the scalar one, in both ways of reading weights. A missing one is printed; if the CPU lacks one that `NIBBLE_REQUIRE_ISA` names,
+/// The format's kernels that this CPU runs, but the scalar one, as they run on every core. A missing one is printed; if the CPU lacks one that `NIBBLE_REQUIRE_ISA` names,
 /// the test fails.
 pub fn rows_of(format: &'static Format) -> Vec<Chosen> {
     let required = std::env::var("NIBBLE_REQUIRE_ISA").unwrap_or_default();
     let mut out = Vec::new();
     for &isa in Isa::ALL.iter().filter(|&&isa| isa != Isa::Scalar) {
         match Chosen::with(format, isa) {
-            // Only x86-64 has drivers that read in two ways.
-            Some(chosen) if cfg!(target_arch = "x86_64") => out.extend([Places::One, Places::Several].map(|p| chosen.reading(p))),
+            // Only x86-64 has drivers that differ.
+            Some(chosen) if cfg!(target_arch = "x86_64") => out.extend([Core::Zen, Core::Other].map(|p| chosen.tuned_for(p))),
             Some(chosen) => out.push(chosen),
             None => {
                 let missing = !isa.available();

@@ -45,7 +45,7 @@ pub static IQ4_XS: Format = Format {
             isa: Isa::Avx512Vnni,
             unpack: avx2::unpack,
             few: dot::avx512::blocks256::<avx512::Blocks>,
-            many: dot::avx512::many::blocks256::<dot::avx512::many::Any<128>, 32, false>,
+            many: dot::avx512::many::blocks256::<dot::avx512::many::Any<128>, 32, 32, false>,
         },
         #[cfg(target_arch = "x86_64")]
         Kernel {

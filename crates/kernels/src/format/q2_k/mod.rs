@@ -43,7 +43,7 @@ pub static Q2_K: Format = Format {
             isa: Isa::Avx512Vnni,
             unpack: avx2::unpack,
             few: dot::avx512::blocks256::<avx512::Blocks>,
-            many: dot::avx512::many::blocks256::<dot::avx512::many::Any<0>, 16, true>,
+            many: dot::avx512::many::blocks256::<dot::avx512::many::Any<0>, 16, 16, true>,
         },
         #[cfg(target_arch = "x86_64")]
         Kernel {

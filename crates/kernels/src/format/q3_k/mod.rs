@@ -43,7 +43,7 @@ pub static Q3_K: Format = Format {
             isa: Isa::Avx512Vnni,
             unpack: avx2::unpack,
             few: dot::avx512::blocks256::<avx512::Blocks>,
-            many: dot::avx512::many::blocks256::<dot::avx512::many::Any<128>, 16, false>,
+            many: dot::avx512::many::blocks256::<dot::avx512::many::Any<128>, 16, 16, false>,
         },
         #[cfg(target_arch = "x86_64")]
         Kernel {

@@ -46,7 +46,7 @@ pub static Q5_K: Format = Format {
             isa: Isa::Avx512Vnni,
             unpack: avx2::unpack,
             few: dot::avx512::blocks256::<avx512::Blocks>,
-            many: dot::avx512::many::blocks256::<dot::avx512::many::Q5K, 32, true>,
+            many: dot::avx512::many::blocks256::<dot::avx512::many::Q5K, 32, 32, true>,
         },
         #[cfg(target_arch = "x86_64")]
         Kernel {

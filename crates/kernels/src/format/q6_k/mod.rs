@@ -47,7 +47,7 @@ pub static Q6_K: Format = Format {
             isa: Isa::Avx512Vnni,
             unpack: avx2::unpack,
             few: dot::avx512::blocks256::<avx512::Blocks>,
-            many: dot::avx512::many::blocks256::<dot::avx512::many::Q6K, 8, false>,
+            many: dot::avx512::many::blocks256::<dot::avx512::many::Q6K, 8, 16, false>,
         },
         #[cfg(target_arch = "x86_64")]
         Kernel {

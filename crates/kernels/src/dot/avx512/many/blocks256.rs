@@ -11,6 +11,11 @@
 //! - W = 8 for codes of six bits (32 * 127 * 8 = 32,512): twice as many `vpdpwssd`, 64 of 102, 63 %. Q6_K.
 //! - W = 32 for scales of 32 columns and larger codes: `vpmulld` (two instructions to the ports) and an addition: 63 %. Q5_K, IQ4_XS.
 //!
+//! All this is for Intel's cores, which have two ports for it. AMD's (Zen 5) multiply on two of four and load as often as they multiply, so loads are what is short:
+//! there a dword of activations is loaded once for both registers of a panel, and every group is as wide as a scale and goes by `vpmulld`, one instruction there, whose
+//! addition the other ports do. The example `peak`, 512 tokens and 2048 columns, GMAC/s of 538, before and with it: Q4_K 305, 357; Q6_K 278, 339; Q5_K 314, 354; IQ4_XS
+//! 316, 365; Q3_K 304, 335; Q2_K 312, 316.
+//!
 //! A sum that fits 16 bits is one of signed codes: the bias is off it, since it was in what the sum started at.
 
 use std::arch::asm;
@@ -23,16 +28,22 @@ use super::panel::{Fill256, Rows, Unit256};
 use crate::activation::{HEADER, SUMS, TILE_BYTES};
 use crate::dot::avx512::add_words;
 use crate::dot::panels::hide;
-use crate::dot::{Job, avx2};
+use crate::dot::{Core, Job, avx2};
 
-/// Blocks of 256 times Q8_K activations, from eight tokens on, in groups of W columns.
+/// Blocks of 256 times Q8_K activations, from eight tokens on, in groups of W columns, of ZEN columns on AMD's cores: as many as share a scale.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
-pub fn blocks256<F: Fill256, const W: usize, const OFFSET: bool>(job: &Job<'_>, out: &mut [f32]) {
+pub fn blocks256<F: Fill256, const W: usize, const ZEN: usize, const OFFSET: bool>(job: &Job<'_>, out: &mut [f32]) {
     // SAFETY: the caller promises the instructions, and the lengths of the job are checked.
-    unsafe { drive::<Blocks256<F, W, OFFSET>>(job, out, avx2::blocks256) }
+    unsafe {
+        match job.core {
+            Core::Zen => drive::<Blocks256<F, ZEN, OFFSET, true>>(job, out, avx2::blocks256),
+            Core::Other => drive::<Blocks256<F, W, OFFSET, false>>(job, out, avx2::blocks256),
+        }
+    }
 }
 
-struct Blocks256<F, const W: usize, const OFFSET: bool>(PhantomData<F>);
+/// ZEN: as AMD's cores like it.
+struct Blocks256<F, const W: usize, const OFFSET: bool, const ZEN: bool>(PhantomData<F>);
 
 /// What a token's products read besides its codes and its scale.
 #[derive(Clone, Copy)]
@@ -85,7 +96,7 @@ impl Aside {
     }
 }
 
-impl<F: Fill256, const W: usize, const OFFSET: bool> Shape for Blocks256<F, W, OFFSET> {
+impl<F: Fill256, const W: usize, const OFFSET: bool, const ZEN: bool> Shape for Blocks256<F, W, OFFSET, ZEN> {
     type Unit = Unit256;
     const PER_TILE: usize = 1;
     const CAPACITY: usize = 16;
@@ -98,7 +109,7 @@ impl<F: Fill256, const W: usize, const OFFSET: bool> Shape for Blocks256<F, W, O
         unsafe {
             F::fill(job, rows, units[0], p);
             let unit = &mut *units[0];
-            if W == 32 {
+            if W == 32 || ZEN {
                 for scale in unit.scale.iter_mut() {
                     scale[p] = _mm512_srai_epi32::<16>(_mm512_slli_epi32::<16>(scale[p]));
                 }
@@ -132,18 +143,19 @@ impl<F: Fill256, const W: usize, const OFFSET: bool> Shape for Blocks256<F, W, O
                 // Dwords of codes in pairs: every group has an even number of them.
                 for (q, at) in q.as_chunks::<2>().0.iter().zip((HEADER + W * g..).step_by(8)) {
                     for (group, act) in group.iter_mut().zip(acts) {
-                        multiply::<0>(group, &q[0], act.add(at));
+                        if ZEN { multiply_both::<0>(group, &q[0], act.add(at)) } else { multiply::<0>(group, &q[0], act.add(at)) }
                     }
                     for (group, act) in group.iter_mut().zip(acts) {
-                        multiply::<4>(group, &q[1], act.add(at));
+                        if ZEN { multiply_both::<4>(group, &q[1], act.add(at)) } else { multiply::<4>(group, &q[1], act.add(at)) }
                     }
                 }
                 let scale = unit.scale[W * g / 16];
                 for (isum, group) in isum.iter_mut().zip(group) {
                     for p in 0..2 {
-                        isum[p] = match W {
-                            32 => _mm512_add_epi32(isum[p], _mm512_mullo_epi32(group[p], scale[p])),
-                            _ => add_words(isum[p], group[p], scale[p]),
+                        isum[p] = if W == 32 || ZEN {
+                            _mm512_add_epi32(isum[p], _mm512_mullo_epi32(group[p], scale[p]))
+                        } else {
+                            add_words(isum[p], group[p], scale[p])
                         };
                     }
                 }
@@ -183,6 +195,23 @@ pub unsafe fn multiply<const AT: i32>(sums: &mut [__m512i; 2], w: &[__m512i; 2],
             asm!("vpdpbusd {0}, {1}, dword ptr [{2} + {3}]{{1to16}}", inout(zmm_reg) *sum, in(zmm_reg) *w, in(reg) from, const AT,
                 options(pure, readonly, nostack, preserves_flags));
         }
+    }
+}
+
+/// The same with one load for both registers.
+///
+/// # Safety
+/// As [`multiply`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
+unsafe fn multiply_both<const AT: i32>(sums: &mut [__m512i; 2], w: &[__m512i; 2], from: *const u8) {
+    let [low, high] = sums;
+    let _activations: __m512i;
+    // SAFETY: reads what the caller promises, and nothing else happens.
+    unsafe {
+        asm!("vpbroadcastd {4}, dword ptr [{5} + {6}]", "vpdpbusd {0}, {1}, {4}", "vpdpbusd {2}, {3}, {4}",
+            inout(zmm_reg) *low, in(zmm_reg) w[0], inout(zmm_reg) *high, in(zmm_reg) w[1], out(zmm_reg) _activations,
+            in(reg) from, const AT, options(pure, readonly, nostack, preserves_flags));
     }
 }
 
