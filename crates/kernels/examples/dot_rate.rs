@@ -10,28 +10,13 @@
 
 use std::time::Instant;
 
-use nibble_kernels::{Chosen, FORMATS, Isa, Line};
+use nibble_kernels::{Chosen, FORMATS, Isa, Line, Probe};
 
 const COLS: usize = 4096;
 const BYTES: usize = 128 << 20;
 
 /// Bytes of a piece: about a thread's share of a matrix, and less than a millisecond.
 const PIECE: usize = 1 << 20;
-
-/// Sum of all words: the least that can be done with memory. In four places at once, as the products do it: one place alone is read more slowly.
-fn read(w: &[u8]) -> u64 {
-    let quarter = w.len() / 4 / 64 * 64;
-    let [a, b, c, d] = [0, 1, 2, 3].map(|i| w[i * quarter..][..quarter].chunks_exact(64));
-    let mut sums = [[0u64; 8]; 4];
-    for (((a, b), c), d) in a.zip(b).zip(c).zip(d) {
-        for (sums, line) in sums.iter_mut().zip([a, b, c, d]) {
-            for (sum, word) in sums.iter_mut().zip(line.chunks_exact(8)) {
-                *sum = sum.wrapping_add(u64::from_le_bytes(word.try_into().expect("eight bytes")));
-            }
-        }
-    }
-    sums.iter().flatten().fold(0, |a, b| a ^ b)
-}
 
 fn seconds(f: impl FnOnce()) -> f64 {
     let start = Instant::now();
@@ -44,6 +29,8 @@ fn main() {
     let isas: Vec<Isa> = Isa::ALL.iter().copied().filter(|isa| names.iter().any(|n| n == isa.name())).collect();
     let named = |name: &str| names.iter().any(|n| n.eq_ignore_ascii_case(name));
     let any_named = FORMATS.iter().any(|f| named(f.name));
+    // The least that can be done with memory, in as many places at once as this CPU likes best.
+    let probe = Probe::best();
     // Scales of 0x3c3c are numbers in every format; what the codes are does not matter to the time.
     let memory = vec![0x3cu8; BYTES];
     println!(
@@ -69,7 +56,7 @@ fn main() {
             let mut best = [f64::INFINITY; 3];
             for pieces in memory.chunks_exact(3 * rows * row) {
                 let [a, b, c] = [0, 1, 2].map(|i| &pieces[i * rows * row..][..rows * row]);
-                let times = [seconds(|| _ = std::hint::black_box(read(a))), product(b, 1), product(c, 4)];
+                let times = [seconds(|| _ = std::hint::black_box(probe.read(a))), product(b, 1), product(c, 4)];
                 best.iter_mut().zip(times).for_each(|(best, time)| *best = best.min(time));
             }
             // Weights that stay in the second-level cache: how fast it would go if memory were no limit.
