@@ -37,8 +37,8 @@ use std::mem::MaybeUninit;
 
 use super::{FEW, FOUR, GROUP, ROWS_OF_SEVERAL, add_words, fours, load16, load64, reduce, sums4, sums16, turn};
 use crate::activation::{HEADER, TILE_BYTES};
-use crate::dot::Job;
 use crate::dot::places::{APART, prefetch, strips};
+use crate::dot::{Core, Job};
 use crate::tile::TILE;
 
 /// Groups whose turned activations are kept for all rows, over all tokens: one token of 131,072 columns, or seven of 16,384. Those of longer rows are
@@ -228,7 +228,11 @@ pub fn blocks256<F: Blocks256>(job: &Job<'_>, out: &mut [f32]) {
         pass::<F, APART, 1>(job, 0, 1, out);
     } else {
         for first in (0..job.tokens).step_by(FEW) {
-            pass::<F, ROWS_OF_SEVERAL, FEW>(job, first, FEW.min(job.tokens - first), out);
+            let count = FEW.min(job.tokens - first);
+            match job.core {
+                Core::Zen => pass::<F, 1, FEW>(job, first, count, out),
+                Core::Other => pass::<F, ROWS_OF_SEVERAL, FEW>(job, first, count, out),
+            }
         }
     }
 }

@@ -22,8 +22,8 @@ use std::arch::x86_64::*;
 
 use super::{FEW, GROUP, ROWS_OF_SEVERAL, load16, load64, reduce, reload, small_sums4, sums4};
 use crate::activation::{HEADER, TILE_BYTES};
-use crate::dot::Job;
 use crate::dot::places::{APART, prefetch, strips};
+use crate::dot::{Core, Job};
 
 /// Groups whose sums of activations are kept for all rows, over all tokens. Those of longer rows are made again for each row.
 const KEPT: usize = 128;
@@ -162,7 +162,11 @@ pub fn blocks32<F: Blocks32>(job: &Job<'_>, out: &mut [f32]) {
         pass::<F, APART, 1>(job, 0, 1, out);
     } else {
         for first in (0..job.tokens).step_by(FEW) {
-            pass::<F, ROWS_OF_SEVERAL, FEW>(job, first, FEW.min(job.tokens - first), out);
+            let count = FEW.min(job.tokens - first);
+            match job.core {
+                Core::Zen => pass::<F, 1, FEW>(job, first, count, out),
+                Core::Other => pass::<F, ROWS_OF_SEVERAL, FEW>(job, first, count, out),
+            }
         }
     }
 }
