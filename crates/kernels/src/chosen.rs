@@ -1,7 +1,7 @@
 //! A format with the kernel that this CPU runs: capability as a value.
 
-use crate::dot::{Core, Job, Kernel, MANY};
-use crate::{Format, Isa, cpu};
+use crate::dot::{Job, Kernel, MANY};
+use crate::{Core, Format, Isa};
 
 /// A format's kernel that the CPU is known to run. It can only be made by asking the CPU, so its methods are safe, and the one call of an
 /// instruction-set kernel stands here.
@@ -16,13 +16,13 @@ impl Chosen {
     /// The best kernel of this CPU.
     pub fn best(format: &'static Format) -> Chosen {
         let kernel = format.kernels.iter().find(|k| k.isa.available());
-        Chosen { format, kernel: kernel.expect("the last kernel of every format is the scalar one"), core: cpu::core() }
+        Chosen { format, kernel: kernel.expect("the last kernel of every format is the scalar one"), core: Core::detect() }
     }
 
     /// The kernel of that instruction set; `None` where the CPU or the format lacks it.
     pub fn with(format: &'static Format, isa: Isa) -> Option<Chosen> {
         let kernel = format.kernels.iter().find(|k| k.isa == isa)?;
-        isa.available().then(|| Chosen { format, kernel, core: cpu::core() })
+        isa.available().then(|| Chosen { format, kernel, core: Core::detect() })
     }
 
     /// The same kernel as it runs on such a core, whatever this CPU is: for tests and for measuring.

@@ -2,8 +2,6 @@
 
 use std::sync::OnceLock;
 
-use crate::dot::Core;
-
 /// An instruction set for which kernels are written.
 ///
 /// An `Isa` names a set of instructions; that the CPU has them is only known after [`Isa::available`], and only [`crate::Chosen`] acts on it.
@@ -83,21 +81,35 @@ impl Isa {
     }
 }
 
-/// Whose design this CPU is. Asked once a process: under a hypervisor `cpuid` takes as long as some products.
-pub fn core() -> Core {
-    static ANSWER: OnceLock<Core> = OnceLock::new();
-    *ANSWER.get_or_init(|| {
-        #[cfg(target_arch = "x86_64")]
-        {
-            let leaf = std::arch::x86_64::__cpuid(0);
-            let mut vendor = [0u8; 12];
-            vendor.chunks_exact_mut(4).zip([leaf.ebx, leaf.edx, leaf.ecx]).for_each(|(to, part)| to.copy_from_slice(&part.to_le_bytes()));
-            if &vendor == b"AuthenticAMD" || &vendor == b"HygonGenuine" {
-                return Core::Zen;
+/// Whose design a core is, as far as what is fast on one is slow on another. No bit of a product depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Core {
+    /// AMD's.
+    Zen,
+    /// All others, which is to say Intel's: no other has what it matters for.
+    Other,
+}
+
+impl Core {
+    /// This CPU's. Asked once a process: under a hypervisor `cpuid` takes as long as some products.
+    pub fn detect() -> Core {
+        static ANSWER: OnceLock<Core> = OnceLock::new();
+        *ANSWER.get_or_init(|| {
+            #[cfg(target_arch = "x86_64")]
+            {
+                let leaf = std::arch::x86_64::__cpuid(0);
+                let mut vendor = [0u8; 12];
+                vendor
+                    .chunks_exact_mut(4)
+                    .zip([leaf.ebx, leaf.edx, leaf.ecx])
+                    .for_each(|(to, part)| to.copy_from_slice(&part.to_le_bytes()));
+                if &vendor == b"AuthenticAMD" || &vendor == b"HygonGenuine" {
+                    return Core::Zen;
+                }
             }
-        }
-        Core::Other
-    })
+            Core::Other
+        })
+    }
 }
 
 /// Tiles must be asked for twice: the CPU whether it has them, and the system whether the process may use them (Linux 5.16, Documentation/arch/x86/xstate.rst), since a

@@ -23,8 +23,8 @@ mod tile;
 
 pub use activation::Activation;
 pub use chosen::Chosen;
-pub use cpu::Isa;
-pub use dot::{Core, Kernel};
+pub use cpu::{Core, Isa};
+pub use dot::Kernel;
 pub use format::{FORMATS, Format};
 pub use line::Line;
 pub use probe::Probe;

@@ -2,8 +2,8 @@
 //!
 //! A token's forward pass is some hundred small parallel loops with a barrier after each, so the cost of starting and ending a loop decides the
 //! speed of small models. Threads therefore spin for a few microseconds before they sleep, each takes the indices of its own share in their order and
-//! then the last ones of other shares (so a thread that is held up takes fewer), and the caller waits only for threads that joined the loop: one that the system has not scheduled is not waited for. So when another
-//! program takes a core, the others take its rows, and the most that a loop can wait for is the one piece that a thread held when it lost its core.
+//! then the last ones of other shares (so a thread that is held up takes fewer), and the caller waits only for threads that joined the loop: one that
+//! the system has not scheduled is not waited for. So when another program takes a core, the others take its rows, and the most that a loop can wait for is the one piece that a thread held when it lost its core.
 //! That is what keeps a phone with more threads than free cores from collapsing.
 //!
 //! A share is in order because neighbours lie side by side in memory: what the processor has fetched ahead at the end of one tile of weights is the start of the

@@ -24,10 +24,8 @@
 //!
 //! [`reduce`] adds lanes 8 apart, then 4, 2, 1.
 
-pub use places::Core;
-
 use crate::tile::Tile;
-use crate::{Format, Isa};
+use crate::{Core, Format, Isa};
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod amx;
@@ -41,7 +39,7 @@ pub(crate) mod avx512;
 pub(crate) mod neon;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod panels;
-#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+#[cfg(target_arch = "x86_64")]
 pub(crate) mod places;
 pub(crate) mod scalar;
 

@@ -1,6 +1,6 @@
 //! In how many places of memory few tokens' products read at once, and how far ahead they ask for what comes.
 //!
-//! What serves one processor spoils another ([`Core`]). The hardware looks ahead in each page of 4 KiB on its own, and in each not far enough:
+//! What serves one processor spoils another ([`crate::Core`]). The hardware looks ahead in each page of 4 KiB on its own, and in each not far enough:
 //!
 //! - A Xeon of 2023 reads, with one thread, 13.6 GB/s in one place, 17.7 in four and 17.8 in eight that take turns of 128 bytes; with turns of 2 KiB 14.8 in two
 //!   and 16.2 in four. So rows that stand far apart are worked on block by block in turn, and lines are asked for 3 KiB ahead.
@@ -10,16 +10,9 @@
 //!
 //! Floats go side by side everywhere: each addition waits for the one before it, and one row's are too few to keep up with memory.
 
-use super::Job;
+use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 
-/// Whose design a core is, as far as what is fast on one is slow on another. No bit of a product depends on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Core {
-    /// AMD's.
-    Zen,
-    /// All others, which is to say Intel's: no other has what it matters for.
-    Other,
-}
+use super::Job;
 
 /// Rows side by side where memory is faster in several places.
 pub const APART: usize = 4;
@@ -42,10 +35,8 @@ pub fn strips<'a, const R: usize>(job: &Job<'a>, mut rows: impl FnMut([usize; R]
 }
 
 /// Asks for the lines that `bytes` are followed by at some distance, where R rows are read side by side. An address past the end does nothing.
-#[cfg(target_arch = "x86_64")]
 #[inline(always)]
 pub fn prefetch<const R: usize>(bytes: &[u8]) {
-    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
     let ahead = if R == 1 { 8192 } else { 3072 };
     for line in (0..bytes.len()).step_by(64) {
         // SAFETY: part of every x86-64; whatever the address, this reads nothing that the program could see, and cannot fault.

@@ -19,7 +19,7 @@ mod neon;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-use crate::{Core, Isa, cpu};
+use crate::{Core, Isa};
 
 /// Runs of addresses that are read side by side.
 const STREAMS: usize = 8;
@@ -75,12 +75,12 @@ impl std::fmt::Debug for Probe {
 impl Probe {
     /// With the best instructions of this CPU.
     pub fn best() -> Probe {
-        Probe(LOOPS.iter().find(|l| l.isa.available()).expect("the last row is portable"), cpu::core())
+        Probe(LOOPS.iter().find(|l| l.isa.available()).expect("the last row is portable"), Core::detect())
     }
 
     /// With that instruction set; `None` where the CPU or the table lacks it.
     pub fn with(isa: Isa) -> Option<Probe> {
-        LOOPS.iter().find(|l| l.isa == isa && isa.available()).map(|l| Probe(l, cpu::core()))
+        LOOPS.iter().find(|l| l.isa == isa && isa.available()).map(|l| Probe(l, Core::detect()))
     }
 
     /// The instruction set.

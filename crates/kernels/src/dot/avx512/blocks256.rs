@@ -36,9 +36,10 @@ use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 
 use super::{FEW, FOUR, GROUP, ROWS_OF_SEVERAL, add_words, fours, load16, load64, reduce, sums4, sums16, turn};
+use crate::Core;
 use crate::activation::{HEADER, TILE_BYTES};
+use crate::dot::Job;
 use crate::dot::places::{APART, prefetch, strips};
-use crate::dot::{Core, Job};
 use crate::tile::TILE;
 
 /// Groups whose turned activations are kept for all rows, over all tokens: one token of 131,072 columns, or seven of 16,384. Those of longer rows are
@@ -222,17 +223,21 @@ fn turned(act: &[u8], first: usize, present: usize, words: usize) -> Turned {
 /// The driver.
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
 pub fn blocks256<F: Blocks256>(job: &Job<'_>, out: &mut [f32]) {
-    if job.in_one_place() {
-        pass::<F, 1, 1>(job, 0, 1, out);
-    } else if job.tokens == 1 {
-        pass::<F, APART, 1>(job, 0, 1, out);
+    match job.core {
+        Core::Zen => passes::<F, 1, 1>(job, out),
+        Core::Other => passes::<F, APART, ROWS_OF_SEVERAL>(job, out),
+    }
+}
+
+/// ONE rows side by side for one token, SEVERAL for several.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn passes<F: Blocks256, const ONE: usize, const SEVERAL: usize>(job: &Job<'_>, out: &mut [f32]) {
+    if job.tokens == 1 {
+        pass::<F, ONE, 1>(job, 0, 1, out);
     } else {
         for first in (0..job.tokens).step_by(FEW) {
-            let count = FEW.min(job.tokens - first);
-            match job.core {
-                Core::Zen => pass::<F, 1, FEW>(job, first, count, out),
-                Core::Other => pass::<F, ROWS_OF_SEVERAL, FEW>(job, first, count, out),
-            }
+            pass::<F, SEVERAL, FEW>(job, first, FEW.min(job.tokens - first), out);
         }
     }
 }

@@ -21,9 +21,10 @@
 use std::arch::x86_64::*;
 
 use super::{FEW, GROUP, ROWS_OF_SEVERAL, load16, load64, reduce, reload, small_sums4, sums4};
+use crate::Core;
 use crate::activation::{HEADER, TILE_BYTES};
+use crate::dot::Job;
 use crate::dot::places::{APART, prefetch, strips};
-use crate::dot::{Core, Job};
 
 /// Groups whose sums of activations are kept for all rows, over all tokens. Those of longer rows are made again for each row.
 const KEPT: usize = 128;
@@ -156,17 +157,21 @@ impl<'a> Tiles<'a> {
 /// The driver.
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
 pub fn blocks32<F: Blocks32>(job: &Job<'_>, out: &mut [f32]) {
-    if job.in_one_place() {
-        pass::<F, 1, 1>(job, 0, 1, out);
-    } else if job.tokens == 1 {
-        pass::<F, APART, 1>(job, 0, 1, out);
+    match job.core {
+        Core::Zen => passes::<F, 1, 1>(job, out),
+        Core::Other => passes::<F, APART, ROWS_OF_SEVERAL>(job, out),
+    }
+}
+
+/// ONE rows side by side for one token, SEVERAL for several.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn passes<F: Blocks32, const ONE: usize, const SEVERAL: usize>(job: &Job<'_>, out: &mut [f32]) {
+    if job.tokens == 1 {
+        pass::<F, ONE, 1>(job, 0, 1, out);
     } else {
         for first in (0..job.tokens).step_by(FEW) {
-            let count = FEW.min(job.tokens - first);
-            match job.core {
-                Core::Zen => pass::<F, 1, FEW>(job, first, count, out),
-                Core::Other => pass::<F, ROWS_OF_SEVERAL, FEW>(job, first, count, out),
-            }
+            pass::<F, SEVERAL, FEW>(job, first, FEW.min(job.tokens - first), out);
         }
     }
 }

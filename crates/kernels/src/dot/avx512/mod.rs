@@ -56,7 +56,7 @@ pub(crate) const GROUP: usize = 16;
 /// Blocks whose sums are added up at once ([`sums4`]), while they are in registers.
 const FOUR: usize = 4;
 
-/// Rows side by side for several tokens, which need more room for sums. For one token see [`super::places`].
+/// Rows side by side for several tokens, which need more room for sums, where [`super::places`] has [`super::places::APART`] for one.
 const ROWS_OF_SEVERAL: usize = 2;
 
 /// The same bytes; the compiler no longer knows that they are. What it knows of one load it uses for the next that overlaps: it builds 32 bytes of codes

@@ -25,10 +25,11 @@ use std::mem::MaybeUninit;
 
 use super::driver::{Shape, Sums, drive};
 use super::panel::{Fill256, Rows, Unit256};
+use crate::Core;
 use crate::activation::{HEADER, SUMS, TILE_BYTES};
 use crate::dot::avx512::add_words;
 use crate::dot::panels::hide;
-use crate::dot::{Core, Job, avx2};
+use crate::dot::{Job, avx2};
 
 /// Blocks of 256 times Q8_K activations, from eight tokens on, in groups of W columns, of ZEN columns on AMD's cores: as many as share a scale.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
@@ -96,6 +97,11 @@ impl Aside {
     }
 }
 
+impl<F: Fill256, const W: usize, const OFFSET: bool, const ZEN: bool> Blocks256<F, W, OFFSET, ZEN> {
+    /// Whether scales are multiplied as dwords.
+    const DWORDS: bool = W == 32 || ZEN;
+}
+
 impl<F: Fill256, const W: usize, const OFFSET: bool, const ZEN: bool> Shape for Blocks256<F, W, OFFSET, ZEN> {
     type Unit = Unit256;
     const PER_TILE: usize = 1;
@@ -109,7 +115,7 @@ impl<F: Fill256, const W: usize, const OFFSET: bool, const ZEN: bool> Shape for 
         unsafe {
             F::fill(job, rows, units[0], p);
             let unit = &mut *units[0];
-            if W == 32 || ZEN {
+            if Self::DWORDS {
                 for scale in unit.scale.iter_mut() {
                     scale[p] = _mm512_srai_epi32::<16>(_mm512_slli_epi32::<16>(scale[p]));
                 }
@@ -152,7 +158,7 @@ impl<F: Fill256, const W: usize, const OFFSET: bool, const ZEN: bool> Shape for 
                 let scale = unit.scale[W * g / 16];
                 for (isum, group) in isum.iter_mut().zip(group) {
                     for p in 0..2 {
-                        isum[p] = if W == 32 || ZEN {
+                        isum[p] = if Self::DWORDS {
                             _mm512_add_epi32(isum[p], _mm512_mullo_epi32(group[p], scale[p]))
                         } else {
                             add_words(isum[p], group[p], scale[p])

@@ -48,7 +48,7 @@ pub struct Unit32 {
 pub struct Unit256 {
     /// Codes 4j .. 4j + 4, unsigned: a bias is in them.
     pub q: [[__m512i; 2]; 64],
-    /// Scale of sub-block s in the low half of a dword, zero in the high half; sign-extended where groups are of 32.
+    /// Scale of sub-block s in the low half of a dword, zero in the high half; sign-extended where scales are multiplied as dwords.
     pub scale: [[__m512i; 2]; 16],
     /// Offsets of sub-blocks 2k (low half) and 2k + 1, of 16 columns or of 32; not filled where the format has none.
     pub min: [[__m512i; 2]; 8],
