@@ -39,7 +39,7 @@ use super::{FEW, FOUR, GROUP, ROWS_OF_SEVERAL, add_words, fours, load16, load64,
 use crate::Core;
 use crate::activation::{HEADER, TILE_BYTES};
 use crate::dot::Job;
-use crate::dot::places::{APART, prefetch, strips};
+use crate::dot::places::{APART, prefetch, prefetch_part, strips};
 use crate::tile::TILE;
 
 /// Groups whose turned activations are kept for all rows, over all tokens: one token of 131,072 columns, or seven of 16,384. Those of longer rows are
@@ -311,19 +311,24 @@ fn pass<F: Blocks256, const R: usize, const T: usize>(job: &Job<'_>, first: usiz
                         // Written out, and no closures, which the compiler does not put in place so often: with all rows' prefetches and blocks in one run of
                         // instructions, what memory is slow with is waited for once.
                         macro_rules! product {
-                            ($w:ident, $r:literal, $b:literal) => {
+                            ($w:ident, $r:literal, $b:literal) => {{
+                                if R == 1 {
+                                    prefetch_part::<R, 256>($w, $b, FOUR);
+                                }
                                 // SAFETY: as above.
                                 unsafe {
                                     F::block(&$w[$b * F::BYTES..($b + 1) * F::BYTES], &heads[$r], first + $b)
                                         .product(&tiles[$b * TILE_BYTES + HEADER..][..TILE])
                                 }
-                            };
+                            }};
                         }
                         macro_rules! row {
                             ($r:literal) => {
                                 if R > $r {
                                     let four = &w[$r][at + first * F::BYTES..][..FOUR * F::BYTES];
-                                    prefetch::<R>(four);
+                                    if R > 1 {
+                                        prefetch::<R, 256>(four);
+                                    }
                                     let [a, b] = [product!(four, $r, 0), product!(four, $r, 1)];
                                     let [c, d] = [product!(four, $r, 2), product!(four, $r, 3)];
                                     sums[$r][0][q] = sums4(a, b, c, d);
@@ -351,7 +356,7 @@ fn pass<F: Blocks256, const R: usize, const T: usize>(job: &Job<'_>, first: usiz
                     #[allow(clippy::needless_range_loop)]
                     for r in 0..R {
                         let block = &w[r][at + b * F::BYTES..][..F::BYTES];
-                        prefetch::<R>(block);
+                        prefetch::<R, 256>(block);
                         // SAFETY: as above.
                         let unpacked = unsafe { F::block(block, &heads[r], b) };
                         for t in 0..count {
@@ -410,7 +415,7 @@ fn pass<F: Blocks256, const R: usize, const T: usize>(job: &Job<'_>, first: usiz
 #[inline(never)]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
 fn end_of_row<F: Blocks256, const R: usize>(w: &[u8], heads: &Heads, first: usize, act: &[u8], tile: usize) -> __m512i {
-    prefetch::<R>(w);
+    prefetch::<R, 256>(w);
     let tiles = act.len() / TILE_BYTES;
     let mut parts = [_mm512_setzero_si512(); FOUR];
     for (b, (block, part)) in w.chunks_exact(F::BYTES).zip(&mut parts).enumerate() {

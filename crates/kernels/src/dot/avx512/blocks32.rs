@@ -203,7 +203,7 @@ fn pass<F: Blocks32, const R: usize, const T: usize>(job: &Job<'_>, first: usize
                     end[..blocks.len()].copy_from_slice(blocks);
                     (&end[..GROUP * F::BYTES], 0xffff_u16 >> (GROUP - present))
                 } else {
-                    prefetch::<R>(&blocks[..GROUP * F::BYTES]);
+                    prefetch::<R, 32>(&blocks[..GROUP * F::BYTES]);
                     (&blocks[..GROUP * F::BYTES], 0xffff)
                 };
                 // SAFETY: this function's instructions are those that the format's functions need.
