@@ -86,7 +86,9 @@ pub unsafe fn drive<S: Shape>(job: &Job<'_>, out: &mut [f32], long: Driver) {
         // SAFETY: the rows have the blocks, the panel has room for this part, the levels for `TOKENS` tokens.
         unsafe {
             fill::<S>(job, &registers, *part, panel);
+            let mut ahead = step.ahead(job, tokens.len().div_ceil(GROUP));
             evenly(tokens.clone(), GROUP, |group_tokens| {
+                ahead.next();
                 let at = group_tokens.start;
                 let acts = job.acts[at * job.act_bytes..].as_ptr();
                 match group_tokens.len() {
@@ -133,7 +135,9 @@ unsafe fn group<S: Shape, const T: usize>(panel: *const S::Unit, acts: *const u8
         // SAFETY: the activations have T rows.
         *act = unsafe { acts.add(t * act_bytes) };
     }
-    let mut levels = [zero; LEVELS];
+    // Not set to zero: that alone would take a fiftieth of the time.
+    let mut levels = MaybeUninit::<[[Sums; T]; LEVELS]>::uninit();
+    let levels: *mut [Sums; T] = levels.as_mut_ptr().cast();
     let mut unit = panel;
     for i in 0..part.lanes {
         let mut sums = zero;
@@ -146,16 +150,20 @@ unsafe fn group<S: Shape, const T: usize>(panel: *const S::Unit, acts: *const u8
         }
         // A binary counter: the ones at the end of i are the finished halves.
         let level = i.trailing_ones() as usize;
-        for earlier in &levels[..level] {
-            for (to, earlier) in sums.iter_mut().zip(earlier) {
-                add(to, earlier);
+        // SAFETY: there are as many levels; those that are read have been written.
+        unsafe {
+            for earlier in 0..level {
+                for (to, earlier) in sums.iter_mut().zip(&*levels.add(earlier)) {
+                    add(to, earlier);
+                }
             }
+            levels.add(level).write(sums);
         }
-        levels[level] = sums;
     }
     // And so on with the parts.
     let within = part.lanes.trailing_zeros() as usize;
-    let mut sums = levels[within];
+    // SAFETY: the last lane has written the level of all.
+    let mut sums = unsafe { *levels.add(within) };
     let level = within + step.index.trailing_ones() as usize;
     for (t, sums) in sums.iter_mut().enumerate() {
         // SAFETY: every level has `TOKENS` tokens; earlier parts have filled these.

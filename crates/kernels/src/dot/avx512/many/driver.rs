@@ -26,9 +26,10 @@ use std::mem::MaybeUninit;
 use super::panel::{LANES, ROWS, Rows};
 use crate::dot::Job;
 use crate::dot::panels::{LEVELS, Part, Step, evenly, lane, walk};
+use crate::dot::places::ask;
 
 /// Tokens that share a load of weights: 2 x 6 sums of integers and as many of floats fit the 32 registers.
-const GROUP: usize = 6;
+pub const GROUP: usize = 6;
 
 /// Sums of 32 rows.
 pub type Sums = [__m512; 2];
@@ -75,8 +76,18 @@ pub unsafe fn drive<S: Shape>(job: &Job<'_>, out: &mut [f32], long: crate::dot::
         // SAFETY: the rows have the blocks, the panel has room for this part, the levels for `TOKENS` tokens.
         unsafe {
             fill::<S>(job, halves, *part, panel);
+            let mut ahead = step.ahead(job, tokens.len().div_ceil(GROUP));
             evenly(tokens.clone(), GROUP, |group_tokens| {
+                ahead.next();
                 let at = group_tokens.start;
+                if step.last {
+                    // Where the sums of the next tokens go.
+                    for t in group_tokens.clone() {
+                        let to = out.as_ptr().wrapping_add((t + GROUP) * rows + step.row);
+                        ask::<_MM_HINT_ET0>(to.cast());
+                        ask::<_MM_HINT_ET0>(to.wrapping_add(LANES).cast());
+                    }
+                }
                 let acts = job.acts[at * job.act_bytes..].as_ptr();
                 let run = match group_tokens.len() {
                     1 => group::<S, 1>,
@@ -86,11 +97,8 @@ pub unsafe fn drive<S: Shape>(job: &Job<'_>, out: &mut [f32], long: crate::dot::
                     5 => group::<S, 5>,
                     _ => group::<S, GROUP>,
                 };
-                run(panel, acts, job.act_bytes, &step, at - tokens.start);
+                run(panel, acts, job.act_bytes, &step, at - tokens.start, &mut out[at * rows..], rows);
             });
-            if step.last {
-                write(step.levels[LEVELS - 1].cast(), tokens.len(), &mut out[tokens.start * rows..], step.row, rows);
-            }
         }
     });
     if !done {
@@ -113,12 +121,21 @@ unsafe fn fill<S: Shape>(job: &Job<'_>, halves: &[Rows], part: Part, panel: *mut
     });
 }
 
-/// The products of a panel and T tokens.
+/// The products of a panel and T tokens, the step's `first` and following. With the last part they are whole and go to `out` [tokens, rows], which begins at the first of
+/// these tokens; all tokens' together at the end would wait for their lines.
 ///
 /// # Safety
 /// As [`Shape::product`]; the panel is filled with the step's part, and its levels have room for T tokens from `first` on.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
-unsafe fn group<S: Shape, const T: usize>(panel: *const S::Unit, acts: *const u8, act_bytes: usize, step: &Step, first: usize) {
+unsafe fn group<S: Shape, const T: usize>(
+    panel: *const S::Unit,
+    acts: *const u8,
+    act_bytes: usize,
+    step: &Step,
+    first: usize,
+    out: &mut [f32],
+    rows: usize,
+) {
     let part = step.part;
     let zero = [[_mm512_setzero_ps(); 2]; T];
     let mut tokens = [acts; T];
@@ -126,7 +143,9 @@ unsafe fn group<S: Shape, const T: usize>(panel: *const S::Unit, acts: *const u8
         // SAFETY: the activations have T rows.
         *act = unsafe { acts.add(t * act_bytes) };
     }
-    let mut levels = [zero; LEVELS];
+    // Not set to zero: that alone would take a fiftieth of the time.
+    let mut levels = MaybeUninit::<[[Sums; T]; LEVELS]>::uninit();
+    let levels: *mut [Sums; T] = levels.as_mut_ptr().cast();
     let mut unit = panel;
     for i in 0..part.lanes {
         let lane = lane(part.first + i);
@@ -140,14 +159,18 @@ unsafe fn group<S: Shape, const T: usize>(panel: *const S::Unit, acts: *const u8
         }
         // A binary counter: the ones at the end of i are the finished halves.
         let level = i.trailing_ones() as usize;
-        for earlier in &levels[..level] {
-            add(&mut sums, earlier);
+        // SAFETY: there are as many levels; those that are read have been written.
+        unsafe {
+            for earlier in 0..level {
+                add(&mut sums, &*levels.add(earlier));
+            }
+            levels.add(level).write(sums);
         }
-        levels[level] = sums;
     }
     // And so on with the parts.
     let within = part.lanes.trailing_zeros() as usize;
-    let mut sums = levels[within];
+    // SAFETY: the last lane has written the level of all.
+    let mut sums = unsafe { *levels.add(within) };
     let level = within + step.index.trailing_ones() as usize;
     for (t, sums) in sums.iter_mut().enumerate() {
         // SAFETY: every level has `TOKENS` tokens; earlier parts have filled these.
@@ -157,8 +180,14 @@ unsafe fn group<S: Shape, const T: usize>(panel: *const S::Unit, acts: *const u8
             let earlier = unsafe { *place(earlier) };
             *sums = [_mm512_add_ps(earlier[0], sums[0]), _mm512_add_ps(earlier[1], sums[1])];
         }
-        // SAFETY: as above.
-        unsafe { *place(level) = *sums };
+        if !step.last {
+            // SAFETY: as above.
+            unsafe { *place(level) = *sums };
+        }
+    }
+    if step.last {
+        // SAFETY: there are T sums.
+        unsafe { write(sums.as_ptr(), T, out, step.row, rows) };
     }
 }
 
