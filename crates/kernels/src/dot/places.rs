@@ -5,10 +5,12 @@
 //! - A Xeon of 2023 reads, with one thread, 13.6 GB/s in one place, 17.7 in four and 17.8 in eight that take turns of 128 bytes; with turns of 2 KiB 14.8 in two
 //!   and 16.2 in four. So rows that stand far apart are worked on block by block in turn, and lines are asked for 3 KiB ahead.
 //! - An EPYC of 2024 (Zen 5) reads 40 GB/s in one place and 24 to 32 in four with turns of 512 bytes. There a row is taken by itself and lines are asked for 8 KiB
-//!   ahead: rows of 2048 columns of Q4_K 28.3 -> 37.6 GB/s, of Q6_K 26.0 -> 39.8, of Q4_0 28.7 -> 35.7, of Q8_0 29.6 -> 40.3. With 3 KiB it is 30.6, 30.6, 32.6 and 35.6. Blocks of 256 do better
-//!   with 12 KiB and two or three lines with each block in the place of nine to fourteen with each four: Q4_K 37.6 -> 39.6, Q6_K 34.8 -> 42, Q5_K 38.5 -> 41.4, IQ4_XS 26.3 -> 27.3 (another day, pages
-//!   of 2 MiB). Blocks of 32 do not: Q8_0 loses two per cent with 12 KiB, Q4_0 a tenth where its lines are spread. Two tokens, one row and 8 KiB
-//!   in the place of two and 3: Q4_K 22.9 -> 24.8, Q6_K 22.9 -> 30.3, Q4_0 16.3 -> 17.9, Q8_0 27.2 -> 31.0, IQ4_XS 18.5 -> 17.7; seven: Q6_K 13.6 -> 15.3, others even.
+//!   ahead: rows of 2048 columns of Q4_K 28.3 -> 37.6 GB/s, of Q6_K 26.0 -> 39.8, of Q4_0 28.7 -> 35.7, of Q8_0 29.6 -> 40.3. With 3 KiB it is 30.6, 30.6, 32.6 and 35.6.
+//!   Two tokens, one row and 8 KiB in the place of two and 3: Q4_K 22.9 -> 24.8, Q6_K 22.9 -> 30.3, Q4_0 16.3 -> 17.9, Q8_0 27.2 -> 31.0, IQ4_XS 18.5 -> 17.7; seven: Q6_K
+//!   13.6 -> 15.3, others even.
+//! - The same EPYC, another day, pages of 2 MiB: blocks of 256 do better with 12 KiB, and with two or three lines asked for with each block in the place of nine to fourteen with each
+//!   four: Q4_K 37.6 -> 39.6, Q6_K 34.8 -> 42, Q5_K 38.5 -> 41.4, IQ4_XS 26.3 -> 27.3. Of blocks of 32 Q8_0 gains three per cent where its lines are spread, Q4_0 loses a tenth
+//!   there; neither gains with 12 KiB.
 //!
 //! Floats go side by side everywhere: each addition waits for the one before it, and one row's are too few to keep up with memory.
 

@@ -24,7 +24,7 @@ use super::{FEW, GROUP, ROWS_OF_SEVERAL, load16, load64, reduce, reload, small_s
 use crate::Core;
 use crate::activation::{HEADER, TILE_BYTES};
 use crate::dot::Job;
-use crate::dot::places::{APART, prefetch, strips};
+use crate::dot::places::{APART, prefetch, prefetch_part, strips};
 
 /// Groups whose sums of activations are kept for all rows, over all tokens. Those of longer rows are made again for each row.
 const KEPT: usize = 128;
@@ -190,6 +190,8 @@ fn pass<F: Blocks32, const R: usize, const T: usize>(job: &Job<'_>, first: usize
             *kept = biased(tiles(i / groups, i % groups), F::BIAS);
         }
     }
+    // Of one row of long blocks (Q8_0) lines are asked for with each two, which reads 3 % faster; shorter ones have no time for it.
+    let spread = R == 1 && F::BYTES > 32;
     // The end of a row, filled up with blocks of zeros.
     let mut end = [0u8; GROUP * LONGEST];
     strips(job, |rows: [usize; R], w| {
@@ -203,14 +205,19 @@ fn pass<F: Blocks32, const R: usize, const T: usize>(job: &Job<'_>, first: usize
                     end[..blocks.len()].copy_from_slice(blocks);
                     (&end[..GROUP * F::BYTES], 0xffff_u16 >> (GROUP - present))
                 } else {
-                    prefetch::<R, 32>(&blocks[..GROUP * F::BYTES]);
+                    if !spread {
+                        prefetch::<R, 32>(&blocks[..GROUP * F::BYTES]);
+                    }
                     (&blocks[..GROUP * F::BYTES], 0xffff)
                 };
                 // SAFETY: this function's instructions are those that the format's functions need.
                 let [d, m] = unsafe { F::scales(blocks) };
                 let blocks = reload(blocks);
                 let mut codes = [_mm512_setzero_si512(); 8];
-                for (codes, two) in codes.iter_mut().zip(blocks.chunks_exact(2 * F::BYTES)) {
+                for (i, (codes, two)) in codes.iter_mut().zip(blocks.chunks_exact(2 * F::BYTES)).enumerate() {
+                    if spread {
+                        prefetch_part::<R, 32>(blocks, i, GROUP / 2);
+                    }
                     // SAFETY: as above.
                     *codes = unsafe { F::codes(two) };
                 }
