@@ -14,8 +14,6 @@
 //!
 //! Floats go side by side everywhere: each addition waits for the one before it, and one row's are too few to keep up with memory.
 
-#[cfg(doc)]
-use std::arch::x86_64::_MM_HINT_ET0;
 use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 
 use super::Job;
@@ -60,7 +58,7 @@ pub fn prefetch_part<const R: usize, const LEN: usize>(bytes: &[u8], part: usize
     }
 }
 
-/// Asks for the line at an address, be it what it may: to read it, or with [`_MM_HINT_ET0`] to write to it.
+/// Asks for the line at an address, be it what it may: to read it, or with `_MM_HINT_ET0` to write to it.
 #[inline(always)]
 pub fn ask<const HINT: i32>(at: *const u8) {
     // SAFETY: part of every x86-64; whatever the address, this reads nothing that the program could see, and cannot fault.
