@@ -126,7 +126,8 @@ impl Step {
     #[inline(always)]
     pub fn ahead(&self, job: &Job<'_>, pieces: usize) -> Ahead {
         let bytes = if self.fresh { ROWS * job.row_bytes } else { 0 };
-        Ahead { from: job.w.as_ptr().wrapping_add((self.row + ROWS) * job.row_bytes), lines: bytes.div_ceil(64), pieces }
+        let lines = bytes.div_ceil(64);
+        Ahead { from: job.w.as_ptr().wrapping_add((self.row + ROWS) * job.row_bytes), lines, piece: lines.div_ceil(pieces) }
     }
 }
 
@@ -136,24 +137,24 @@ impl Step {
 pub struct Ahead {
     from: *const u8,
     lines: usize,
-    pieces: usize,
+    /// Lines of a piece.
+    piece: usize,
 }
 
 impl Ahead {
     /// Asks for the next piece. Past the end of the job's rows are most often those of the thread's next one; otherwise this does nothing.
     #[inline(always)]
     pub fn next(&mut self) {
-        let lines = self.lines / self.pieces.max(1);
+        let lines = self.piece.min(self.lines);
         for _ in 0..lines {
             ask::<_MM_HINT_T0>(self.from);
             self.from = self.from.wrapping_add(64);
         }
         self.lines -= lines;
-        self.pieces = self.pieces.saturating_sub(1);
     }
 }
 
-/// Walks over a job so that what is read again and again stays in the second-level cache:
+/// Walks over a job so that what is read again and again stays in a cache that is near ([`room`]):
 ///
 /// ```text
 /// for each few panels of rows, for each TOKENS tokens:

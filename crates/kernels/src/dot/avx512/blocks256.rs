@@ -33,13 +33,13 @@
 //! IQ4_XS has codes of eight bits, which do not fit the packing: magnitudes and signs, and 20 cycles for its 136 bytes ([`Signed`]).
 
 use std::arch::x86_64::*;
+use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 
-use super::{FEW, FOUR, GROUP, ROWS_OF_SEVERAL, add_words, fours, load16, load64, reduce, sums4, sums16, turn};
-use crate::Core;
+use super::{FOUR, GROUP, Pass, add_words, fours, load16, load64, passes, reduce, sums4, sums16, turn};
 use crate::activation::{HEADER, TILE_BYTES};
 use crate::dot::Job;
-use crate::dot::places::{APART, prefetch, prefetch_part, strips};
+use crate::dot::places::{prefetch, prefetch_part, strips};
 use crate::tile::TILE;
 
 /// Groups whose turned activations are kept for all rows, over all tokens: one token of 131,072 columns, or seven of 16,384. Those of longer rows are
@@ -223,22 +223,17 @@ fn turned(act: &[u8], first: usize, present: usize, words: usize) -> Turned {
 /// The driver.
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
 pub fn blocks256<F: Blocks256>(job: &Job<'_>, out: &mut [f32]) {
-    match job.core {
-        Core::Zen => passes::<F, 1, 1>(job, out),
-        Core::Other => passes::<F, APART, ROWS_OF_SEVERAL>(job, out),
-    }
+    passes::<Few<F>>(job, out);
 }
 
-/// ONE rows side by side for one token, SEVERAL for several.
-#[inline]
-#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn passes<F: Blocks256, const ONE: usize, const SEVERAL: usize>(job: &Job<'_>, out: &mut [f32]) {
-    if job.tokens == 1 {
-        pass::<F, ONE, 1>(job, 0, 1, out);
-    } else {
-        for first in (0..job.tokens).step_by(FEW) {
-            pass::<F, SEVERAL, FEW>(job, first, FEW.min(job.tokens - first), out);
-        }
+/// Passes over blocks of a format.
+struct Few<F>(PhantomData<F>);
+
+impl<F: Blocks256> Pass for Few<F> {
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+    unsafe fn pass<const R: usize, const T: usize>(job: &Job<'_>, first: usize, count: usize, out: &mut [f32]) {
+        pass::<F, R, T>(job, first, count, out);
     }
 }
 

@@ -19,12 +19,12 @@
 //! two ports 32 cycles. Memory gives a group of 288 bytes in 40.
 
 use std::arch::x86_64::*;
+use std::marker::PhantomData;
 
-use super::{FEW, GROUP, ROWS_OF_SEVERAL, load16, load64, reduce, reload, small_sums4, sums4};
-use crate::Core;
+use super::{GROUP, Pass, load16, load64, passes, reduce, reload, small_sums4, sums4};
 use crate::activation::{HEADER, TILE_BYTES};
 use crate::dot::Job;
-use crate::dot::places::{APART, prefetch, prefetch_part, strips};
+use crate::dot::places::{prefetch, prefetch_part, strips};
 
 /// Groups whose sums of activations are kept for all rows, over all tokens. Those of longer rows are made again for each row.
 const KEPT: usize = 128;
@@ -157,22 +157,17 @@ impl<'a> Tiles<'a> {
 /// The driver.
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
 pub fn blocks32<F: Blocks32>(job: &Job<'_>, out: &mut [f32]) {
-    match job.core {
-        Core::Zen => passes::<F, 1, 1>(job, out),
-        Core::Other => passes::<F, APART, ROWS_OF_SEVERAL>(job, out),
-    }
+    passes::<Few<F>>(job, out);
 }
 
-/// ONE rows side by side for one token, SEVERAL for several.
-#[inline]
-#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn passes<F: Blocks32, const ONE: usize, const SEVERAL: usize>(job: &Job<'_>, out: &mut [f32]) {
-    if job.tokens == 1 {
-        pass::<F, ONE, 1>(job, 0, 1, out);
-    } else {
-        for first in (0..job.tokens).step_by(FEW) {
-            pass::<F, SEVERAL, FEW>(job, first, FEW.min(job.tokens - first), out);
-        }
+/// Passes over blocks of a format.
+struct Few<F>(PhantomData<F>);
+
+impl<F: Blocks32> Pass for Few<F> {
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+    unsafe fn pass<const R: usize, const T: usize>(job: &Job<'_>, first: usize, count: usize, out: &mut [f32]) {
+        pass::<F, R, T>(job, first, count, out);
     }
 }
 

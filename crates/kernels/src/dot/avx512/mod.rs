@@ -37,6 +37,10 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 
+use super::Job;
+use super::places::APART;
+use crate::Core;
+
 mod blocks256;
 mod blocks32;
 mod floats;
@@ -56,8 +60,43 @@ pub(crate) const GROUP: usize = 16;
 /// Blocks whose sums are added up at once ([`sums4`]), while they are in registers.
 const FOUR: usize = 4;
 
-/// Rows side by side for several tokens, which need more room for sums, where [`super::places`] has [`super::places::APART`] for one.
+/// Rows side by side for several tokens, which need more room for sums, where one token has [`APART`].
 const ROWS_OF_SEVERAL: usize = 2;
+
+/// What blocks of a length differ in.
+trait Pass {
+    /// The products of `count` tokens from `first` on, at most T, with R rows side by side.
+    ///
+    /// # Safety
+    /// The CPU has AVX-512 with VNNI.
+    unsafe fn pass<const R: usize, const T: usize>(job: &Job<'_>, first: usize, count: usize, out: &mut [f32]);
+}
+
+/// All tokens of a job, with as many rows side by side as the core likes.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn passes<P: Pass>(job: &Job<'_>, out: &mut [f32]) {
+    match job.core {
+        Core::Zen => passes_of::<P, 1, 1>(job, out),
+        Core::Other => passes_of::<P, APART, ROWS_OF_SEVERAL>(job, out),
+    }
+}
+
+/// ONE rows side by side for one token, SEVERAL for several.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn passes_of<P: Pass, const ONE: usize, const SEVERAL: usize>(job: &Job<'_>, out: &mut [f32]) {
+    // SAFETY: this function's instructions are those that a pass needs.
+    unsafe {
+        if job.tokens == 1 {
+            P::pass::<ONE, 1>(job, 0, 1, out);
+        } else {
+            for first in (0..job.tokens).step_by(FEW) {
+                P::pass::<SEVERAL, FEW>(job, first, FEW.min(job.tokens - first), out);
+            }
+        }
+    }
+}
 
 /// The same bytes; the compiler no longer knows that they are. What it knows of one load it uses for the next that overlaps: it builds 32 bytes of codes
 /// with four shuffles from the 64 that were loaded for the scales in them, where a load is free.

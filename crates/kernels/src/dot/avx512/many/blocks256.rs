@@ -147,12 +147,12 @@ impl<F: Fill256, const W: usize, const OFFSET: bool, const ZEN: bool> Shape for 
                         *group = [_mm512_set1_epi32((*aside.add(t)).starts[g]); 2];
                     }
                 }
-                let scale = unit.scale[W * g / 16];
+                let scale = &unit.scale[W * g / 16];
                 if ZEN && T == GROUP {
                     let acts = std::array::from_fn(|t| acts[t.min(T - 1)]);
                     let isum = &mut *(&raw mut isum).cast::<[[__m512i; 2]; GROUP]>();
                     let group = &*(&raw const group).cast::<[[__m512i; 2]; GROUP]>();
-                    six::<W>(isum, group, q.as_ptr(), &scale, &acts, HEADER + W * g);
+                    six::<W>(isum, group, q.as_ptr(), scale, &acts, HEADER + W * g);
                     continue;
                 }
                 // Dwords of codes in pairs: every group has an even number of them.
@@ -212,21 +212,16 @@ pub unsafe fn multiply<const AT: i32>(sums: &mut [__m512i; 2], w: &[__m512i; 2],
     }
 }
 
-/// The same with one load for both registers.
+/// The same with one load for both registers: where it is used twice, the compiler leaves it an instruction of its own.
 ///
 /// # Safety
 /// As [`multiply`].
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
-unsafe fn multiply_both<const AT: i32>(sums: &mut [__m512i; 2], w: &[__m512i; 2], from: *const u8) {
-    let [low, high] = sums;
-    let _activations: __m512i;
-    // SAFETY: reads what the caller promises, and nothing else happens.
-    unsafe {
-        asm!("vpbroadcastd {4}, dword ptr [{5} + {6}]", "vpdpbusd {0}, {1}, {4}", "vpdpbusd {2}, {3}, {4}",
-            inout(zmm_reg) *low, in(zmm_reg) w[0], inout(zmm_reg) *high, in(zmm_reg) w[1], out(zmm_reg) _activations,
-            in(reg) from, const AT, options(pure, readonly, nostack, preserves_flags));
-    }
+unsafe fn multiply_both<const AT: usize>(sums: &mut [__m512i; 2], w: &[__m512i; 2], from: *const u8) {
+    // SAFETY: promised by the caller; the read has no alignment.
+    let a = _mm512_set1_epi32(unsafe { from.add(AT).cast::<i32>().read_unaligned() });
+    *sums = [_mm512_dpbusd_epi32(sums[0], w[0], a), _mm512_dpbusd_epi32(sums[1], w[1], a)];
 }
 
 /// A group of W columns and six tokens, `isum += (group + w * a) * scale`. Sums of the group in zmm0 to zmm11 (token t's rows 0 to 15 in zmm2t, the others in the next), of the
@@ -329,14 +324,9 @@ unsafe fn add_pairs(sums: &mut [__m512i; 2], w: &[__m512i; 2], from: *const u8) 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
 unsafe fn add_pairs_both(sums: &mut [__m512i; 2], w: &[__m512i; 2], from: *const u8) {
-    let [low, high] = sums;
-    let _activations: __m512i;
-    // SAFETY: as `add_pairs`.
-    unsafe {
-        asm!("vpbroadcastd {4}, dword ptr [{5}]", "vpdpwssd {0}, {1}, {4}", "vpdpwssd {2}, {3}, {4}",
-            inout(zmm_reg) *low, in(zmm_reg) w[0], inout(zmm_reg) *high, in(zmm_reg) w[1], out(zmm_reg) _activations,
-            in(reg) from, options(pure, readonly, nostack, preserves_flags));
-    }
+    // SAFETY: promised by the caller; the read has no alignment.
+    let a = _mm512_set1_epi32(unsafe { from.cast::<i32>().read_unaligned() });
+    *sums = [add_words(sums[0], w[0], a), add_words(sums[1], w[1], a)];
 }
 
 /// `sum += w * a` of pairs of words in one register.

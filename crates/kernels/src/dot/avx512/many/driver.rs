@@ -4,6 +4,7 @@
 //! for each step of `panels::walk`, 32 rows and some of the sixteen lanes (often all of them):
 //!     fill a panel: the blocks of those lanes, lane after lane in the order of the tree
 //!     for each 4 to 6 tokens:
+//!         ask for a piece of what the next panel is made of, and for where the next tokens' sums go
 //!         for each lane: sum = 0; for each of its blocks: sum += contribution             (registers: 2 x tokens, a row a lane)
 //!                        push the sum onto the tree
 //! ```
