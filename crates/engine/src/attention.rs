@@ -14,7 +14,7 @@
 use crate::arch::LayerSpec;
 use crate::cache::{Head, Layout, STEP, Side};
 use crate::pool::Pool;
-use nibble_kernels::ops;
+use nibble_kernels::ops::{self, Shape};
 use std::cell::RefCell;
 use std::ops::Range;
 
@@ -64,6 +64,18 @@ fn common(a: &Range<usize>, b: &Range<usize>) -> Range<usize> {
     start..a.end.min(b.end).max(start)
 }
 
+/// Runs of tokens, by their rows, that see the same positions, and those. A token has `heads` rows; `seen` says what a row sees.
+fn alike(rows: usize, heads: usize, seen: impl Fn(usize) -> Range<usize>) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
+    let mut end = 0;
+    std::iter::from_fn(move || {
+        let (start, same) = (end, (end < rows).then(|| seen(end))?);
+        while end < rows && seen(end) == same {
+            end += heads;
+        }
+        Some((start..end, same))
+    })
+}
+
 /// Cuts `count` floats off the front of a buffer.
 fn take<'a>(buffer: &mut &'a mut [f32], count: usize) -> &'a mut [f32] {
     let (front, rest) = std::mem::take(buffer).split_at_mut(count);
@@ -87,6 +99,7 @@ pub(crate) fn attend(spec: &LayerSpec, head: &Head, q: &[f32], pos: usize, out: 
     let all = positions(spec, pos).start..pos + rows / heads;
     let seen = |row: usize| positions(spec, pos + row / heads);
     let n = all.len();
+    let shape = Shape { width, stride: n };
     SCRATCH.with_borrow_mut(|scratch| {
         let len = rows * (n + 2 * width) + STRIDE * width;
         scratch.resize(len.max(scratch.len()), 0.0);
@@ -95,11 +108,12 @@ pub(crate) fn attend(spec: &LayerSpec, head: &Head, q: &[f32], pos: usize, out: 
         let (own, sums, buffer) = (take(&mut rest, rows * width), take(&mut rest, rows * width), rest);
         queries(&head.layout, q, hd, own);
         for stride in strides(all.clone()) {
-            let keys = head.read(Side::Keys, stride.clone(), 0..hd, buffer);
-            for (row, (q, scores)) in own.chunks_exact(width).zip(scores.chunks_exact_mut(n)).enumerate() {
-                let part = common(&stride, &seen(row));
-                let keys = &keys[(part.start - stride.start) * width..][..part.len() * width];
-                loops.dots(q, keys, spec.scale, &mut scores[part.start - all.start..][..part.len()]);
+            let next = if stride.end < all.end { (Side::Keys, stride.end) } else { (Side::Values, all.start) };
+            let keys = head.read(Side::Keys, stride.clone(), 0..hd, Some(next), rows, buffer);
+            for (rows, part) in alike(rows, heads, |row| common(&stride, &seen(row))) {
+                let keys = keys.part((part.start - stride.start) * width..(part.end - stride.start) * width);
+                let scores = &mut scores[rows.start * n + part.start - all.start..];
+                loops.dots(&own[rows.start * width..rows.end * width], keys, shape, spec.scale, scores);
             }
         }
         for (row, scores) in scores.chunks_exact_mut(n).enumerate() {
@@ -110,11 +124,12 @@ pub(crate) fn attend(spec: &LayerSpec, head: &Head, q: &[f32], pos: usize, out: 
         }
         sums.fill(0.0);
         for stride in strides(all.clone()) {
-            let values = head.read(Side::Values, stride.clone(), 0..hd, buffer);
-            for (row, (scores, sums)) in scores.chunks_exact(n).zip(sums.chunks_exact_mut(width)).enumerate() {
-                let part = common(&stride, &seen(row));
-                let values = &values[(part.start - stride.start) * width..][..part.len() * width];
-                loops.mix(&scores[part.start - all.start..][..part.len()], values, sums);
+            let next = (stride.end < all.end).then_some((Side::Values, stride.end));
+            let values = head.read(Side::Values, stride.clone(), 0..hd, next, rows, buffer);
+            for (rows, part) in alike(rows, heads, |row| common(&stride, &seen(row))) {
+                let values = values.part((part.start - stride.start) * width..(part.end - stride.start) * width);
+                let scores = &scores[rows.start * n + part.start - all.start..];
+                loops.mix(scores, values, shape, &mut sums[rows.start * width..rows.end * width]);
             }
         }
         out.chunks_exact_mut(hd).zip(sums.chunks_exact(width)).for_each(|(out, sum)| out.copy_from_slice(&sum[..hd]));
@@ -158,10 +173,8 @@ pub(crate) fn attend_cut(
             let (own, buffer) = scratch[..len].split_at_mut(heads * width);
             queries(&layout, &q[h * heads * hd..][..heads * hd], hd, own);
             for stride in strides(piece.clone()) {
-                let keys = head.read(Side::Keys, stride.clone(), 0..hd, buffer);
-                for (q, scores) in own.chunks_exact(width).zip(scores.chunks_exact_mut(piece.len())) {
-                    loops.dots(q, keys, spec.scale, &mut scores[stride.start - piece.start..][..stride.len()]);
-                }
+                let keys = head.read(Side::Keys, stride.clone(), 0..hd, Some((Side::Keys, stride.end)), heads, buffer);
+                loops.dots(own, keys, Shape { width, stride: piece.len() }, spec.scale, &mut scores[stride.start - piece.start..]);
             }
         });
     });
@@ -184,7 +197,7 @@ pub(crate) fn attend_cut(
         layout.round(p);
     });
 
-    // [kv_head][strip][heads of the group][elements of the strip]
+    // [kv_head][strip], and in each [heads of the group][elements of the strip, to a multiple of 16]
     let p = &*p;
     pool.chunks(sums, heads * strip, |i, sums| {
         let (h, cols) = (i / per_head, i % per_head * strip..(i % per_head * strip + strip).min(hd));
@@ -194,17 +207,17 @@ pub(crate) fn attend_cut(
         SCRATCH.with_borrow_mut(|buffer| {
             buffer.resize((STRIDE * width).max(buffer.len()), 0.0);
             for stride in strides(all.clone()) {
-                let values = head.read(Side::Values, stride.clone(), cols.clone(), buffer);
-                for (p, sum) in p[h * heads * n..].chunks_exact(n).zip(sums.chunks_exact_mut(strip)) {
-                    loops.mix(&p[stride.start - all.start..][..stride.len()], values, &mut sum[..width]);
-                }
+                let next = Some((Side::Values, stride.end));
+                let values = head.read(Side::Values, stride.clone(), cols.clone(), next, heads, buffer);
+                let p = &p[h * heads * n + stride.start - all.start..];
+                loops.mix(p, values, Shape { width, stride: n }, &mut sums[..heads * width]);
             }
         });
     });
     for (row, out) in out.chunks_exact_mut(hd).enumerate() {
         let (h, r) = (row / heads, row % heads);
         for (s, out) in out.chunks_mut(strip).enumerate() {
-            let at = ((h * per_head + s) * heads + r) * strip;
+            let at = (h * per_head + s) * heads * strip + r * out.len().next_multiple_of(16);
             out.copy_from_slice(&sums[at..at + out.len()]);
         }
     }
@@ -216,7 +229,7 @@ mod tests {
     use crate::arch::{Activation, Biases};
     use crate::cache::{KvType, LayerCache};
     use nibble_kernels::Isa;
-    use nibble_kernels::ops::Attention;
+    use nibble_kernels::ops::{Attention, Positions};
 
     #[test]
     fn strides_cover_a_range_and_stay_in_chunks() {
@@ -263,7 +276,10 @@ mod tests {
             let head = layout.head(i / heads, &[]);
             let mut q = q.to_vec();
             layout.round(&mut q);
-            let mut row = |part, p| head.read(part, p..p + 1, 0..hd, &mut buffer)[..hd].to_vec();
+            let mut row = |part, p| match head.read(part, p..p + 1, 0..hd, None, usize::MAX, &mut buffer) {
+                Positions::Floats(row) => row[..hd].to_vec(),
+                Positions::Halves(..) => panic!("for many rows"),
+            };
             let mut scores: Vec<f32> = positions(spec, own).map(|p| ops::dot(&q, &row(Side::Keys, p)) * spec.scale).collect();
             ops::softmax(&mut scores);
             layout.round(&mut scores);

@@ -8,7 +8,7 @@
 //! A row is kept in the bytes of one of the kernels' formats and read in place: attention turns a stride of rows into floats in a small buffer and
 //! multiplies floats, whatever the format ([`nibble_kernels::ops::Attention`]).
 
-use nibble_kernels::ops::{self, Attention, Rows};
+use nibble_kernels::ops::{self, Attention, Positions, Rows};
 use nibble_kernels::{Format, format};
 use std::ops::Range;
 
@@ -215,22 +215,42 @@ pub(crate) struct Head<'a> {
 }
 
 impl Head<'_> {
-    /// Elements `cols` of the rows of `positions`, which lie in one chunk, as floats: each row is padded with zeros to a multiple of sixteen. `cols` begins at a
-    /// multiple of 32.
-    pub fn read<'b>(&self, part: Side, positions: Range<usize>, cols: Range<usize>, buffer: &'b mut [f32]) -> &'b [f32] {
-        let (layout, chunk) = (&self.layout, positions.start / STEP);
+    /// The bytes of the rows of positions from `first` on, to the end of its chunk; none where there is no such chunk.
+    fn bytes(&self, part: Side, first: usize) -> &[u8] {
+        let (layout, chunk) = (&self.layout, first / STEP);
         let head = match layout.before.get(chunk) {
             Some(chunk) => &chunk[self.offset..][..2 * STEP * layout.row_bytes],
-            None => self.last,
+            None if chunk == layout.before.len() => self.last,
+            None => &[],
         };
-        let format = layout.kind.format;
-        let from = (part as usize * STEP + positions.start % STEP) * layout.row_bytes + cols.start / format.block_len * format.block_bytes;
         let end = (part as usize * STEP + STEP) * layout.row_bytes;
+        head.get(end - (STEP - first % STEP) * layout.row_bytes..end).unwrap_or(&[])
+    }
+
+    /// Elements `cols` of the rows of `positions`, which lie in one chunk, for so many rows of queries: as floats, each row padded with zeros to a multiple of sixteen, or
+    /// as they are, if that is faster. `cols` begins at a multiple of 32. What stands at `next`, a part and a position, will be read after them.
+    pub fn read<'b>(
+        &'b self,
+        part: Side,
+        positions: Range<usize>,
+        cols: Range<usize>,
+        next: Option<(Side, usize)>,
+        rows: usize,
+        buffer: &'b mut [f32],
+    ) -> Positions<'b> {
+        let layout = &self.layout;
+        let (bytes, next) = (self.bytes(part, positions.start), next.map_or(&[][..], |(part, first)| self.bytes(part, first)));
         let width = cols.len().next_multiple_of(16);
+        if layout.kind.halves && rows <= layout.loops.few && 2 * width == layout.row_bytes {
+            return Positions::Halves(&bytes[..positions.len() * layout.row_bytes], next);
+        }
+        let format = layout.kind.format;
+        let from = cols.start / format.block_len * format.block_bytes;
         let out = &mut buffer[..positions.len() * width];
-        let rows = Rows { bytes: &head[from..end], stride: layout.row_bytes, cols: cols.len(), rows: positions.len() };
+        let next = next.get(from..).unwrap_or(&[]);
+        let rows = Rows { bytes: &bytes[from..], stride: layout.row_bytes, cols: cols.len(), rows: positions.len(), next };
         (layout.kind.read)(&layout.loops, rows, out, width);
-        out
+        Positions::Floats(out)
     }
 }
 
@@ -278,7 +298,9 @@ mod tests {
                 let mut buffer = vec![0.0; 2 * hd];
                 let head = cache.layout().head(h, &[]);
                 let n = if p == 255 { 1 } else { 2 };
-                let got = head.read(part, p..p + n, 0..hd, &mut buffer);
+                let Positions::Floats(got) = head.read(part, p..p + n, 0..hd, None, usize::MAX, &mut buffer) else {
+                    panic!("for many rows")
+                };
                 let expected: Vec<f32> = (p..p + n).flat_map(|p| row(h, p, part)).collect();
                 assert_eq!(got, expected, "{} head {h} position {p}", kv.name());
             }

@@ -28,10 +28,10 @@ use std::cell::RefCell;
 pub(crate) fn most_floats(spec: &LayerSpec, dim: usize, batch: usize, threads: usize) -> (usize, usize) {
     let (q, kv) = (spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim);
     let widest = spec.ffn.max(q).max(dim);
-    // x, wide, inner, q and attended, activations (as large as floats at most); a block's rows in each thread.
+    // x, wide, inner, q and attended, activations (as large as floats at most); a row in each thread.
     let a_token = dim + dim.max(q + 2 * kv) + 2 * spec.ffn + 2 * q + widest;
     let (fixed, each) = attention::most_floats(spec, threads);
-    (batch * a_token + threads * BLOCK * widest + fixed, each)
+    (batch * a_token + threads * widest + fixed, each)
 }
 
 /// Buffers for a batch, made once a session.

@@ -178,9 +178,12 @@ fn prepare<'a>(pool: &Pool, m: &Matrix, input: &Input, tokens: usize, acts: &'a 
     let block = block(tokens, pool);
     pool.chunks(acts, block * bytes, |i, out| {
         ROWS.with_borrow_mut(|rows| {
-            let rows = sized(rows, out.len() / bytes * m.cols);
-            input(i * block, rows);
-            rows.chunks_exact(m.cols).zip(out.chunks_exact_mut(bytes)).for_each(|(x, out)| m.chosen.quantize(x, out));
+            // One at a time: a row is in the first-level cache still when it is rounded.
+            let row = sized(rows, m.cols);
+            for (t, out) in (i * block..).zip(out.chunks_exact_mut(bytes)) {
+                input(t, row);
+                m.chosen.quantize(row, out);
+            }
         });
     });
     acts

@@ -5,30 +5,83 @@
 //! paid once a stride and the loops below are the same for all formats.
 //!
 //! ```text
-//! dots:  out[i] = scale * sum over d of q[d] * keys[i][d]       in sixteen lanes, reduced by the fixed tree
-//! mix:   out[d] += p[i] * values[i][d]                           in the order of i
+//! dots:  out[r][i] = scale * sum over d of q[r][d] * keys[i][d]      in sixteen lanes, reduced by the fixed tree
+//! mix:   out[r][d] += p[r][i] * values[i][d]                          in the order of i
 //! ```
-//! `dots` works on four or eight keys at once, so that the additions of one key need not wait for each other and the tree of four keys is one set of
-//! shuffles. `mix` keeps a strip of the sum in registers over all positions of the stride, instead of loading and storing it for each. Neither changes the
-//! order of any sum: all instruction sets give the same bits.
+//! Both take all rows that see the same positions: the query heads of a group, and of many tokens. Where there are registers for it ([`Lanes::ROWS`]) four rows go side
+//! by side, so that a key or value that has been loaded serves four. `dots` works on four or eight keys at once, so that the additions of one key need not wait for each
+//! other and the tree of four keys is one set of shuffles. `mix` keeps a strip of the sums in registers over all positions of the stride, instead of loading and
+//! storing it for each. None of this changes the order of any sum: all instruction sets give the same bits.
 //!
 //! Rows are padded to a multiple of sixteen elements with zeros, which changes no sum: an accumulator that begins at +0 is never -0.
 
 use super::lanes::{Lanes, Plain};
 use super::rows::{self, Rows};
 use crate::Isa;
+use std::ops::Range;
 
 /// The loops for one instruction set that the CPU is known to run.
 #[derive(Clone, Copy, Debug)]
 pub struct Attention {
     isa: Isa,
-    dots: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
-    mix: unsafe fn(&[f32], &[f32], &mut [f32]),
+    /// Rows up to which halves are multiplied as they are read ([`Positions::Halves`]) faster than they are turned into floats before.
+    pub few: usize,
+    dots: unsafe fn(&[f32], Positions<'_>, Shape, f32, &mut [f32]),
+    mix: unsafe fn(&[f32], Positions<'_>, Shape, &mut [f32]),
     from_f32: unsafe fn(Rows<'_>, &mut [f32], usize),
     from_f16: unsafe fn(Rows<'_>, &mut [f32], usize),
     from_q8_0: unsafe fn(Rows<'_>, &mut [f32], usize),
     from_q4_0: unsafe fn(Rows<'_>, &mut [f32], usize),
     round_f16: unsafe fn(&mut [f32]),
+}
+
+/// How the rows of a call lie.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Elements of a row of queries, keys, values or sums: a multiple of 16.
+    pub width: usize,
+    /// From a row of scores to the next.
+    pub stride: usize,
+}
+
+impl Shape {
+    fn check(self, rows: &[f32], positions: usize, scores: &[f32]) {
+        let Shape { width, stride } = self;
+        assert!(width > 0 && width.is_multiple_of(16), "rows of {width}");
+        assert!(rows.len().is_multiple_of(width) && positions.is_multiple_of(width), "rows of {width} in {} and {positions}", rows.len());
+        let (rows, count) = (rows.len() / width, positions / width);
+        let fits = rows == 0 || (count <= stride || rows == 1) && scores.len() >= (rows - 1) * stride + count;
+        assert!(fits, "{rows} rows of {count} scores, {stride} apart, in {}", scores.len());
+    }
+}
+
+/// Keys or values of some positions, row after row.
+#[derive(Clone, Copy, Debug)]
+pub enum Positions<'a> {
+    /// As floats.
+    Floats(&'a [f32]),
+    /// As the cache keeps them, little-endian halves, and what will be read after them: it is asked for meanwhile.
+    Halves(&'a [u8], &'a [u8]),
+}
+
+impl<'a> Positions<'a> {
+    fn elements(self) -> usize {
+        match self {
+            Positions::Floats(x) => x.len(),
+            Positions::Halves(x, _) => x.len() / 2,
+        }
+    }
+
+    /// Those of some elements.
+    pub fn part(self, elements: Range<usize>) -> Positions<'a> {
+        match self {
+            Positions::Floats(x) => Positions::Floats(&x[elements]),
+            Positions::Halves(x, next) => {
+                let bytes = 2 * elements.start..2 * elements.end;
+                Positions::Halves(&x[bytes.clone()], next.get(bytes.start..bytes.end.min(next.len())).unwrap_or(&[]))
+            }
+        }
+    }
 }
 
 impl Attention {
@@ -47,24 +100,20 @@ impl Attention {
         self.isa
     }
 
-    /// `out[i] = scale * (q · keys row i)`: q has a multiple of 16 elements, keys `out.len()` rows of as many.
-    pub fn dots(&self, q: &[f32], keys: &[f32], scale: f32, out: &mut [f32]) {
-        assert!(q.len().is_multiple_of(16) && keys.len() == q.len() * out.len(), "{} keys of {} in {}", out.len(), q.len(), keys.len());
+    /// `out[r][i] = scale * (q row r · keys row i)`: rows of q and of keys have `shape.width` elements, rows of out are `shape.stride` apart and end after as many
+    /// elements as there are keys.
+    pub fn dots(&self, q: &[f32], keys: Positions<'_>, shape: Shape, scale: f32, out: &mut [f32]) {
+        shape.check(q, keys.elements(), out);
         // SAFETY: `self` was made by asking the CPU for `isa`; the lengths are checked.
-        unsafe { (self.dots)(q, keys, scale, out) }
+        unsafe { (self.dots)(q, keys, shape, scale, out) }
     }
 
-    /// `out += sum of p[i] * values row i`, in the order of i: out has a multiple of 16 elements, values `p.len()` rows of as many.
-    pub fn mix(&self, p: &[f32], values: &[f32], out: &mut [f32]) {
-        assert!(
-            out.len().is_multiple_of(16) && values.len() == out.len() * p.len(),
-            "{} values of {} in {}",
-            p.len(),
-            out.len(),
-            values.len()
-        );
+    /// `out[r] += sum of p[r][i] * values row i`, in the order of i: rows of values and of out have `shape.width` elements, rows of p are `shape.stride` apart and end
+    /// after as many elements as there are values.
+    pub fn mix(&self, p: &[f32], values: Positions<'_>, shape: Shape, out: &mut [f32]) {
+        shape.check(out, values.elements(), p);
         // SAFETY: as above.
-        unsafe { (self.mix)(p, values, out) }
+        unsafe { (self.mix)(p, values, shape, out) }
     }
 
     /// Rows of little-endian floats to rows of `width` floats, the last of each zero where `width` is more than the columns.
@@ -108,14 +157,24 @@ impl Attention {
 macro_rules! compiled {
     ($isa:expr, $lanes:ty $(, $feature:literal)?) => {{
         $(#[target_feature(enable = $feature)])?
-        unsafe fn dots(q: &[f32], keys: &[f32], scale: f32, out: &mut [f32]) {
+        unsafe fn dots(q: &[f32], keys: Positions<'_>, shape: Shape, scale: f32, out: &mut [f32]) {
             // SAFETY: the caller of this function promises the CPU.
-            unsafe { body::dots::<$lanes>(q, keys, scale, out) }
+            unsafe {
+                match keys {
+                    Positions::Floats(keys) => body::dots::<$lanes, [f32; 16]>(q, keys.as_chunks().0, &[], shape, scale, out),
+                    Positions::Halves(keys, next) => body::dots::<$lanes, [u8; 32]>(q, keys.as_chunks().0, next, shape, scale, out),
+                }
+            }
         }
         $(#[target_feature(enable = $feature)])?
-        unsafe fn mix(p: &[f32], values: &[f32], out: &mut [f32]) {
+        unsafe fn mix(p: &[f32], values: Positions<'_>, shape: Shape, out: &mut [f32]) {
             // SAFETY: as above.
-            unsafe { body::mix::<$lanes>(p, values, out) }
+            unsafe {
+                match values {
+                    Positions::Floats(values) => body::mix::<$lanes, [f32; 16]>(p, values.as_chunks().0, &[], shape, out),
+                    Positions::Halves(values, next) => body::mix::<$lanes, [u8; 32]>(p, values.as_chunks().0, next, shape, out),
+                }
+            }
         }
         $(#[target_feature(enable = $feature)])?
         unsafe fn from_f32(rows: Rows<'_>, out: &mut [f32], width: usize) {
@@ -139,7 +198,8 @@ macro_rules! compiled {
             // SAFETY: as above.
             unsafe { rows::round_f16::<$lanes>(x) }
         }
-        Attention { isa: $isa, dots, mix, from_f32, from_f16, from_q8_0, from_q4_0, round_f16 }
+        let few = if <$lanes>::ROWS > 1 { 2 * <$lanes>::ROWS } else { 0 };
+        Attention { isa: $isa, few, dots, mix, from_f32, from_f16, from_q8_0, from_q4_0, round_f16 }
     }};
 }
 
@@ -162,40 +222,123 @@ fn loops(isa: Isa) -> Option<Attention> {
 mod body {
     use super::*;
 
+    type Sixteens = [[f32; 16]];
+
+    /// Sixteen elements in memory.
+    pub trait Sixteen: Copy {
+        /// As floats.
+        unsafe fn load<L: Lanes>(&self) -> L;
+    }
+
+    impl Sixteen for [f32; 16] {
+        #[inline(always)]
+        unsafe fn load<L: Lanes>(&self) -> L {
+            // SAFETY: the caller promises the CPU.
+            unsafe { L::load(self) }
+        }
+    }
+
+    impl Sixteen for [u8; 32] {
+        #[inline(always)]
+        unsafe fn load<L: Lanes>(&self) -> L {
+            // SAFETY: the caller promises the CPU.
+            unsafe { L::load_f16(self) }
+        }
+    }
+
+    /// Where to ask for what is read next while `now` is read: `next`, or what has been asked for already if that has less.
     #[inline(always)]
-    pub unsafe fn dots<L: Lanes>(q: &[f32], keys: &[f32], scale: f32, out: &mut [f32]) {
-        let q = q.as_chunks::<16>().0;
-        let keys = keys.as_chunks::<16>().0;
+    fn after<S>(now: &[S], next: &[u8]) -> *const u8 {
+        if next.len() < size_of_val(now) { now.as_ptr().cast() } else { next.as_ptr() }
+    }
+
+    /// Asks for the lines of `count` elements of `S` from the one at `from` on.
+    #[inline(always)]
+    fn ask_for<S>(after: *const u8, from: usize, count: usize) {
+        // Floats are in a buffer of the first-level cache.
+        if size_of::<S>() == 32 {
+            for line in 0..count.div_ceil(2) {
+                rows::ask(after.wrapping_add(32 * from + 64 * line));
+            }
+        }
+    }
+
+    #[inline(always)]
+    pub unsafe fn dots<L: Lanes, S: Sixteen>(q: &[f32], keys: &[S], next: &[u8], shape: Shape, scale: f32, out: &mut [f32]) {
+        if keys.is_empty() {
+            return;
+        }
+        let (q, width) = (q.as_chunks::<16>().0, shape.width / 16);
+        let (mut q, mut out) = (q.chunks_exact(width), out.chunks_mut(shape.stride.max(1)));
+        let next = after(keys, next);
+        // SAFETY: the caller promises the CPU.
+        unsafe {
+            while q.len() > 0 {
+                match q.len().min(L::ROWS) {
+                    4.. => some_dots::<L, S, 4>(&mut q, keys, next, scale, &mut out),
+                    3 => some_dots::<L, S, 3>(&mut q, keys, next, scale, &mut out),
+                    2 => some_dots::<L, S, 2>(&mut q, keys, next, scale, &mut out),
+                    _ => some_dots::<L, S, 1>(&mut q, keys, next, scale, &mut out),
+                }
+            }
+        }
+    }
+
+    /// The next `R` rows of q with all keys.
+    #[inline(always)]
+    unsafe fn some_dots<'a, L: Lanes, S: Sixteen, const R: usize>(
+        q: &mut impl Iterator<Item = &'a Sixteens>,
+        keys: &[S],
+        next: *const u8,
+        scale: f32,
+        out: &mut impl Iterator<Item = &'a mut [f32]>,
+    ) {
+        let q: [&Sixteens; R] = std::array::from_fn(|_| q.next().expect("as many rows are left"));
+        let count = keys.len() / q[0].len();
+        let mut out: [&mut [f32]; R] = std::array::from_fn(|_| &mut out.next().expect("a row of scores for each of q")[..count]);
         let mut done = 0;
         // SAFETY: the caller promises the CPU.
         unsafe {
-            if L::WIDE == 8 {
-                done = groups::<L, 8>(q, keys, scale, out, done);
+            if R == 1 && L::WIDE == 8 {
+                done = groups::<L, S, R, 8>(q, keys, next, scale, &mut out, done);
             }
-            done = groups::<L, 4>(q, keys, scale, out, done);
-            groups::<L, 1>(q, keys, scale, out, done);
+            done = groups::<L, S, R, 4>(q, keys, next, scale, &mut out, done);
+            groups::<L, S, R, 1>(q, keys, next, scale, &mut out, done);
         }
     }
 
     /// As many groups of `K` keys as are left from key `done` on; returns the first key not done.
     #[inline(always)]
-    unsafe fn groups<L: Lanes, const K: usize>(q: &[[f32; 16]], keys: &[[f32; 16]], scale: f32, out: &mut [f32], mut done: usize) -> usize {
-        while out.len() - done >= K {
-            let rows: [&[[f32; 16]]; K] = std::array::from_fn(|k| &keys[(done + k) * q.len()..][..q.len()]);
+    unsafe fn groups<L: Lanes, S: Sixteen, const R: usize, const K: usize>(
+        q: [&Sixteens; R],
+        keys: &[S],
+        next: *const u8,
+        scale: f32,
+        out: &mut [&mut [f32]; R],
+        mut done: usize,
+    ) -> usize {
+        let (width, count) = (q[0].len(), out[0].len());
+        let q = q.map(|q| &q[..width]);
+        while count - done >= K {
+            ask_for::<S>(next, done * width, K * width);
+            let keys: [&[S]; K] = std::array::from_fn(|k| &keys[(done + k) * width..][..width]);
             // SAFETY: the caller promises the CPU.
             unsafe {
                 let zero = L::splat(0.0);
-                let mut sums = [zero; K];
-                for (c, q) in q.iter().enumerate() {
-                    let q = L::load(q);
-                    for (sum, row) in sums.iter_mut().zip(&rows) {
-                        *sum = sum.add(q.mul(L::load(&row[c])));
+                let mut sums = [[zero; K]; R];
+                for c in 0..width {
+                    let keys = keys.map(|key| key[c].load::<L>());
+                    for (sums, q) in sums.iter_mut().zip(&q) {
+                        let q = L::load(&q[c]);
+                        for (sum, key) in sums.iter_mut().zip(keys) {
+                            *sum = sum.add(q.mul(key));
+                        }
                     }
                 }
-                for (i, out) in out[done..done + K].chunks_mut(4).enumerate() {
-                    let four = std::array::from_fn(|k| if 4 * i + k < K { sums[(4 * i + k).min(K - 1)] } else { zero });
-                    for (out, sum) in out.iter_mut().zip(L::sums(four)) {
-                        *out = sum * scale;
+                for (sums, out) in sums.iter().zip(out.iter_mut()) {
+                    for (i, out) in out[done..done + K].chunks_mut(4).enumerate() {
+                        let four = std::array::from_fn(|k| if 4 * i + k < K { sums[(4 * i + k).min(K - 1)] } else { zero });
+                        out.copy_from_slice(&L::sums(four).map(|sum| sum * scale)[..out.len()]);
                     }
                 }
             }
@@ -205,42 +348,80 @@ mod body {
     }
 
     #[inline(always)]
-    pub unsafe fn mix<L: Lanes>(p: &[f32], values: &[f32], out: &mut [f32]) {
-        let values = values.as_chunks::<16>().0;
-        let out = out.as_chunks_mut::<16>().0;
-        let mut done = 0;
+    pub unsafe fn mix<L: Lanes, S: Sixteen>(p: &[f32], values: &[S], next: &[u8], shape: Shape, out: &mut [f32]) {
+        if values.is_empty() {
+            return;
+        }
+        let (out, width) = (out.as_chunks_mut::<16>().0, shape.width / 16);
+        let (mut p, mut out) = (p.chunks(shape.stride.max(1)), out.chunks_exact_mut(width));
+        let next = after(values, next);
         // SAFETY: the caller promises the CPU.
         unsafe {
-            if L::WIDE == 8 {
-                done = strips::<L, 8>(p, values, out, done);
+            while out.len() > 0 {
+                match out.len().min(L::ROWS) {
+                    4.. => some_mix::<L, S, 4>(&mut p, values, next, &mut out),
+                    3 => some_mix::<L, S, 3>(&mut p, values, next, &mut out),
+                    2 => some_mix::<L, S, 2>(&mut p, values, next, &mut out),
+                    _ => some_mix::<L, S, 1>(&mut p, values, next, &mut out),
+                }
             }
-            done = strips::<L, 4>(p, values, out, done);
-            done = strips::<L, 2>(p, values, out, done);
-            strips::<L, 1>(p, values, out, done);
         }
     }
 
-    /// As many strips of `S` times sixteen elements as are left from `done` on; returns the first not done.
+    /// The next `R` rows of out with all values.
     #[inline(always)]
-    unsafe fn strips<L: Lanes, const S: usize>(p: &[f32], values: &[[f32; 16]], out: &mut [[f32; 16]], mut done: usize) -> usize {
-        let width = out.len();
-        while width - done >= S {
-            let strip = &mut out[done..done + S];
+    unsafe fn some_mix<'a, L: Lanes, S: Sixteen, const R: usize>(
+        p: &mut impl Iterator<Item = &'a [f32]>,
+        values: &[S],
+        next: *const u8,
+        out: &mut impl Iterator<Item = &'a mut Sixteens>,
+    ) {
+        let mut out: [&mut Sixteens; R] = std::array::from_fn(|_| out.next().expect("as many rows are left"));
+        let count = values.len() / out[0].len();
+        let p: [&[f32]; R] = std::array::from_fn(|_| &p.next().expect("a row of scores for each of out")[..count]);
+        let mut done = 0;
+        // SAFETY: the caller promises the CPU.
+        unsafe {
+            if R == 1 && L::WIDE == 8 {
+                done = strips::<L, S, R, 8>(p, values, next, &mut out, done);
+            }
+            done = strips::<L, S, R, 4>(p, values, next, &mut out, done);
+            done = strips::<L, S, R, 2>(p, values, next, &mut out, done);
+            strips::<L, S, R, 1>(p, values, next, &mut out, done);
+        }
+    }
+
+    /// As many strips of `W` times sixteen elements as are left from `done` on; returns the first not done.
+    #[inline(always)]
+    unsafe fn strips<L: Lanes, S: Sixteen, const R: usize, const W: usize>(
+        p: [&[f32]; R],
+        values: &[S],
+        next: *const u8,
+        out: &mut [&mut Sixteens; R],
+        mut done: usize,
+    ) -> usize {
+        let (width, count) = (out[0].len(), p[0].len());
+        let p = p.map(|p| &p[..count]);
+        while width - done >= W {
             // SAFETY: the caller promises the CPU.
             unsafe {
-                let mut sums: [L; S] = std::array::from_fn(|i| L::load(&strip[i]));
-                for (&p, row) in p.iter().zip(values.chunks_exact(width)) {
-                    let p = L::splat(p);
-                    let row = &row[done..done + S];
-                    for (sum, x) in sums.iter_mut().zip(row) {
-                        *sum = sum.add(p.mul(L::load(x)));
+                let mut sums: [[L; W]; R] = std::array::from_fn(|r| std::array::from_fn(|i| L::load(&out[r][done + i])));
+                for (i, row) in values.chunks_exact(width).enumerate().take(count) {
+                    ask_for::<S>(next, i * width + done, W);
+                    let row: &[S; W] = row[done..].first_chunk().expect("a strip within the row");
+                    let row = row.each_ref().map(|x| x.load::<L>());
+                    for (sums, p) in sums.iter_mut().zip(&p) {
+                        let p = L::splat(p[i]);
+                        for (sum, x) in sums.iter_mut().zip(row) {
+                            *sum = sum.add(p.mul(x));
+                        }
                     }
                 }
-                for (to, sum) in strip.iter_mut().zip(sums) {
-                    sum.store(to);
+                for (out, sums) in out.iter_mut().zip(sums) {
+                    out[done..done + W].iter_mut().zip(sums).for_each(|(to, sum)| sum.store(to));
                 }
             }
-            done += S;
+            done += W;
         }
         done
     }

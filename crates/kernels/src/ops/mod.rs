@@ -15,7 +15,7 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
-pub use attention::Attention;
+pub use attention::{Attention, Positions, Shape};
 pub use half::{f16_to_f32, f32_to_f16};
 pub use portable::exp;
 pub use rows::{Rows, to_f16, to_f32, to_q4_0, to_q8_0};

@@ -16,6 +16,17 @@ pub struct Rows<'a> {
     pub cols: usize,
     /// How many rows.
     pub rows: usize,
+    /// What will be read after them: it is asked for meanwhile. May be empty.
+    pub next: &'a [u8],
+}
+
+/// Asks for the line at an address, be it what it may. (On ARM the hardware follows rows that lie one after the other.)
+#[inline(always)]
+pub fn ask(at: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    crate::dot::places::ask::<{ std::arch::x86_64::_MM_HINT_T0 }>(at);
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
 }
 
 impl Rows<'_> {
@@ -33,9 +44,15 @@ impl Rows<'_> {
     /// Each row's bytes with its place in `out`, whose padding is set to zero.
     #[inline(always)]
     fn each(self, row_bytes: usize, out: &mut [f32], width: usize, body: impl Fn(&[u8], &mut [f32])) {
+        let next = if self.next.len() < self.rows * self.stride { self.bytes } else { self.next };
         for (r, out) in out.chunks_exact_mut(width.max(1)).enumerate() {
             let (out, padding) = out.split_at_mut(self.cols);
-            padding.fill(0.0);
+            if !padding.is_empty() {
+                padding.fill(0.0);
+            }
+            for line in 0..row_bytes.div_ceil(64) {
+                ask(next.as_ptr().wrapping_add(r * self.stride + 64 * line));
+            }
             body(&self.bytes[r * self.stride..][..row_bytes], out);
         }
     }

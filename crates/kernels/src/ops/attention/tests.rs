@@ -2,7 +2,7 @@
 
 use crate::ops::rows::{self, Rows};
 use crate::ops::tests::{bits, numbers};
-use crate::ops::{Attention, half, portable};
+use crate::ops::{Attention, Positions, Shape, half, portable};
 use crate::{Format, Isa, format};
 
 fn every() -> Vec<Attention> {
@@ -12,16 +12,47 @@ fn every() -> Vec<Attention> {
 /// One row of keys or values for each count around the groups of four and eight; head widths around the strips.
 const COUNTS: [usize; 9] = [0, 1, 3, 4, 5, 8, 13, 31, 32];
 const WIDTHS: [usize; 6] = [16, 32, 64, 80, 128, 240];
+/// Rows around those that go side by side.
+const ROWS: [usize; 6] = [0, 1, 2, 3, 4, 11];
 
 #[test]
 fn dots_are_dot_times_scale() {
     for a in every() {
         for (count, width) in COUNTS.iter().flat_map(|&c| WIDTHS.map(|w| (c, w))) {
-            let (q, keys) = (numbers(width, 3.0, 5), numbers(width * count, 3.0, 6));
-            let mut out = vec![f32::NAN; count];
-            a.dots(&q, &keys, 0.3, &mut out);
-            let expected: Vec<f32> = keys.chunks(width).map(|k| portable::dot(&q, k) * 0.3).collect();
-            assert_eq!(bits(&out), bits(&expected), "{} {count} keys of {width}", a.isa().name());
+            for rows in ROWS {
+                let (q, keys) = (numbers(width * rows, 3.0, 5), numbers(width * count, 3.0, 6));
+                let stride = count + rows % 2;
+                let mut out = vec![f32::NAN; stride * rows];
+                let mut expected = out.clone();
+                a.dots(&q, Positions::Floats(&keys), Shape { width, stride }, 0.3, &mut out);
+                for (q, out) in q.chunks(width).zip(expected.chunks_mut(stride.max(1))) {
+                    keys.chunks(width).zip(out).for_each(|(k, out)| *out = portable::dot(q, k) * 0.3);
+                }
+                assert_eq!(bits(&out), bits(&expected), "{} {rows} rows, {count} keys of {width}", a.isa().name());
+            }
+        }
+    }
+}
+
+#[test]
+fn halves_are_multiplied_as_their_floats_are() {
+    for a in every() {
+        for (count, width) in COUNTS.iter().flat_map(|&c| WIDTHS.map(|w| (c, w))) {
+            let bytes: Vec<u8> = numbers(width * count, 3.0, 6).iter().flat_map(|&x| half::f32_to_f16(x).to_le_bytes()).collect();
+            let floats: Vec<f32> = bytes.as_chunks().0.iter().map(|&h| half::f16_to_f32(u16::from_le_bytes(h))).collect();
+            // What is read next is only asked for, however much of it there is.
+            for (rows, next) in ROWS.iter().flat_map(|&rows| [&[][..], &bytes[..bytes.len() / 2]].map(|next| (rows, next))) {
+                let (x, shape) = (numbers(width * rows, 2.0, 11), Shape { width, stride: count + 1 });
+                let mut scores = [vec![0.5; (count + 1) * rows], vec![0.5; (count + 1) * rows]];
+                let mut sums = [x.clone(), x.clone()];
+                let ways = [Positions::Floats(&floats), Positions::Halves(&bytes, next)];
+                for ((way, scores), sums) in ways.into_iter().zip(&mut scores).zip(&mut sums) {
+                    a.dots(&x, way, shape, 0.3, scores);
+                    a.mix(scores, way, shape, sums);
+                }
+                assert_eq!(scores[0], scores[1], "{} {rows} rows, {count} keys of {width}", a.isa().name());
+                assert_eq!(sums[0], sums[1], "{} {rows} rows, {count} values of {width}", a.isa().name());
+            }
         }
     }
 }
@@ -36,7 +67,7 @@ fn padding_with_zeros_changes_no_sum() {
             let long = |x: &[f32]| x.iter().copied().chain(std::iter::repeat(0.0)).take(n.next_multiple_of(16)).collect::<Vec<_>>();
             for a in every() {
                 let mut out = [f32::NAN];
-                a.dots(&long(&q), &long(&k), 1.0, &mut out);
+                a.dots(&long(&q), Positions::Floats(&long(&k)), Shape { width: n.next_multiple_of(16), stride: 1 }, 1.0, &mut out);
                 assert_eq!(out[0].to_bits(), plain.to_bits(), "{} {n}", a.isa().name());
             }
         }
@@ -47,12 +78,17 @@ fn padding_with_zeros_changes_no_sum() {
 fn mix_is_axpy_in_order() {
     for a in every() {
         for (count, width) in COUNTS.iter().flat_map(|&c| WIDTHS.map(|w| (c, w))) {
-            let (p, values) = (numbers(count, 1.0, 9), numbers(width * count, 3.0, 10));
-            let mut out = numbers(width, 2.0, 11);
-            let mut expected = out.clone();
-            a.mix(&p, &values, &mut out);
-            p.iter().zip(values.chunks(width)).for_each(|(&p, v)| portable::axpy(p, v, &mut expected));
-            assert_eq!(bits(&out), bits(&expected), "{} {count} values of {width}", a.isa().name());
+            for rows in ROWS {
+                let stride = count + rows % 2;
+                let (p, values) = (numbers(stride * rows, 1.0, 9), numbers(width * count, 3.0, 10));
+                let mut out = numbers(width * rows, 2.0, 11);
+                let mut expected = out.clone();
+                a.mix(&p, Positions::Floats(&values), Shape { width, stride }, &mut out);
+                for (p, out) in p.chunks(stride.max(1)).zip(expected.chunks_mut(width)) {
+                    p.iter().zip(values.chunks(width)).for_each(|(&p, v)| portable::axpy(p, v, out));
+                }
+                assert_eq!(bits(&out), bits(&expected), "{} {rows} rows, {count} values of {width}", a.isa().name());
+            }
         }
     }
 }
@@ -61,14 +97,19 @@ fn mix_is_axpy_in_order() {
 fn a_nan_or_an_infinity_reaches_the_sum() {
     for a in every() {
         for poison in [f32::NAN, f32::INFINITY] {
-            let (q, mut keys) = (numbers(64, 3.0, 5), numbers(64 * 5, 3.0, 6));
+            // Of five rows side by side, only the one with what is poisoned in it, and all of them where a key or value is.
+            let (mut q, mut keys) = (numbers(64 * 5, 3.0, 5), numbers(64 * 5, 3.0, 6));
+            let shape = Shape { width: 64, stride: 5 };
             keys[64 * 2 + 40] = poison;
-            let (mut out, mut mixed) = ([0.0; 5], [0.0; 64]);
-            a.dots(&q, &keys, 1.0, &mut out);
-            a.mix(&[0.5; 5], &keys, &mut mixed);
-            assert!(!out[2].is_finite() && !mixed[40].is_finite(), "{}", a.isa().name());
-            assert!(out.iter().enumerate().all(|(i, x)| i == 2 || x.is_finite()));
-            assert!(mixed.iter().enumerate().all(|(i, x)| i == 40 || x.is_finite()));
+            let (mut out, mut mixed) = ([0.0; 25], [0.0; 64 * 5]);
+            a.dots(&q, Positions::Floats(&keys), shape, 1.0, &mut out);
+            a.mix(&[0.5; 25], Positions::Floats(&keys), shape, &mut mixed);
+            assert!(out.iter().enumerate().all(|(i, x)| (i % 5 != 2) == x.is_finite()), "{}", a.isa().name());
+            assert!(mixed.iter().enumerate().all(|(i, x)| (i % 64 != 40) == x.is_finite()), "{}", a.isa().name());
+            keys[64 * 2 + 40] = 1.0;
+            q[64 * 3] = poison;
+            a.dots(&q, Positions::Floats(&keys), shape, 1.0, &mut out);
+            assert!(out.iter().enumerate().all(|(i, x)| (i / 5 != 3) == x.is_finite()), "{}", a.isa().name());
         }
     }
 }
@@ -89,7 +130,7 @@ fn every_half_widens_and_rounds_as_the_portable_code_does() {
     let rounded: Vec<f32> = near.iter().map(|&x| half::f16_to_f32(half::f32_to_f16(x))).collect();
     for a in every() {
         let mut out = vec![0.0; all.len()];
-        a.from_f16(Rows { bytes: &bytes, stride: bytes.len(), cols: all.len(), rows: 1 }, &mut out, all.len());
+        a.from_f16(Rows { bytes: &bytes, stride: bytes.len(), cols: all.len(), rows: 1, next: &[] }, &mut out, all.len());
         assert_eq!(bits(&out), bits(&expected), "{}", a.isa().name());
         let mut out = near.clone();
         a.round_f16(&mut out);
@@ -130,7 +171,7 @@ fn rows_are_read_as_their_format_decodes_them() {
                 .collect();
             for a in every() {
                 let mut out = vec![f32::NAN; width * count];
-                read(&a, Rows { bytes: &bytes[at.min(bytes.len())..], stride: row_bytes, cols, rows: count }, &mut out, width);
+                read(&a, Rows { bytes: &bytes[at.min(bytes.len())..], stride: row_bytes, cols, rows: count, next: &[] }, &mut out, width);
                 assert_eq!(bits(&out), bits(&expected), "{} {} {cols} of {whole}", a.isa().name(), format.name);
             }
         }

@@ -10,6 +10,7 @@ pub struct Avx2(__m256, __m256);
 
 impl Lanes for Avx2 {
     const WIDE: usize = 4;
+    const ROWS: usize = 1;
 
     #[inline]
     #[target_feature(enable = "avx2,f16c")]

@@ -10,6 +10,7 @@ pub struct Avx512(__m512);
 
 impl Lanes for Avx512 {
     const WIDE: usize = 8;
+    const ROWS: usize = 4;
 
     #[inline]
     #[target_feature(enable = "avx512f")]

@@ -25,6 +25,8 @@ pub use {avx2::Avx2, avx512::Avx512};
 pub trait Lanes: Copy {
     /// Sums that a loop keeps going side by side, 4 or 8: enough to hide how long an addition takes, and no more than there are registers.
     const WIDE: usize;
+    /// Rows of queries that go side by side, 1 to 4: each needs that many sums more, of which four go side by side.
+    const ROWS: usize;
     /// All lanes the same.
     unsafe fn splat(x: f32) -> Self;
     /// From memory, any alignment.

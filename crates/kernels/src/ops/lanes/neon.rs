@@ -39,6 +39,7 @@ impl Neon {
 
 impl Lanes for Neon {
     const WIDE: usize = 4;
+    const ROWS: usize = 1;
 
     #[inline]
     #[target_feature(enable = "neon")]

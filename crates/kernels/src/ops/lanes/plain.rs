@@ -17,6 +17,7 @@ impl Plain {
 
 impl Lanes for Plain {
     const WIDE: usize = 4;
+    const ROWS: usize = 1;
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> Plain {
