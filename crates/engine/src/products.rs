@@ -18,6 +18,11 @@ use crate::weights::Matrix;
 /// Tokens whose rows a thread makes at once, at most.
 pub(crate) const BLOCK: usize = 16;
 
+/// Tiles that a thread takes of a run of matrices, if all are as fast.
+const TILES: usize = 8;
+/// Pieces of a tile for one token.
+const PIECES: usize = 8;
+
 /// The input of a matrix: `rows(first, out)` computes the rows of the tokens from `first` on into `out`, [tokens, cols].
 pub(crate) type Input<'a> = dyn Fn(usize, &mut [f32]) + Sync + 'a;
 
@@ -146,17 +151,22 @@ pub(crate) fn products(
     out: &mut Outputs,
     unit: usize,
 ) {
-    // Enough tiles that a slow thread does not hold up the others, and not so small that taking them costs.
+    // Enough tiles that a slow thread does not hold up the others, and not so small that taking them costs. One token's rows lie together whatever the tiles.
     let total: usize = matrices.iter().map(|m| m.rows).sum();
-    let tile = total.div_ceil(pool.threads() * 8).next_multiple_of(unit).max(2 * unit);
-    out.shape(matrices, tokens, tile);
+    let tile = total.div_ceil(pool.threads() * TILES).next_multiple_of(unit).max(2 * unit);
+    out.shape(matrices, tokens, if tokens == 1 { total } else { tile });
     let mut from = 0;
     while from < matrices.len() {
         // Neighbours that want the same form of activations share it, and a barrier.
         let kind = matrices[from].chosen.format().activation;
         let same = matrices[from..].iter().take_while(|m| std::ptr::eq(m.chosen.format().activation, kind)).count();
-        let (tiles, ends) = out.tiles(from..from + same);
         let acts = prepare(pool, matrices[from], input, tokens, acts);
+        if tokens == 1 {
+            one(pool, &matrices[from..from + same], acts, out, from, tile);
+            from += same;
+            continue;
+        }
+        let (tiles, ends) = out.tiles(from..from + same);
         let first = out.matrices[from].start * tokens;
         pool.parts(&mut out.floats[first..], &ends, |i, part| {
             let (m, rows) = &tiles[i];
@@ -165,6 +175,24 @@ pub(crate) fn products(
         });
         from += same;
     }
+}
+
+/// The matrices from number `from` on times one token. A tile is divided further: what a thread takes towards the end is small, so that none waits for long. Up to a tile is
+/// one call, because a call begins with a wait for memory.
+fn one(pool: &Pool, matrices: &[&Matrix], acts: &[u8], out: &mut Outputs, from: usize, tile: usize) {
+    let rows = out.matrices[from].start..out.matrices[from + matrices.len() - 1].end;
+    let places = &out.matrices[from..];
+    let piece = tile.div_ceil(PIECES);
+    pool.runs(&mut out.floats[rows.clone()], piece, PIECES, |i, part| {
+        let first = rows.start + i * piece;
+        for (m, place) in matrices.iter().zip(places) {
+            let own = first.max(place.start)..(first + part.len()).min(place.end);
+            if own.start < own.end {
+                let bytes = (own.start - place.start) * m.row_bytes..(own.end - place.start) * m.row_bytes;
+                m.chosen.matmul(&m.bytes()[bytes], m.cols, acts, 1, &mut part[own.start - first..own.end - first]);
+            }
+        }
+    });
 }
 
 /// Brings the rows of the input into the form that the matrix's kernel wants.

@@ -16,6 +16,7 @@
 
 pub mod cores;
 
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -32,7 +33,12 @@ const SPINS: u32 = 2000;
 
 /// A running loop's body. The lifetime is erased, see [`Pool::run`].
 #[derive(Clone, Copy)]
-struct Job(*const (dyn Fn(usize) + Sync));
+struct Job {
+    /// Called with neighbouring indices.
+    body: *const (dyn Fn(Range<usize>) + Sync),
+    /// How many at once, at most.
+    most: u64,
+}
 
 /// A word in a line of its own: its thread changes it all the time.
 #[repr(align(64))]
@@ -101,17 +107,25 @@ impl Pool {
     /// Calls `body(i)` once for every i below `count`, on all threads, and returns when all calls have. Not to be called from inside a body.
     /// A panic in a body is passed on to the caller after the others have ended.
     pub fn run(&self, count: usize, body: &(dyn Fn(usize) + Sync)) {
+        self.ranges(count, 1, &|range| range.for_each(body));
+    }
+
+    /// As [`Pool::run`] for neighbouring indices: body gets up to `most` of them at once, and fewer towards the end, so that all threads end at about the same time.
+    fn ranges(&self, count: usize, most: usize, body: &(dyn Fn(Range<usize>) + Sync)) {
         if self.workers.is_empty() || count <= 1 {
-            (0..count).for_each(body);
+            if count > 0 {
+                body(0..count);
+            }
             return;
         }
         let _busy = self.busy.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let s = &*self.shared;
         // SAFETY: only the lifetime changes. The pointer is dead before this function returns: the gate is closed and nobody is inside by then.
-        let body_forever: *const (dyn Fn(usize) + Sync) =
-            unsafe { std::mem::transmute::<&(dyn Fn(usize) + Sync), *const (dyn Fn(usize) + Sync)>(body) };
+        let body_forever: *const (dyn Fn(Range<usize>) + Sync) =
+            unsafe { std::mem::transmute::<&(dyn Fn(Range<usize>) + Sync), *const (dyn Fn(Range<usize>) + Sync)>(body) };
+        let job = Job { body: body_forever, most: most.max(1) as u64 };
         // SAFETY: the gate is closed and empty, and `busy` is held, so nobody else touches `job`.
-        unsafe { *s.job.get() = Some(Job(body_forever)) };
+        unsafe { *s.job.get() = Some(job) };
         let count = u32::try_from(count).expect("fewer than 2^32 indices");
         let (threads, mut from) = (self.threads() as u64, 0);
         for (i, share) in (1..).zip(&s.shares[..self.threads()]) {
@@ -126,7 +140,7 @@ impl Pool {
                 worker.unpark();
             }
         }
-        let mine = catch_unwind(AssertUnwindSafe(|| take(s, 0, body)));
+        let mine = catch_unwind(AssertUnwindSafe(|| take(s, 0, job.most, body)));
         s.gate.fetch_and(!OPEN, Ordering::SeqCst);
         let mut spins = 0u32;
         while s.gate.load(Ordering::Acquire) & JOINED != 0 {
@@ -151,6 +165,18 @@ impl Pool {
             // SAFETY: `run` calls each i once, chunks of different i do not overlap, all lie within `data`, and `data` stays borrowed.
             let chunk = unsafe { std::slice::from_raw_parts_mut(start.at(from), len.min(total - from)) };
             body(i, chunk);
+        });
+    }
+
+    /// As [`Pool::chunks`] for several neighbours at once: body gets up to `most` chunks in one piece, and the number of the first.
+    pub fn runs<T: Send>(&self, data: &mut [T], len: usize, most: usize, body: impl Fn(usize, &mut [T]) + Sync) {
+        let (total, start) = (data.len(), Start(data.as_mut_ptr()));
+        let len = len.max(1);
+        self.ranges(total.div_ceil(len), most, &|range| {
+            let from = range.start * len;
+            // SAFETY: `ranges` gives each index once, chunks of different ones do not overlap, all lie within `data`, and `data` stays borrowed.
+            let chunks = unsafe { std::slice::from_raw_parts_mut(start.at(from), (range.len() * len).min(total - from)) };
+            body(range.start, chunks);
         });
     }
 
@@ -219,8 +245,9 @@ impl<T> Start<T> {
     }
 }
 
-/// Calls the body for the indices of one's own share in their order, then for the last ones of the others' shares, until none are left.
-fn take(s: &Shared, me: usize, body: &(dyn Fn(usize) + Sync)) {
+/// Calls the body for the indices of one's own share in their order, then for the last ones of the others' shares, until none are left. A quarter of what a share
+/// still has, `most` at most, is taken at once.
+fn take(s: &Shared, me: usize, most: u64, body: &(dyn Fn(Range<usize>) + Sync)) {
     for turn in 0..s.shares.len() {
         let share = &s.shares[(me + turn) % s.shares.len()].0;
         let mut left = share.load(Ordering::Relaxed);
@@ -229,10 +256,12 @@ fn take(s: &Shared, me: usize, body: &(dyn Fn(usize) + Sync)) {
             if from >= end {
                 break;
             }
-            let (i, rest) = if turn == 0 { (from, (from + 1) << 32 | end) } else { (end - 1, from << 32 | (end - 1)) };
+            let some = ((end - from) / 4).clamp(1, most);
+            let (own, rest) =
+                if turn == 0 { (from..from + some, (from + some) << 32 | end) } else { (end - some..end, from << 32 | (end - some)) };
             match share.compare_exchange_weak(left, rest, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => {
-                    body(i as usize);
+                    body(own.start as usize..own.end as usize);
                     left = share.load(Ordering::Relaxed);
                 }
                 Err(now) => left = now,
@@ -269,8 +298,8 @@ fn work(s: &Shared, me: usize) {
         // SAFETY: joined, so the caller is still inside `run` and `job` is set and not written to.
         let Some(job) = (unsafe { *s.job.get() }) else { unreachable!("a gate opens only after the job is set") };
         // SAFETY: the closure lives until the caller has seen this thread leave.
-        let body = unsafe { &*job.0 };
-        if catch_unwind(AssertUnwindSafe(|| take(s, me + 1, body))).is_err() {
+        let body = unsafe { &*job.body };
+        if catch_unwind(AssertUnwindSafe(|| take(s, me + 1, job.most, body))).is_err() {
             s.panicked.store(true, Ordering::Relaxed);
         }
         last = gate / EPOCH;
@@ -308,6 +337,20 @@ mod tests {
         for (n, len) in [(0, 4), (1, 4), (10, 3), (12, 4), (5, 0), (3, 100)] {
             let mut data = vec![0usize; n];
             pool.chunks(&mut data, len, |i, chunk| chunk.iter_mut().enumerate().for_each(|(j, x)| *x += 1 + i * len.max(1) + j));
+            assert_eq!(data, (1..=n).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn runs_are_neighbouring_chunks_no_more_than_allowed() {
+        for (threads, n, len, most) in [(1, 10, 3, 2), (3, 0, 4, 2), (3, 1000, 7, 5), (2, 64, 1, 100), (3, 50, 0, 0)] {
+            let pool = Pool::new(threads, &[]);
+            let mut data = vec![0usize; n];
+            pool.runs(&mut data, len, most, |i, run| {
+                let len = len.max(1);
+                assert!(threads == 1 || run.len() <= most.max(1) * len, "{} elements", run.len());
+                run.iter_mut().enumerate().for_each(|(j, x)| *x += 1 + i * len + j);
+            });
             assert_eq!(data, (1..=n).collect::<Vec<_>>());
         }
     }
