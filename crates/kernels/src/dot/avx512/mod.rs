@@ -38,7 +38,7 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::Job;
-use super::places::APART;
+use super::places::{self, APART};
 use crate::Core;
 
 mod blocks256;
@@ -77,7 +77,10 @@ trait Pass {
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
 fn passes<P: Pass>(job: &Job<'_>, out: &mut [f32]) {
     match job.core {
-        Core::Zen => passes_of::<P, 1, 1>(job, out),
+        Core::Zen => {
+            places::begin::<256>(job);
+            passes_of::<P, 1, 1>(job, out)
+        }
         Core::Other => passes_of::<P, APART, ROWS_OF_SEVERAL>(job, out),
     }
 }
