@@ -50,6 +50,29 @@ pub static SHAPES: &[Shape] = &[
         vocab: 128_256,
         tied: false,
     },
+    // Of the Llama architecture too, in the widths of others: few key-value heads, a hidden width of six blocks of 256, wide heads of nine.
+    Shape {
+        name: "qwen2.5-1.5b-widths",
+        layers: 28,
+        hidden: 1536,
+        ffn: 8960,
+        heads: 12,
+        kv_heads: 2,
+        head_dim: 128,
+        vocab: 151_936,
+        tied: true,
+    },
+    Shape {
+        name: "gemma-2-2b-widths",
+        layers: 26,
+        hidden: 2304,
+        ffn: 9216,
+        heads: 8,
+        kv_heads: 4,
+        head_dim: 256,
+        vocab: 256_000,
+        tied: true,
+    },
 ];
 
 /// A shard is closed before it would grow past this, as published checkpoints are.
