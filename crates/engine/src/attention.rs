@@ -5,6 +5,7 @@
 //! ```
 //! The query heads of a group share a key-value head, and the tokens of a batch share its positions. So the unit of work is a key-value head and a block
 //! of tokens: each stride of keys (and later of values) is turned into floats once and used for all rows, that is tokens times heads of the group.
+//! (Halves that few rows meet, as one token's, stay halves until they are multiplied: [`Head::read`].)
 //!
 //! A row's scores are kept whole, from the first position to its own, because its softmax is computed as for one token alone: greatest, exponentials,
 //! their sum in sixteen lanes, quotients. (One that goes along with the positions would need no scores, and would round otherwise.) They are the
@@ -18,7 +19,7 @@ use nibble_kernels::ops::{self, Shape};
 use std::cell::RefCell;
 use std::ops::Range;
 
-/// Positions that are turned into floats at once: 16 KiB for heads of 128.
+/// Positions that are read at once, and as floats take 16 KiB for heads of 128.
 const STRIDE: usize = 32;
 const _: () = assert!(STEP.is_multiple_of(STRIDE), "a stride lies in one chunk");
 
@@ -110,10 +111,10 @@ pub(crate) fn attend(spec: &LayerSpec, head: &Head, q: &[f32], pos: usize, out: 
         for stride in strides(all.clone()) {
             let next = if stride.end < all.end { (Side::Keys, stride.end) } else { (Side::Values, all.start) };
             let keys = head.read(Side::Keys, stride.clone(), 0..hd, Some(next), rows, buffer);
-            for (rows, part) in alike(rows, heads, |row| common(&stride, &seen(row))) {
+            for (some, part) in alike(rows, heads, |row| common(&stride, &seen(row))) {
                 let keys = keys.part((part.start - stride.start) * width..(part.end - stride.start) * width);
-                let scores = &mut scores[rows.start * n + part.start - all.start..];
-                loops.dots(&own[rows.start * width..rows.end * width], keys, shape, spec.scale, scores);
+                let scores = &mut scores[some.start * n + part.start - all.start..];
+                loops.dots(&own[some.start * width..some.end * width], keys, shape, spec.scale, scores);
             }
         }
         for (row, scores) in scores.chunks_exact_mut(n).enumerate() {
@@ -126,10 +127,10 @@ pub(crate) fn attend(spec: &LayerSpec, head: &Head, q: &[f32], pos: usize, out: 
         for stride in strides(all.clone()) {
             let next = (stride.end < all.end).then_some((Side::Values, stride.end));
             let values = head.read(Side::Values, stride.clone(), 0..hd, next, rows, buffer);
-            for (rows, part) in alike(rows, heads, |row| common(&stride, &seen(row))) {
+            for (some, part) in alike(rows, heads, |row| common(&stride, &seen(row))) {
                 let values = values.part((part.start - stride.start) * width..(part.end - stride.start) * width);
-                let scores = &scores[rows.start * n + part.start - all.start..];
-                loops.mix(scores, values, shape, &mut sums[rows.start * width..rows.end * width]);
+                let scores = &scores[some.start * n + part.start - all.start..];
+                loops.mix(scores, values, shape, &mut sums[some.start * width..some.end * width]);
             }
         }
         out.chunks_exact_mut(hd).zip(sums.chunks_exact(width)).for_each(|(out, sum)| out.copy_from_slice(&sum[..hd]));

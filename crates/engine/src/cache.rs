@@ -6,7 +6,7 @@
 //! `head_dim` elements: what a thread reads for its head lies in two runs, and heads are disjoint.
 //!
 //! A row is kept in the bytes of one of the kernels' formats and read in place: attention turns a stride of rows into floats in a small buffer and
-//! multiplies floats, whatever the format ([`nibble_kernels::ops::Attention`]).
+//! multiplies floats, whatever the format, but for halves that few rows of queries meet ([`nibble_kernels::ops::Attention`]).
 
 use nibble_kernels::ops::{self, Attention, Positions, Rows};
 use nibble_kernels::{Format, format};

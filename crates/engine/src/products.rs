@@ -1,9 +1,10 @@
 //! Matrices times the tokens of a batch.
 //!
 //! Threads take tiles of rows. What a tile gives is [tokens, rows of the tile], as the kernels leave it, and lies in one piece, so that no two threads write into the
-//! same slice; a token's row of a matrix is then some runs of floats, one in each tile, and no number is moved before it is used ([`Outputs`]).
+//! same slice; a token's row of a matrix is then some runs of floats, one in each tile, and no number is moved before it is used ([`Outputs`]). One token's floats lie in one row
+//! all the same, and threads take pieces of tiles ([`one`]).
 //!
-//! What lies between two matrices is computed where the second one's activations are made ([`Input`]), a few tokens at a time: there is no normed input and no inner row in
+//! What lies between two matrices is computed where the second one's activations are made ([`Input`]), a token at a time: there is no normed input and no inner row in
 //! memory.
 
 use std::cell::RefCell;
@@ -15,12 +16,12 @@ use crate::adapter;
 use crate::pool::Pool;
 use crate::weights::Matrix;
 
-/// Tokens whose rows a thread makes at once, at most.
+/// Tokens that a thread takes at once, at most.
 pub(crate) const BLOCK: usize = 16;
 
 /// Tiles that a thread takes of a run of matrices, if all are as fast.
 const TILES: usize = 8;
-/// Pieces of a tile for one token.
+/// Pieces of a tile for one token, at most.
 const PIECES: usize = 8;
 
 /// The input of a matrix: `rows(first, out)` computes the rows of the tokens from `first` on into `out`, [tokens, cols].
@@ -151,10 +152,10 @@ pub(crate) fn products(
     out: &mut Outputs,
     unit: usize,
 ) {
-    // Enough tiles that a slow thread does not hold up the others, and not so small that taking them costs. One token's rows lie together whatever the tiles.
+    // Enough tiles that a slow thread does not hold up the others, and not so small that taking them costs.
     let total: usize = matrices.iter().map(|m| m.rows).sum();
     let tile = total.div_ceil(pool.threads() * TILES).next_multiple_of(unit).max(2 * unit);
-    out.shape(matrices, tokens, if tokens == 1 { total } else { tile });
+    out.shape(matrices, tokens, tile);
     let mut from = 0;
     while from < matrices.len() {
         // Neighbours that want the same form of activations share it, and a barrier.
@@ -177,13 +178,14 @@ pub(crate) fn products(
     }
 }
 
-/// The matrices from number `from` on times one token. A tile is divided further: what a thread takes towards the end is small, so that none waits for long. Up to a tile is
-/// one call, because a call begins with a wait for memory.
+/// The matrices from number `from` on times one token, whose outputs lie together whatever the tiles. A tile is divided further: what a thread takes towards the end is small,
+/// so that none waits for long. About a tile is one call otherwise, because a call begins with a wait for memory.
 fn one(pool: &Pool, matrices: &[&Matrix], acts: &[u8], out: &mut Outputs, from: usize, tile: usize) {
     let rows = out.matrices[from].start..out.matrices[from + matrices.len() - 1].end;
     let places = &out.matrices[from..];
-    let piece = tile.div_ceil(PIECES);
-    pool.runs(&mut out.floats[rows.clone()], piece, PIECES, |i, part| {
+    // Kernels work on up to sixteen rows of few columns side by side.
+    let piece = tile.div_ceil(PIECES).next_multiple_of(16);
+    pool.runs(&mut out.floats[rows.clone()], piece, tile.div_ceil(piece), |i, part| {
         let first = rows.start + i * piece;
         for (m, place) in matrices.iter().zip(places) {
             let own = first.max(place.start)..(first + part.len()).min(place.end);
@@ -205,9 +207,9 @@ fn prepare<'a>(pool: &Pool, m: &Matrix, input: &Input, tokens: usize, acts: &'a 
     let acts = &mut Line::bytes_mut(acts)[..tokens * bytes];
     let block = block(tokens, pool);
     pool.chunks(acts, block * bytes, |i, out| {
-        ROWS.with_borrow_mut(|rows| {
+        ROW.with_borrow_mut(|row| {
             // One at a time: a row is in the first-level cache still when it is rounded.
-            let row = sized(rows, m.cols);
+            let row = sized(row, m.cols);
             for (t, out) in (i * block..).zip(out.chunks_exact_mut(bytes)) {
                 input(t, row);
                 m.chosen.quantize(row, out);
@@ -218,6 +220,6 @@ fn prepare<'a>(pool: &Pool, m: &Matrix, input: &Input, tokens: usize, acts: &'a 
 }
 
 thread_local! {
-    /// A thread's own rows of an input, kept because a fresh large buffer costs page faults each time.
-    static ROWS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    /// A thread's own row of an input, kept because a fresh large buffer costs page faults each time.
+    static ROW: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }

@@ -53,7 +53,8 @@ impl Map {
         // A file that comes from the disk then comes in pages of 2 MiB where the system can make them (ext4 on a plain Linux, not only where huge pages for files were
         // built in), and two threads read those a fifth faster than pages of 4 KiB: a token is such a reading. One that is in memory already stays as it is.
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        let _ = bytes.advise(memmap2::Advice::HugePage);
+        // SAFETY: the mapping's own address and length; the advice changes no byte, and a system that does not know it says so.
+        let _ = unsafe { libc::madvise(bytes.as_ptr().cast_mut().cast(), bytes.len(), libc::MADV_HUGEPAGE) };
         Ok(Arc::new(Map {
             #[cfg(any(target_os = "linux", target_os = "android"))]
             _watch: shrink::Watch::new(&bytes, path),
@@ -80,7 +81,7 @@ impl Map {
     /// Tells the system that these bytes are not needed for now. They stay readable; the next read brings them back from the file.
     pub fn release(&self, range: Range<usize>) {
         const PAGE: usize = 1 << 16;
-        // Only whole pages, of the largest size in use, so that neighbours stay.
+        // Only whole pages, of the largest base size in use, so that neighbours stay.
         let start = range.start.next_multiple_of(PAGE);
         let end = range.end.min(self.bytes.len()) / PAGE * PAGE;
         if start < end {

@@ -31,7 +31,7 @@ const EPOCH: u64 = 1 << 32;
 /// Looks at the gate before a thread goes to sleep: about 50 microseconds.
 const SPINS: u32 = 2000;
 
-/// A running loop's body. The lifetime is erased, see [`Pool::run`].
+/// A running loop's body. The lifetime is erased, see [`Pool::ranges`].
 #[derive(Clone, Copy)]
 struct Job {
     /// Called with neighbouring indices.
@@ -55,7 +55,7 @@ struct Shared {
     asleep: Vec<AtomicBool>,
 }
 
-// SAFETY: `job` is written only by the caller of `run`, while the gate is closed and nobody is inside (the caller holds `busy`), and read only
+// SAFETY: `job` is written only by the caller of `ranges`, while the gate is closed and nobody is inside (the caller holds `busy`), and read only
 // by threads that have joined through the gate, whose increment acquires the caller's release. The pointer in it is to a `Sync` closure.
 unsafe impl Sync for Shared {}
 // SAFETY: as above; the raw pointer is only dereferenced under the gate's protocol.
@@ -110,7 +110,8 @@ impl Pool {
         self.ranges(count, 1, &|range| range.for_each(body));
     }
 
-    /// As [`Pool::run`] for neighbouring indices: body gets up to `most` of them at once, and fewer towards the end, so that all threads end at about the same time.
+    /// As [`Pool::run`] for neighbouring indices: body gets up to `most` of them at once, and fewer towards the end, so that all threads end at about the same time. One thread
+    /// alone gets all at once.
     fn ranges(&self, count: usize, most: usize, body: &(dyn Fn(Range<usize>) + Sync)) {
         if self.workers.is_empty() || count <= 1 {
             if count > 0 {
@@ -168,7 +169,7 @@ impl Pool {
         });
     }
 
-    /// As [`Pool::chunks`] for several neighbours at once: body gets up to `most` chunks in one piece, and the number of the first.
+    /// As [`Pool::chunks`] for several neighbours at once: body gets up to `most` chunks in one piece (one thread alone gets all), and the number of the first.
     pub fn runs<T: Send>(&self, data: &mut [T], len: usize, most: usize, body: impl Fn(usize, &mut [T]) + Sync) {
         let (total, start) = (data.len(), Start(data.as_mut_ptr()));
         let len = len.max(1);
@@ -295,7 +296,7 @@ fn work(s: &Shared, me: usize) {
         if s.gate.compare_exchange(gate, gate + 1, Ordering::AcqRel, Ordering::Relaxed).is_err() {
             continue;
         }
-        // SAFETY: joined, so the caller is still inside `run` and `job` is set and not written to.
+        // SAFETY: joined, so the caller is still inside `ranges` and `job` is set and not written to.
         let Some(job) = (unsafe { *s.job.get() }) else { unreachable!("a gate opens only after the job is set") };
         // SAFETY: the closure lives until the caller has seen this thread leave.
         let body = unsafe { &*job.body };

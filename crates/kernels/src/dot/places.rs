@@ -47,26 +47,27 @@ pub fn prefetch<const R: usize, const LEN: usize>(bytes: &[u8]) {
 /// The same for one part of some: where a row stands by itself, a few lines with each block are asked for faster than many at once.
 #[inline(always)]
 pub fn prefetch_part<const R: usize, const LEN: usize>(bytes: &[u8], part: usize, parts: usize) {
-    let ahead = ahead::<R, LEN>();
+    let ahead = ahead(R, LEN);
     let lines = bytes.len().div_ceil(64);
     for line in lines * part / parts..lines * (part + 1) / parts {
         ask::<_MM_HINT_T0>(bytes.as_ptr().wrapping_add(ahead + 64 * line));
     }
 }
 
-/// How far ahead is asked for, in bytes.
-const fn ahead<const R: usize, const LEN: usize>() -> usize {
-    match (R, LEN) {
+/// How far ahead is asked for, in bytes, where so many rows of blocks of `len` columns are read side by side.
+#[inline(always)]
+pub const fn ahead(rows: usize, len: usize) -> usize {
+    match (rows, len) {
         (1, 256) => 12 << 10,
         (1, _) => 8 << 10,
         _ => 3 << 10,
     }
 }
 
-/// Asks for what a job begins with, as far as [`prefetch`] then asks ahead. Where the job goes on where the thread's last one ended, it is on its way already.
+/// Asks for what a job begins with, as far as is then asked [`ahead`]. Where the job goes on where the thread's last one ended, it is on its way already.
 #[inline(always)]
-pub fn begin<const LEN: usize>(job: &Job<'_>) {
-    for line in 0..ahead::<1, LEN>().min(job.w.len()).div_ceil(64) {
+pub fn begin(job: &Job<'_>, ahead: usize) {
+    for line in 0..ahead.min(job.w.len()).div_ceil(64) {
         ask::<_MM_HINT_T0>(job.w.as_ptr().wrapping_add(64 * line));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A cache is read a stride of positions at a time. A stride is converted to floats once ([`Attention::from_f16`] and its like), into a buffer that
 //! stays in the first-level cache, and serves every query head and every token of a batch that attends to it. So the cost of the cache's format is
-//! paid once a stride and the loops below are the same for all formats.
+//! paid once a stride and the loops below are the same for all formats. Only halves for a few rows are multiplied as they are read ([`Positions::Halves`]).
 //!
 //! ```text
 //! dots:  out[r][i] = scale * sum over d of q[r][d] * keys[i][d]      in sixteen lanes, reduced by the fixed tree
@@ -50,7 +50,7 @@ impl Shape {
         assert!(width > 0 && width.is_multiple_of(16), "rows of {width}");
         assert!(rows.len().is_multiple_of(width) && positions.is_multiple_of(width), "rows of {width} in {} and {positions}", rows.len());
         let (rows, count) = (rows.len() / width, positions / width);
-        let fits = rows == 0 || (count <= stride || rows == 1) && scores.len() >= (rows - 1) * stride + count;
+        let fits = rows == 0 || count <= stride && scores.len() >= (rows - 1) * stride + count;
         assert!(fits, "{rows} rows of {count} scores, {stride} apart, in {}", scores.len());
     }
 }

@@ -44,7 +44,8 @@ impl Rows<'_> {
     /// Each row's bytes with its place in `out`, whose padding is set to zero.
     #[inline(always)]
     fn each(self, row_bytes: usize, out: &mut [f32], width: usize, body: impl Fn(&[u8], &mut [f32])) {
-        let next = if self.next.len() < self.rows * self.stride { self.bytes } else { self.next };
+        let fits = self.next.len() >= self.rows.saturating_sub(1) * self.stride + row_bytes;
+        let next = if fits { self.next } else { self.bytes };
         for (r, out) in out.chunks_exact_mut(width.max(1)).enumerate() {
             let (out, padding) = out.split_at_mut(self.cols);
             if !padding.is_empty() {

@@ -36,7 +36,7 @@ use std::arch::x86_64::*;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 
-use super::{FOUR, GROUP, Pass, add_words, fours, load16, load64, passes, reduce, sums4, sums16, turn};
+use super::{FOUR, GROUP, Pass, add_words, fours, load16, load64, passes, places, reduce, sums4, sums16, turn};
 use crate::activation::{HEADER, TILE_BYTES};
 use crate::dot::Job;
 use crate::dot::places::{prefetch, prefetch_part, strips};
@@ -230,6 +230,8 @@ pub fn blocks256<F: Blocks256>(job: &Job<'_>, out: &mut [f32]) {
 struct Few<F>(PhantomData<F>);
 
 impl<F: Blocks256> Pass for Few<F> {
+    const AHEAD: usize = places::ahead(1, 256);
+
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
     unsafe fn pass<const R: usize, const T: usize>(job: &Job<'_>, first: usize, count: usize, out: &mut [f32]) {

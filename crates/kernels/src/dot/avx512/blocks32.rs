@@ -21,7 +21,7 @@
 use std::arch::x86_64::*;
 use std::marker::PhantomData;
 
-use super::{GROUP, Pass, load16, load64, passes, reduce, reload, small_sums4, sums4};
+use super::{GROUP, Pass, load16, load64, passes, places, reduce, reload, small_sums4, sums4};
 use crate::activation::{HEADER, TILE_BYTES};
 use crate::dot::Job;
 use crate::dot::places::{prefetch, prefetch_part, strips};
@@ -164,6 +164,8 @@ pub fn blocks32<F: Blocks32>(job: &Job<'_>, out: &mut [f32]) {
 struct Few<F>(PhantomData<F>);
 
 impl<F: Blocks32> Pass for Few<F> {
+    const AHEAD: usize = places::ahead(1, 32);
+
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
     unsafe fn pass<const R: usize, const T: usize>(job: &Job<'_>, first: usize, count: usize, out: &mut [f32]) {

@@ -65,6 +65,9 @@ const ROWS_OF_SEVERAL: usize = 2;
 
 /// What blocks of a length differ in.
 trait Pass {
+    /// How far ahead a row by itself asks for its bytes ([`places::ahead`]).
+    const AHEAD: usize;
+
     /// The products of `count` tokens from `first` on, at most T, with R rows side by side.
     ///
     /// # Safety
@@ -78,7 +81,7 @@ trait Pass {
 fn passes<P: Pass>(job: &Job<'_>, out: &mut [f32]) {
     match job.core {
         Core::Zen => {
-            places::begin::<256>(job);
+            places::begin(job, P::AHEAD);
             passes_of::<P, 1, 1>(job, out)
         }
         Core::Other => passes_of::<P, APART, ROWS_OF_SEVERAL>(job, out),
