@@ -246,20 +246,12 @@ mod body {
         }
     }
 
-    /// Where to ask for what is read next while `now` is read: `next`, or what has been asked for already if that has less.
-    #[inline(always)]
-    fn after<S>(now: &[S], next: &[u8]) -> *const u8 {
-        if next.len() < size_of_val(now) { now.as_ptr().cast() } else { next.as_ptr() }
-    }
-
     /// Asks for the lines of `count` elements of `S` from the one at `from` on.
     #[inline(always)]
     fn ask_for<S>(after: *const u8, from: usize, count: usize) {
         // Floats are in a buffer of the first-level cache.
         if size_of::<S>() == 32 {
-            for line in 0..count.div_ceil(2) {
-                rows::ask(after.wrapping_add(32 * from + 64 * line));
-            }
+            rows::ask(after.wrapping_add(32 * from), 32 * count);
         }
     }
 
@@ -270,7 +262,7 @@ mod body {
         }
         let (q, width) = (q.as_chunks::<16>().0, shape.width / 16);
         let (mut q, mut out) = (q.chunks_exact(width), out.chunks_mut(shape.stride.max(1)));
-        let next = after(keys, next);
+        let next = rows::after(keys.as_ptr().cast(), size_of_val(keys), next);
         // SAFETY: the caller promises the CPU.
         unsafe {
             while q.len() > 0 {
@@ -354,7 +346,7 @@ mod body {
         }
         let (out, width) = (out.as_chunks_mut::<16>().0, shape.width / 16);
         let (mut p, mut out) = (p.chunks(shape.stride.max(1)), out.chunks_exact_mut(width));
-        let next = after(values, next);
+        let next = rows::after(values.as_ptr().cast(), size_of_val(values), next);
         // SAFETY: the caller promises the CPU.
         unsafe {
             while out.len() > 0 {

@@ -20,13 +20,21 @@ pub struct Rows<'a> {
     pub next: &'a [u8],
 }
 
-/// Asks for the line at an address, be it what it may. (On ARM the hardware follows rows that lie one after the other.)
+/// Where to ask for what is read next while the `need` bytes at `now` are read: `next`, or what is there already if that has less.
 #[inline(always)]
-pub fn ask(at: *const u8) {
+pub fn after(now: *const u8, need: usize, next: &[u8]) -> *const u8 {
+    if next.len() < need { now } else { next.as_ptr() }
+}
+
+/// Asks for the lines of so many bytes from an address on, be it what it may. (On ARM the hardware follows rows that lie one after the other.)
+#[inline(always)]
+pub fn ask(at: *const u8, bytes: usize) {
     #[cfg(target_arch = "x86_64")]
-    crate::dot::places::ask::<{ std::arch::x86_64::_MM_HINT_T0 }>(at);
+    for line in 0..bytes.div_ceil(64) {
+        crate::dot::places::ask::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.wrapping_add(64 * line));
+    }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = at;
+    let _ = (at, bytes);
 }
 
 impl Rows<'_> {
@@ -44,16 +52,13 @@ impl Rows<'_> {
     /// Each row's bytes with its place in `out`, whose padding is set to zero.
     #[inline(always)]
     fn each(self, row_bytes: usize, out: &mut [f32], width: usize, body: impl Fn(&[u8], &mut [f32])) {
-        let fits = self.next.len() >= self.rows.saturating_sub(1) * self.stride + row_bytes;
-        let next = if fits { self.next } else { self.bytes };
+        let next = after(self.bytes.as_ptr(), self.rows.saturating_sub(1) * self.stride + row_bytes, self.next);
         for (r, out) in out.chunks_exact_mut(width.max(1)).enumerate() {
             let (out, padding) = out.split_at_mut(self.cols);
             if !padding.is_empty() {
                 padding.fill(0.0);
             }
-            for line in 0..row_bytes.div_ceil(64) {
-                ask(next.as_ptr().wrapping_add(r * self.stride + 64 * line));
-            }
+            ask(next.wrapping_add(r * self.stride), row_bytes);
             body(&self.bytes[r * self.stride..][..row_bytes], out);
         }
     }
