@@ -1,14 +1,15 @@
 //! Activations as the products read them: plain floats, or int8 with one scale a block.
 //!
-//! The two integer forms round as llama.cpp rounds on x86 (`quantize_row_q8_0`, `quantize_row_q8_1`, `quantize_row_q8_K`), because logits can only
+//! The integer forms round as llama.cpp rounds on x86 (`quantize_row_q8_0`, `quantize_row_q8_1`, `quantize_row_q8_K`), because logits can only
 //! agree with its logits when both multiply the same numbers. Their arrangement in memory is ours: a header of 64 bytes and 256 codes a tile, so that
 //! eight blocks of 32 are one vector of scales.
 //!
-//! Q8_0 tile: f32 d[8], f32 s[8], i8 q[256]: element i of block b is d[b] * q[32b + i]; s[b] is d * (sum of the block's codes), for formats with an
-//! offset. Blocks past the end of the row are zero.
+//! Q8_0 tile: f32 d[8], i32 starts[8], i8 q[256]: element i of block b is d[b] * q[32b + i]; starts[b] is -128 * (sum of the block's codes): where a sum of products
+//! starts for which 128 has been added to each code of the weights, as it must be where weights have to be unsigned. Blocks past the end of the row are zero.
+//! Q8_1 tile: the same with f32 s[8] in the place of the starts: d * (sum of the block's codes), for formats with an offset.
 //! Q8_K tile: f32 d, 28 bytes of zero, i16 sums[16] (of 16 codes each), i8 q[256].
 //!
-//! A block with a NaN or an infinity gets d = NaN and s = NaN: every product that reads it is NaN, and nothing panics.
+//! A block with a NaN or an infinity gets d = NaN and s = NaN, and codes of zero: every product that reads it is NaN, and nothing panics.
 
 use crate::tile::TILE;
 
@@ -16,6 +17,8 @@ pub(crate) mod portable;
 
 /// Bytes before the codes of a tile.
 pub const HEADER: usize = 64;
+/// Where a tile of Q8_0 has its starts.
+pub const STARTS: usize = 32;
 /// Where a tile of Q8_K has its sums of sixteen codes.
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 pub const SUMS: usize = 32;
@@ -25,7 +28,7 @@ pub const TILE_BYTES: usize = HEADER + TILE;
 /// One form of activations. All functions take one token's row.
 #[derive(Debug)]
 pub struct Activation {
-    /// "F32", "Q8_0" or "Q8_K".
+    /// "F32", "Q8_0", "Q8_1" or "Q8_K".
     pub name: &'static str,
     /// Bytes of a row of so many columns.
     pub bytes: fn(cols: usize) -> usize,
@@ -37,8 +40,10 @@ pub struct Activation {
 
 /// Plain floats, padded with zeros to a multiple of 16. Nothing is lost.
 pub static F32: Activation = Activation { name: "F32", bytes: f32_bytes, quantize: f32_quantize, decode: f32_decode };
-/// Blocks of 32 with an f16-rounded scale: for the formats with blocks of 32.
+/// Blocks of 32 with an f16-rounded scale: for the formats with blocks of 32 and no offset.
 pub static Q8_0: Activation = Activation { name: "Q8_0", bytes: tile_bytes, quantize: q8_0_quantize, decode: q8_0_decode };
+/// The same with f16-rounded sums: for the formats with blocks of 32 and an offset.
+pub static Q8_1: Activation = Activation { name: "Q8_1", bytes: tile_bytes, quantize: q8_1_quantize, decode: q8_0_decode };
 /// Blocks of 256 with an f32 scale and sums of 16: for the K-quants and IQ4_XS.
 pub static Q8_K: Activation = Activation { name: "Q8_K", bytes: tile_bytes, quantize: q8_k_quantize, decode: q8_k_decode };
 
@@ -74,6 +79,7 @@ fn tile_bytes(cols: usize) -> usize {
 
 crate::each::compiled_for_each! {
     fn q8_0_quantize(x: &[f32], out: &mut [u8]);
+    fn q8_1_quantize(x: &[f32], out: &mut [u8]);
     fn q8_k_quantize(x: &[f32], out: &mut [u8]);
 }
 
@@ -98,7 +104,7 @@ fn q8_k_decode(bytes: &[u8], out: &mut [f32]) {
 
 #[cfg(test)]
 mod tests {
-    use super::{portable, q8_0_quantize, q8_k_quantize, tile_bytes};
+    use super::{portable, q8_0_quantize, q8_1_quantize, q8_k_quantize, tile_bytes};
 
     #[test]
     fn both_compilations_give_the_same_bytes() {
@@ -110,6 +116,9 @@ mod tests {
         q8_0_quantize(&x, &mut a);
         portable::q8_0_quantize(&x, &mut b);
         assert!(a == b, "Q8_0");
+        q8_1_quantize(&x, &mut a);
+        portable::q8_1_quantize(&x, &mut b);
+        assert!(a == b, "Q8_1");
         q8_k_quantize(&x, &mut a);
         portable::q8_k_quantize(&x, &mut b);
         assert!(a == b, "Q8_K");

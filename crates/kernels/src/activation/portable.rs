@@ -1,6 +1,6 @@
 //! Rounding activations to int8, as loops that vectorise by themselves.
 
-use super::{HEADER, TILE_BYTES, tile_bytes};
+use super::{HEADER, STARTS, TILE_BYTES, tile_bytes};
 use crate::ops::{f16_to_f32, f32_to_f16};
 use crate::tile::TILE;
 
@@ -27,27 +27,37 @@ fn f16_rounded(x: f32) -> f32 {
 
 #[inline(always)]
 pub fn q8_0_quantize(x: &[f32], out: &mut [u8]) {
+    blocks32(x, out, |_, sum| (-128 * sum).to_le_bytes());
+}
+
+#[inline(always)]
+pub fn q8_1_quantize(x: &[f32], out: &mut [u8]) {
+    blocks32(x, out, |d, sum| f16_rounded(d * sum as f32).to_le_bytes());
+}
+
+/// Blocks of 32; `word` makes what stands beside a block's scale from the scale, not rounded, and the sum of the codes.
+#[inline(always)]
+fn blocks32(x: &[f32], out: &mut [u8], word: impl Fn(f32, i32) -> [u8; 4]) {
     assert!(x.len().is_multiple_of(32), "{} activations are not blocks of 32", x.len());
-    assert_eq!(out.len(), tile_bytes(x.len()), "bytes of Q8_0 activations");
+    assert_eq!(out.len(), tile_bytes(x.len()), "bytes of Q8_0 or Q8_1 activations");
     for (x, out) in x.chunks(TILE).zip(out.chunks_exact_mut(TILE_BYTES)) {
         out.fill(0);
         let (header, codes) = out.split_at_mut(HEADER);
         for (b, (x, codes)) in x.chunks_exact(32).zip(codes.chunks_exact_mut(32)).enumerate() {
             let amax = amax(x);
-            let (mut d, mut s) = (amax / 127.0, amax);
+            let d = amax / 127.0;
+            let mut sum = 0;
             if !amax.is_nan() {
                 // Below 3.7e-37 the inverse overflows; d is zero in f16 there, so the codes may be zero too.
                 let inverse = if amax != 0.0 && 127.0 / amax < f32::INFINITY { 127.0 / amax } else { 0.0 };
-                let mut sum = 0;
                 for (q, x) in codes.iter_mut().zip(x) {
                     let n = nearest(x * inverse);
                     sum += n;
                     *q = n as i8 as u8;
                 }
-                (d, s) = (f16_rounded(d), f16_rounded(d * sum as f32));
             }
-            header[4 * b..4 * b + 4].copy_from_slice(&d.to_le_bytes());
-            header[32 + 4 * b..36 + 4 * b].copy_from_slice(&s.to_le_bytes());
+            header[4 * b..4 * b + 4].copy_from_slice(&f16_rounded(d).to_le_bytes());
+            header[STARTS + 4 * b..STARTS + 4 * b + 4].copy_from_slice(&word(d, sum));
         }
     }
 }

@@ -42,6 +42,8 @@ pub(crate) mod panels;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod places;
 pub(crate) mod scalar;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod stack;
 
 /// Tokens that share one unpacked tile: 32 accumulators of 16 lanes are 2 KiB of stack.
 pub const TOKENS: usize = 32;

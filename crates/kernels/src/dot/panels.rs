@@ -5,13 +5,12 @@
 //! panel comes when.
 
 use std::arch::x86_64::_MM_HINT_T0;
-use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use super::Job;
 use super::places::ask;
-use crate::Core;
+use super::{Job, stack};
 use crate::tile::TILE;
+use crate::{Core, Line};
 
 /// Rows of a panel.
 pub const ROWS: usize = 32;
@@ -88,8 +87,24 @@ const FEWEST: usize = 48;
 const KEPT: usize = 8;
 
 /// Unfinished sums of a chunk's tokens.
-#[repr(C, align(64))]
-struct Set([[f32; ROWS]; TOKENS]);
+type Set = [[f32; ROWS]; TOKENS];
+
+/// Lines of a set.
+const SET: usize = size_of::<Set>() / Line::BYTES;
+
+/// Bytes of a panel at most.
+pub const PANEL: usize = (stack::MOST - (LEVELS + KEPT) * SET) * Line::BYTES;
+
+/// What a driver has in memory.
+#[derive(Clone, Copy)]
+pub struct Memory {
+    /// Blocks that a panel may have.
+    pub capacity: usize,
+    /// Bytes of a block of a panel, which begins at a line; zero: the driver has its panels elsewhere.
+    pub unit: usize,
+    /// Whether sums wait for other lanes in a step's levels, and not only for other parts.
+    pub levels: bool,
+}
 
 /// Cuts tokens into the fewest runs of at most `most`, as even as can be: none is much smaller than the others.
 #[inline(always)]
@@ -115,7 +130,10 @@ pub struct Step {
     pub index: usize,
     /// Whether it is the last part.
     pub last: bool,
-    /// Where the chunk's sums of each level wait; the last level is the whole row. Each has room for [`TOKENS`] tokens and begins at a line.
+    /// Where the panel lies.
+    pub panel: *mut u8,
+    /// Where the chunk's sums of each level wait; the last level is the whole row. Each has room for [`TOKENS`] tokens and begins at a line. There are none where nothing waits
+    /// ([`Memory::levels`]).
     pub levels: [*mut [f32; ROWS]; LEVELS],
     /// Whether the rows of the next panel have not been read before.
     fresh: bool,
@@ -166,42 +184,51 @@ impl Ahead {
 /// columns on a Xeon of 2023 whose second-level cache has 2 MiB (the example `peak`): 1.22 times as fast as without with Q4_K and AMX, 1.28 and 1.18 with Q4_0 and
 /// Q8_0 and AVX-512; 0.92 with Q4_K and AVX-512 and 512 tokens, for which panels are filled twice.
 ///
-/// A part has `capacity` blocks at most. False, and nothing is done, where a sixteenth of a row has more.
+/// A part has `memory.capacity` blocks at most. False, and nothing is done, where a sixteenth of a row has more.
 #[must_use]
-pub fn walk(job: &Job<'_>, capacity: usize, mut step: impl FnMut(Step)) -> bool {
+pub fn walk(job: &Job<'_>, memory: Memory, mut step: impl FnMut(Step)) -> bool {
     let blocks = job.row_bytes / job.format.block_bytes;
     // A part of lanes has fewer columns only where a block is a tile: of blocks of 32 every tile has some of each lane, or of half of them. There fewer tokens go by.
     let small = job.format.block_len < TILE;
     let room = room(job.core);
     let most = if small { (room / job.act_bytes).clamp(FEWEST, TOKENS) } else { TOKENS };
     let chunk = job.tokens.div_ceil(job.tokens.div_ceil(most));
-    let fits = |parts: usize| blocks.div_ceil(16) * (16 / parts) <= capacity;
+    let panel = |parts: usize| blocks.div_ceil(16) * (16 / parts);
+    let fits = |parts: usize| panel(parts) <= memory.capacity;
     let stays = |parts: usize| small || job.act_bytes / parts * chunk <= room;
     let Some(parts) = [1, 2, 4, 8, 16].into_iter().find(|&parts| fits(parts) && (stays(parts) || parts == 16)) else { return false };
     // Levels that wait for other parts, below the whole row's.
     let waiting = parts.trailing_zeros() as usize;
     let within = LEVELS - 1 - waiting;
     let panels = KEPT / waiting.max(1);
-    let mut sets = MaybeUninit::<[Set; LEVELS + KEPT]>::uninit();
-    let sets: *mut Set = sets.as_mut_ptr().cast();
-    let set = |i: usize| sets.wrapping_add(i).cast::<[f32; ROWS]>();
-    for first in (0..job.rows()).step_by(panels * ROWS) {
-        let rows = first..job.rows().min(first + panels * ROWS);
-        evenly(0..job.tokens, most, |tokens| {
-            for index in 0..parts {
-                let part = Part::of(index, parts, blocks);
-                for (panel, row) in rows.clone().step_by(ROWS).enumerate() {
-                    let mut levels = [set(LEVELS - 1); LEVELS];
-                    for (level, place) in levels[..LEVELS - 1].iter_mut().enumerate() {
-                        *place = set(if level < within { level } else { LEVELS + panel * waiting + level - within });
+    let sets = if parts > 1 {
+        LEVELS + KEPT
+    } else if memory.levels {
+        LEVELS
+    } else {
+        0
+    };
+    let lines = (panel(parts) * memory.unit).div_ceil(Line::BYTES);
+    stack::with(lines + sets * SET, &mut |at| {
+        let set = |i: usize| at.wrapping_add(lines).cast::<Set>().wrapping_add(i).cast::<[f32; ROWS]>();
+        for first in (0..job.rows()).step_by(panels * ROWS) {
+            let rows = first..job.rows().min(first + panels * ROWS);
+            evenly(0..job.tokens, most, |tokens| {
+                for index in 0..parts {
+                    let part = Part::of(index, parts, blocks);
+                    for (panel, row) in rows.clone().step_by(ROWS).enumerate() {
+                        let mut levels = [set(LEVELS - 1); LEVELS];
+                        for (level, place) in levels[..LEVELS - 1].iter_mut().enumerate() {
+                            *place = set(if level < within { level } else { LEVELS + panel * waiting + level - within });
+                        }
+                        let (last, end) = (index + 1 == parts, row + ROWS >= rows.end);
+                        let fresh = tokens.start == 0 && if end { last } else { index == 0 };
+                        step(Step { row, tokens: tokens.clone(), part, index, last, panel: at.cast(), levels, fresh });
                     }
-                    let (last, end) = (index + 1 == parts, row + ROWS >= rows.end);
-                    let fresh = tokens.start == 0 && if end { last } else { index == 0 };
-                    step(Step { row, tokens: tokens.clone(), part, index, last, levels, fresh });
                 }
-            }
-        });
-    }
+            });
+        }
+    });
     true
 }
 

@@ -146,12 +146,12 @@ pub fn magnitude(format: &Format, w: &[u8], act: &[u8], decoded: &[f32]) -> f64 
             total += abs(*a)
                 * match format.activation.name {
                     "F32" => abs(tile.f[i]),
-                    "Q8_0" => abs(tile.d[i / 32]) * q + abs(tile.m[i / 32]),
+                    "Q8_0" | "Q8_1" => abs(tile.d[i / 32]) * q + abs(tile.m[i / 32]),
                     "Q8_K" => abs(tile.d[0]) * f64::from(tile.scale[i / 16].abs()) * q + abs(tile.m[0]) * f64::from(tile.min[i / 16]),
                     other => panic!("no rule for {other}"),
                 };
         }
-        if format.activation.name == "Q8_0" && format.offset {
+        if format.activation.name == "Q8_1" {
             // The sum s of a block is stored as a half: m is multiplied by s, and not by what the codes sum up to. Undo the relative factor.
             for b in 0..w.len() / format.block_bytes {
                 let act = &act[320 * t..][..320];

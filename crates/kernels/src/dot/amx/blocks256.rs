@@ -24,7 +24,7 @@ use crate::dot::Job;
 use crate::dot::avx512::many::add_pair;
 use crate::dot::avx512::many::driver::write;
 use crate::dot::avx512::many::panel::{Fill256, LANES, Rows, Unit256};
-use crate::dot::panels::{LEVELS, hide, lane, walk};
+use crate::dot::panels::{LEVELS, Memory, hide, lane, walk};
 
 /// Columns of a tile, and tiles of a block.
 const STEP: usize = 64;
@@ -108,7 +108,7 @@ pub fn blocks256<F: Fill256, S: Split, const OFFSET: bool>(job: &Job<'_>, out: &
     let mut planes = MaybeUninit::<Planes>::uninit();
     // The tiles are configured for groups of one size.
     let mut tiles: Option<(usize, Tiles)> = None;
-    let done = walk(job, usize::MAX, |step| {
+    let done = walk(job, Memory { capacity: usize::MAX, unit: 0, levels: true }, |step| {
         let groups = Groups::of(step.tokens.len());
         if tiles.as_ref().is_none_or(|(size, _)| *size != groups.size) {
             drop(tiles.take());

@@ -38,7 +38,7 @@ pub static IQ4_NL: Format = Format {
             isa: Isa::Avx512Vnni,
             unpack: avx2::unpack,
             few: dot::avx512::blocks32::<avx512::Blocks>,
-            many: dot::avx512::many::blocks32::<dot::avx512::many::Any<0>, false>,
+            many: dot::avx512::many::blocks32::<dot::avx512::many::Any<128>, false>,
         },
         #[cfg(target_arch = "x86_64")]
         Kernel {

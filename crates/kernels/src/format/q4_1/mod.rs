@@ -25,7 +25,7 @@ pub static Q4_1: Format = Format {
     block_len: 32,
     block_bytes: 20,
     offset: true,
-    activation: &activation::Q8_0,
+    activation: &activation::Q8_1,
     decode: scalar::decode,
     encode: encode::encode,
     pack: Some(&encode::PACK),

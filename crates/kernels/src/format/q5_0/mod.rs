@@ -37,7 +37,7 @@ pub static Q5_0: Format = Format {
             isa: Isa::Avx512Vnni,
             unpack: avx2::unpack,
             few: dot::avx512::blocks32::<avx512::Blocks>,
-            many: dot::avx512::many::blocks32::<dot::avx512::many::Any<0>, false>,
+            many: dot::avx512::many::blocks32::<dot::avx512::many::Any<128>, false>,
         },
         #[cfg(target_arch = "x86_64")]
         Kernel {

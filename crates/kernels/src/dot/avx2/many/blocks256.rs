@@ -49,7 +49,6 @@ impl<S: Sums, F: Fill256> Shape for Blocks256<S, F> {
     type Unit = Unit256<S>;
     const PER_TILE: usize = 1;
     const CAPACITY: usize = 8;
-    type Panel = [Unit256<S>; 8];
 
     #[inline]
     #[target_feature(enable = "avx2,f16c")]

@@ -31,7 +31,6 @@ impl<S: Sums, F: Fill32> Shape for Blocks32<S, F> {
     type Unit = Unit32<S>;
     const PER_TILE: usize = 8;
     const CAPACITY: usize = 64;
-    type Panel = [Unit32<S>; 64];
 
     #[inline]
     #[target_feature(enable = "avx2,f16c")]

@@ -34,7 +34,8 @@ use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 
 use super::panel::{LANES, REGISTERS, ROWS, Rows};
-use crate::dot::panels::{LEVELS, Part, Step, evenly, lane, walk};
+use crate::Line;
+use crate::dot::panels::{LEVELS, Memory, PANEL, Part, Step, evenly, lane, walk};
 use crate::dot::{Driver, Job};
 
 /// Tokens that share a load of weights.
@@ -51,8 +52,6 @@ pub trait Shape {
     const PER_TILE: usize;
     /// Blocks that fit into a panel.
     const CAPACITY: usize;
-    /// `[Unit; CAPACITY]`.
-    type Panel;
 
     /// Fills the registers `r` of neighbouring blocks, at most a tile of them; a null unit is left out.
     ///
@@ -74,15 +73,15 @@ pub trait Shape {
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
 pub unsafe fn drive<S: Shape>(job: &Job<'_>, out: &mut [f32], long: Driver) {
-    let mut panel = MaybeUninit::<S::Panel>::uninit();
-    let panel: *mut S::Unit = panel.as_mut_ptr().cast();
+    const { assert!(S::CAPACITY * size_of::<S::Unit>() <= PANEL && align_of::<S::Unit>() <= Line::BYTES) };
     let rows = job.rows();
-    let done = walk(job, S::CAPACITY, |step| {
+    let done = walk(job, Memory { capacity: S::CAPACITY, unit: size_of::<S::Unit>(), levels: true }, |step| {
         let mut registers: [Rows; REGISTERS] = [[std::ptr::null(); LANES]; REGISTERS];
         for (r, to) in registers.iter_mut().flatten().enumerate() {
             *to = job.w[(step.row + r).min(rows - 1) * job.row_bytes..].as_ptr();
         }
         let Step { tokens, part, .. } = &step;
+        let panel: *mut S::Unit = step.panel.cast();
         // SAFETY: the rows have the blocks, the panel has room for this part, the levels for `TOKENS` tokens.
         unsafe {
             fill::<S>(job, &registers, *part, panel);

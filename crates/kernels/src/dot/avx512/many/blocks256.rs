@@ -106,8 +106,7 @@ impl<F: Fill256, const W: usize, const OFFSET: bool, const ZEN: bool> Blocks256<
 impl<F: Fill256, const W: usize, const OFFSET: bool, const ZEN: bool> Shape for Blocks256<F, W, OFFSET, ZEN> {
     type Unit = Unit256;
     const PER_TILE: usize = 1;
-    const CAPACITY: usize = 16;
-    type Panel = [Unit256; 16];
+    const CAPACITY: usize = 32;
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]

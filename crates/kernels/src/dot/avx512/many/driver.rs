@@ -25,8 +25,9 @@ use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 
 use super::panel::{LANES, ROWS, Rows};
+use crate::Line;
 use crate::dot::Job;
-use crate::dot::panels::{LEVELS, Part, Step, evenly, lane, walk};
+use crate::dot::panels::{LEVELS, Memory, PANEL, Part, Step, evenly, lane, walk};
 use crate::dot::places::ask;
 
 /// Tokens that share a load of weights: 2 x 6 sums of integers and as many of floats fit the 32 registers.
@@ -43,8 +44,6 @@ pub trait Shape {
     const PER_TILE: usize;
     /// Blocks that fit into a panel.
     const CAPACITY: usize;
-    /// `[Unit; CAPACITY]`.
-    type Panel;
 
     /// Fills the registers `p` of neighbouring blocks, at most a tile of them; a null unit is left out.
     ///
@@ -66,14 +65,14 @@ pub trait Shape {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
 pub unsafe fn drive<S: Shape>(job: &Job<'_>, out: &mut [f32], long: crate::dot::Driver) {
-    let mut panel = MaybeUninit::<S::Panel>::uninit();
-    let panel: *mut S::Unit = panel.as_mut_ptr().cast();
+    const { assert!(S::CAPACITY * size_of::<S::Unit>() <= PANEL && align_of::<S::Unit>() <= Line::BYTES) };
     let rows = job.rows();
-    let done = walk(job, S::CAPACITY, |step| {
+    let done = walk(job, Memory { capacity: S::CAPACITY, unit: size_of::<S::Unit>(), levels: false }, |step| {
         let row = |r: usize| job.w[(step.row + r).min(rows - 1) * job.row_bytes..].as_ptr();
         let halves: [Rows; 2] = [std::array::from_fn(row), std::array::from_fn(|r| row(LANES + r))];
         let halves = &halves[..if step.row + LANES < rows { 2 } else { 1 }];
         let Step { tokens, part, .. } = &step;
+        let panel: *mut S::Unit = step.panel.cast();
         // SAFETY: the rows have the blocks, the panel has room for this part, the levels for `TOKENS` tokens.
         unsafe {
             fill::<S>(job, halves, *part, panel);

@@ -33,10 +33,8 @@ pub type Rows = [*const u8; LANES];
 /// One block of 32 columns of a panel. `[.][p]` is the register of rows 16p .. 16p + 16.
 #[repr(C)]
 pub struct Unit32 {
-    /// Codes 4j .. 4j + 4, signed.
+    /// Codes 4j .. 4j + 4, unsigned: 128 has been added, unless the format has an offset.
     pub q: [[__m512i; 2]; 8],
-    /// -128 times the sum of the codes, where the products start.
-    pub start: [__m512i; 2],
     /// Scales.
     pub d: [__m512; 2],
     /// Offsets; not filled where the format has none.
@@ -60,6 +58,9 @@ pub struct Unit256 {
 
 /// Where panels of blocks of 32 come from.
 pub trait Fill32 {
+    /// What has been added to the codes: 128, or with an offset nothing.
+    const BIAS: i32;
+
     /// Fills the registers `p` of `units` from `units.len()` neighbouring blocks of sixteen rows; a null unit is left out.
     ///
     /// # Safety
@@ -166,7 +167,7 @@ unsafe fn head_k4(rows: &Rows, unit: *mut Unit256, p: usize) {
     }
 }
 
-/// Any format, through its `unpack`. BIAS is what is added to its codes: blocks of 32 want them as they are (0), blocks of 256 unsigned (128 if they are not).
+/// Any format, through its `unpack`. BIAS is what is added to its codes, which have to be unsigned: 128 if they are not.
 pub struct Any<const BIAS: i32>;
 
 impl<const BIAS: i32> Any<BIAS> {
@@ -201,7 +202,9 @@ unsafe fn unpack(job: &Job<'_>, rows: &Rows, bytes: usize, tiles: &mut MaybeUnin
     out
 }
 
-impl Fill32 for Any<0> {
+impl<const B: i32> Fill32 for Any<B> {
+    const BIAS: i32 = B;
+
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
     unsafe fn fill(job: &Job<'_>, rows: &Rows, units: &[*mut Unit32], p: usize) {
         let mut tiles = MaybeUninit::uninit();
@@ -211,7 +214,10 @@ impl Fill32 for Any<0> {
             for (b, &unit) in units.iter().enumerate().filter(|(_, unit)| !unit.is_null()) {
                 let codes = [rows16(&tiles, offset_of!(Tile, q) + 32 * b), rows16(&tiles, offset_of!(Tile, q) + 32 * b + 16)];
                 let float = |field: usize| _mm512_castsi512_ps(rows16(&tiles, field + b / 4 * 16)[b % 4]);
-                put32(unit, p, codes.as_flattened(), float(offset_of!(Tile, d)));
+                for (q, &codes) in (*unit).q.iter_mut().zip(codes.as_flattened()) {
+                    q[p] = _mm512_xor_si512(codes, bytes(Self::FLIP));
+                }
+                (*unit).d[p] = float(offset_of!(Tile, d));
                 (*unit).m[p] = float(offset_of!(Tile, m));
             }
         }
@@ -250,38 +256,24 @@ impl<const B: i32> Fill256 for Any<B> {
     }
 }
 
-/// Codes and scales of a block of 32, and the sum that goes with the codes.
-///
-/// # Safety
-/// The unit is valid for writes.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
-unsafe fn put32(unit: *mut Unit32, p: usize, codes: &[__m512i], d: __m512) {
-    // SAFETY: promised by the caller.
-    let unit = unsafe { &mut *unit };
-    let mut sum = _mm512_setzero_si512();
-    for (q, &codes) in unit.q.iter_mut().zip(codes) {
-        q[p] = codes;
-        sum = _mm512_dpbusd_epi32(sum, bytes(128), codes);
-    }
-    unit.start[p] = _mm512_sub_epi32(_mm512_setzero_si512(), sum);
-    unit.d[p] = d;
-}
-
 /// Q4_0 in sixteen rows at once.
 pub struct Q40;
 
 impl Fill32 for Q40 {
+    const BIAS: i32 = 128;
+
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
     unsafe fn fill(_: &Job<'_>, rows: &Rows, units: &[*mut Unit32], p: usize) {
         for (b, &unit) in units.iter().enumerate().filter(|(_, unit)| !unit.is_null()) {
             // SAFETY: a block is 18 bytes; the caller promises as many as units.
             unsafe {
-                let packed = rows16(rows, 18 * b + 2);
-                let eight = bytes(8);
-                let low = packed.map(|x| _mm512_sub_epi8(low4(x), eight));
-                let high = packed.map(|x| _mm512_sub_epi8(high4(x), eight));
-                put32(unit, p, [low, high].as_flattened(), halves(rows, 18 * b));
+                let unit = &mut *unit;
+                for (k, x) in rows16(rows, 18 * b + 2).into_iter().enumerate() {
+                    // 128 more than codes from -8 on.
+                    unit.q[k][p] = _mm512_add_epi8(low4(x), bytes(120));
+                    unit.q[4 + k][p] = _mm512_add_epi8(high4(x), bytes(120));
+                }
+                unit.d[p] = halves(rows, 18 * b);
             }
         }
     }
@@ -291,13 +283,20 @@ impl Fill32 for Q40 {
 pub struct Q80;
 
 impl Fill32 for Q80 {
+    const BIAS: i32 = 128;
+
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
     unsafe fn fill(_: &Job<'_>, rows: &Rows, units: &[*mut Unit32], p: usize) {
         for (b, &unit) in units.iter().enumerate().filter(|(_, unit)| !unit.is_null()) {
             // SAFETY: a block is 34 bytes; the caller promises as many as units.
             unsafe {
-                let codes = [rows16(rows, 34 * b + 2), rows16(rows, 34 * b + 18)];
-                put32(unit, p, codes.as_flattened(), halves(rows, 34 * b));
+                let unit = &mut *unit;
+                for half in 0..2 {
+                    for (k, x) in rows16(rows, 34 * b + 2 + 16 * half).into_iter().enumerate() {
+                        unit.q[4 * half + k][p] = _mm512_xor_si512(x, bytes(128));
+                    }
+                }
+                unit.d[p] = halves(rows, 34 * b);
             }
         }
     }
