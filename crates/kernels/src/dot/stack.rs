@@ -17,10 +17,10 @@ pub const MOST: usize = 13 << 10;
 pub fn with(lines: usize, work: &mut dyn FnMut(*mut Line)) {
     match lines {
         ..=0x400 => frame::<0x400>(work),
-        ..=0x800 => frame::<0x800>(work),
-        ..=0x1000 => frame::<0x1000>(work),
-        ..=0x2000 => frame::<0x2000>(work),
-        ..=MOST => frame::<MOST>(work),
+        0x401..=0x800 => frame::<0x800>(work),
+        0x801..=0x1000 => frame::<0x1000>(work),
+        0x1001..=0x2000 => frame::<0x2000>(work),
+        0x2001..=MOST => frame::<MOST>(work),
         _ => panic!("{lines} lines on the stack"),
     }
 }

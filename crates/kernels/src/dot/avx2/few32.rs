@@ -2,7 +2,7 @@
 //!
 //! Eight blocks are a tile of activations and half of the sixteen lanes. Each is unpacked and multiplied to eight dwords, and the eight vectors, turned and added
 //! up, are one vector of integer sums, to be multiplied by eight scales at once. Codes that are not larger than four or five bits are read unsigned, with a
-//! bias, and the sum is mended by the bias times the sum of the activations, made once a call; codes of eight bits would overflow 16 bits with a bias, so
+//! bias, and the sum is mended by the bias times the sum of the activations, which a tile has times -128; codes of eight bits would overflow 16 bits with a bias, so
 //! their sign moves to the activations.
 //!
 //! With AVX-VNNI ([`super::step`]) codes of eight bits get a bias too, and `vpdpbusd` takes the place of `maddubs` and `madd`.
@@ -14,7 +14,7 @@ use std::arch::x86_64::*;
 use super::few256::{PANELS, PASSES, halves_at, sums8};
 use super::many::{self, Fill32};
 use super::{Step, load, pairs};
-use crate::activation::{HEADER, TILE_BYTES};
+use crate::activation::{HEADER, STARTS, TILE_BYTES};
 use crate::dot::Job;
 use crate::dot::places::{APART, prefetch, strips};
 
@@ -23,9 +23,6 @@ const GROUP: usize = 8;
 
 /// Bytes of the longest block (Q8_0).
 const LONGEST: usize = 34;
-
-/// Tiles whose sums of activations are kept for all rows, over all tokens. Those of longer rows are made again for each row.
-const KEPT: usize = 128;
 
 /// A format's part. The functions are unsafe because the CPU must have AVX2 and F16C.
 pub trait Few32: Fill32 {
@@ -73,21 +70,15 @@ unsafe fn pass<S: Step, F: Few32, const R: usize>(job: &Job<'_>, out: &mut [f32]
     let too_large = if flip { 128 } else { F::BIAS };
     let tiles = job.act_bytes / TILE_BYTES;
     let tile = |t: usize, g: usize| &job.acts[t * job.act_bytes + g * TILE_BYTES..][..TILE_BYTES];
-    let mut kept = [_mm256_setzero_si256(); KEPT];
-    if too_large != 0 {
-        for (i, kept) in kept.iter_mut().enumerate().take(job.tokens * tiles) {
-            *kept = biased(tile(i / tiles, i % tiles), too_large);
-        }
-    }
     // The end of a row, filled up with blocks of zeros.
     let mut end = [0u8; GROUP * LONGEST];
     strips(job, |rows: [usize; R], w| {
         for t in 0..job.tokens {
             let mut lanes = [[_mm256_setzero_ps(); 2]; R];
             for g in 0..tiles {
-                let (tile, at) = (tile(t, g), t * tiles + g);
-                // Here and not where it is used: a branch among the products would have their registers put into memory.
-                let bias = if at < KEPT || too_large == 0 { kept[at % KEPT] } else { biased(tile, too_large) };
+                let tile = tile(t, g);
+                // Here and not where it is used, among the products, whose registers would be put into memory.
+                let mended = if too_large != 0 { mended(tile, too_large) } else { _mm256_setzero_si256() };
                 for (lanes, w) in lanes.iter_mut().zip(w) {
                     let blocks = &w[g * GROUP * F::BYTES..];
                     let blocks = if blocks.len() < GROUP * F::BYTES {
@@ -112,7 +103,7 @@ unsafe fn pass<S: Step, F: Few32, const R: usize>(job: &Job<'_>, out: &mut [f32]
                     }
                     let mut isum = sums8(&sums);
                     if too_large != 0 {
-                        isum = _mm256_sub_epi32(isum, bias);
+                        isum = _mm256_add_epi32(isum, mended);
                     }
                     // SAFETY: as above.
                     let [d, m] = unsafe { F::scales(blocks) };
@@ -132,16 +123,18 @@ unsafe fn pass<S: Step, F: Few32, const R: usize>(job: &Job<'_>, out: &mut [f32]
     });
 }
 
-/// Lane b: the bias times the sum of the activations of block b. Never inlined: rows longer than what is kept are rare.
-#[cold]
-#[inline(never)]
+/// Lane b: minus the bias times the sum of the activations of block b.
+#[inline]
 #[target_feature(enable = "avx2")]
-fn biased(tile: &[u8], bias: i32) -> __m256i {
-    let mut sums = [_mm256_setzero_si256(); GROUP];
-    for (b, sum) in sums.iter_mut().enumerate() {
-        *sum = _mm256_madd_epi16(pairs(true, _mm256_set1_epi8(1), load(tile, HEADER + 32 * b)), _mm256_set1_epi16(1));
+fn mended(tile: &[u8], bias: i32) -> __m256i {
+    // -128 times the sum.
+    let starts = load(tile, STARTS);
+    match bias {
+        128 => starts,
+        16 => _mm256_srai_epi32::<3>(starts),
+        8 => _mm256_srai_epi32::<4>(starts),
+        _ => _mm256_srai_epi32::<7>(_mm256_mullo_epi32(starts, _mm256_set1_epi32(bias))),
     }
-    _mm256_mullo_epi32(sums8(&sums), _mm256_set1_epi32(bias))
 }
 
 /// Sixteen bytes at an offset: nibbles to the codes of a block, below 16.

@@ -8,26 +8,23 @@
 //!     c0..c7 = codes of two blocks each, unsigned
 //!     p0..p7 = products of 64 codes each: dwords 0 to 7 of one block, 8 to 15 of the next       8 vpdpbusd
 //!     isum   = the sums of eight dwords each                                                   22, or 16 for codes of five bits or less
-//!     isum  -= bias * (sum of the activations), made once a call                                1
+//!     isum  -= bias * (sum of the activations), which a tile has times -128                     4
 //!     lanes += (d * da) * isum (+ m * s)
 //! ```
 //! Blocks have an odd length (18 bytes, 34), and their scales stand before their codes. Sixteen scales would be sixteen insertions, and those alone would
 //! fill a port for as long as the products take. Instead one shuffle of 16-bit words per 64 bytes ([`words`]) moves what scales are in them to their lanes:
 //! five for Q4_0.
 //!
-//! Q4_0, instructions a group on the vector ports: 8 * 3 to unpack, 8, 16, 1, 10 for scales (a shuffle and a blend for each load) and 5 for floats: 64, on
-//! two ports 32 cycles. Memory gives a group of 288 bytes in 40.
+//! Q4_0, instructions a group on the vector ports: 8 * 3 to unpack, 8, 16, 3, 10 for scales (a shuffle and a blend for each load) and 5 for floats: 66, on
+//! two ports 33 cycles. Memory gives a group of 288 bytes in 40.
 
 use std::arch::x86_64::*;
 use std::marker::PhantomData;
 
 use super::{GROUP, Pass, load16, load64, passes, places, reduce, reload, small_sums4, sums4};
-use crate::activation::{HEADER, TILE_BYTES};
+use crate::activation::{HEADER, STARTS, TILE_BYTES};
 use crate::dot::Job;
 use crate::dot::places::{prefetch, prefetch_part, strips};
-
-/// Groups whose sums of activations are kept for all rows, over all tokens. Those of longer rows are made again for each row.
-const KEPT: usize = 128;
 
 /// Bytes of the longest block (Q8_0).
 const LONGEST: usize = 34;
@@ -145,12 +142,33 @@ impl<'a> Tiles<'a> {
         load64(self.0[i / 4], HEADER + i % 4 * 64)
     }
 
-    /// Sixteen floats, of eight each in both headers.
+    /// Sixteen dwords, of eight each in both headers.
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512dq")]
+    fn dwords(self, at: usize) -> __m512i {
+        let [low, high] = [super::load32(self.0[0], at), super::load32(self.0[1], at)];
+        _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high)
+    }
+
+    /// Sixteen floats, in the same way.
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq")]
     fn floats(self, at: usize) -> __m512 {
-        let [low, high] = [super::load32(self.0[0], at), super::load32(self.0[1], at)];
-        _mm512_castsi512_ps(_mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high))
+        _mm512_castsi512_ps(self.dwords(at))
+    }
+
+    /// Lane b: minus the bias times the sum of the activations of block b.
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512dq")]
+    fn mended<F: Blocks32>(self) -> __m512i {
+        // -128 times the sum.
+        let starts = self.dwords(STARTS);
+        match F::BIAS {
+            128 => starts,
+            16 => _mm512_srai_epi32::<3>(starts),
+            8 => _mm512_srai_epi32::<4>(starts),
+            bias => _mm512_srai_epi32::<7>(_mm512_mullo_epi32(starts, _mm512_set1_epi32(bias))),
+        }
     }
 }
 
@@ -181,12 +199,6 @@ fn pass<F: Blocks32, const R: usize, const T: usize>(job: &Job<'_>, first: usize
     let acts = &job.acts[first * job.act_bytes..][..count * job.act_bytes];
     let groups = job.act_bytes.div_ceil(2 * TILE_BYTES);
     let tiles = |t: usize, g: usize| Tiles::of(&acts[t * job.act_bytes..][..job.act_bytes], g);
-    let mut kept = [_mm512_setzero_si512(); KEPT];
-    if F::BIAS != 0 {
-        for (i, kept) in kept.iter_mut().enumerate().take(count * groups) {
-            *kept = biased(tiles(i / groups, i % groups), F::BIAS);
-        }
-    }
     // Of one row of long blocks (Q8_0) lines are asked for with each two, which reads 3 % faster; shorter ones have no time for it.
     let spread = R == 1 && F::BYTES > 32;
     // The end of a row, filled up with blocks of zeros.
@@ -224,8 +236,7 @@ fn pass<F: Blocks32, const R: usize, const T: usize>(job: &Job<'_>, first: usize
                     let p = [p(0), p(1), p(2), p(3), p(4), p(5), p(6), p(7)];
                     let mut isum = if F::SMALL { sums8::<true>(p) } else { sums8::<false>(p) };
                     if F::BIAS != 0 {
-                        let at = t * groups + g;
-                        isum = _mm512_sub_epi32(isum, if at < KEPT { kept[at] } else { biased(act, F::BIAS) });
+                        isum = _mm512_add_epi32(isum, act.mended::<F>());
                     }
                     let mut product = _mm512_mul_ps(_mm512_mul_ps(d, act.floats(0)), _mm512_cvtepi32_ps(isum));
                     if F::OFFSET {
@@ -241,12 +252,4 @@ fn pass<F: Blocks32, const R: usize, const T: usize>(job: &Job<'_>, first: usize
             }
         }
     });
-}
-
-/// Lane b: the bias times the sum of the activations of block b. Never inlined: rows longer than what is kept are rare.
-#[inline(never)]
-#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn biased(act: Tiles<'_>, bias: i32) -> __m512i {
-    let p = |i: usize| _mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_set1_epi8(1), act.codes(i));
-    _mm512_mullo_epi32(sums8::<true>([p(0), p(1), p(2), p(3), p(4), p(5), p(6), p(7)]), _mm512_set1_epi32(bias))
 }
