@@ -132,7 +132,7 @@ unsafe fn pass<S: Step, F: Few256, const R: usize>(job: &Job<'_>, out: &mut [f32
                     #[allow(clippy::needless_range_loop)]
                     for r in 0..R {
                         let block = &w[r][from + b * F::BYTES..][..F::BYTES];
-                        prefetch::<R, 256>(block);
+                        prefetch::<R>(block, F::BYTES);
                         // SAFETY: as above.
                         sums[r][b] = unsafe { F::product::<S>(block, &heads[r], b, &tile[HEADER..HEADER + TILE]) };
                     }

@@ -85,7 +85,7 @@ unsafe fn pass<S: Step, F: Few32, const R: usize>(job: &Job<'_>, out: &mut [f32]
                         end[..blocks.len()].copy_from_slice(blocks);
                         &end[..GROUP * F::BYTES]
                     } else {
-                        prefetch::<R, 32>(&blocks[..GROUP * F::BYTES]);
+                        prefetch::<R>(&blocks[..GROUP * F::BYTES], F::BYTES);
                         &blocks[..GROUP * F::BYTES]
                     };
                     let mut sums = [_mm256_setzero_si256(); GROUP];

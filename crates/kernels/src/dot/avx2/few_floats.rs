@@ -66,7 +66,7 @@ fn columns<F: Floats>(w: [&[u8]; APART], act: &[u8], mut lanes: [[__m256; 2]; AP
         for (lanes, w) in lanes.iter_mut().zip(w) {
             // Once a line is enough, or at each load of 32 bytes and more.
             if bytes >= 32 || i % (64 / bytes) == 0 {
-                prefetch::<APART, 1>(&w[i * bytes..][..bytes]);
+                prefetch::<APART>(&w[i * bytes..][..bytes], bytes / 16);
             }
             add::<F>(lanes, w, 16 * i, a);
         }

@@ -230,7 +230,7 @@ pub fn blocks256<F: Blocks256>(job: &Job<'_>, out: &mut [f32]) {
 struct Few<F>(PhantomData<F>);
 
 impl<F: Blocks256> Pass for Few<F> {
-    const AHEAD: usize = places::ahead(1, 256);
+    const AHEAD: usize = places::ahead(1, F::BYTES);
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
@@ -310,7 +310,7 @@ fn pass<F: Blocks256, const R: usize, const T: usize>(job: &Job<'_>, first: usiz
                         macro_rules! product {
                             ($w:ident, $r:literal, $b:literal) => {{
                                 if R == 1 {
-                                    prefetch_part::<R, 256>($w, $b, FOUR);
+                                    prefetch_part::<R>($w, F::BYTES, $b, FOUR);
                                 }
                                 // SAFETY: as above.
                                 unsafe {
@@ -324,7 +324,7 @@ fn pass<F: Blocks256, const R: usize, const T: usize>(job: &Job<'_>, first: usiz
                                 if R > $r {
                                     let four = &w[$r][at + first * F::BYTES..][..FOUR * F::BYTES];
                                     if R > 1 {
-                                        prefetch::<R, 256>(four);
+                                        prefetch::<R>(four, F::BYTES);
                                     }
                                     let [a, b] = [product!(four, $r, 0), product!(four, $r, 1)];
                                     let [c, d] = [product!(four, $r, 2), product!(four, $r, 3)];
@@ -353,7 +353,7 @@ fn pass<F: Blocks256, const R: usize, const T: usize>(job: &Job<'_>, first: usiz
                     #[allow(clippy::needless_range_loop)]
                     for r in 0..R {
                         let block = &w[r][at + b * F::BYTES..][..F::BYTES];
-                        prefetch::<R, 256>(block);
+                        prefetch::<R>(block, F::BYTES);
                         // SAFETY: as above.
                         let unpacked = unsafe { F::block(block, &heads[r], b) };
                         for t in 0..count {
@@ -412,7 +412,7 @@ fn pass<F: Blocks256, const R: usize, const T: usize>(job: &Job<'_>, first: usiz
 #[inline(never)]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
 fn end_of_row<F: Blocks256, const R: usize>(w: &[u8], heads: &Heads, first: usize, act: &[u8], tile: usize) -> __m512i {
-    prefetch::<R, 256>(w);
+    prefetch::<R>(w, F::BYTES);
     let tiles = act.len() / TILE_BYTES;
     let mut parts = [_mm512_setzero_si512(); FOUR];
     for (b, (block, part)) in w.chunks_exact(F::BYTES).zip(&mut parts).enumerate() {

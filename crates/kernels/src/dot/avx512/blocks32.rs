@@ -182,7 +182,7 @@ pub fn blocks32<F: Blocks32>(job: &Job<'_>, out: &mut [f32]) {
 struct Few<F>(PhantomData<F>);
 
 impl<F: Blocks32> Pass for Few<F> {
-    const AHEAD: usize = places::ahead(1, 32);
+    const AHEAD: usize = places::ahead(1, F::BYTES);
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
@@ -215,7 +215,7 @@ fn pass<F: Blocks32, const R: usize, const T: usize>(job: &Job<'_>, first: usize
                     (&end[..GROUP * F::BYTES], 0xffff_u16 >> (GROUP - present))
                 } else {
                     if !spread {
-                        prefetch::<R, 32>(&blocks[..GROUP * F::BYTES]);
+                        prefetch::<R>(&blocks[..GROUP * F::BYTES], F::BYTES);
                     }
                     (&blocks[..GROUP * F::BYTES], 0xffff)
                 };
@@ -225,7 +225,7 @@ fn pass<F: Blocks32, const R: usize, const T: usize>(job: &Job<'_>, first: usize
                 let mut codes = [_mm512_setzero_si512(); 8];
                 for (i, (codes, two)) in codes.iter_mut().zip(blocks.chunks_exact(2 * F::BYTES)).enumerate() {
                     if spread {
-                        prefetch_part::<R, 32>(blocks, i, GROUP / 2);
+                        prefetch_part::<R>(blocks, F::BYTES, i, GROUP / 2);
                     }
                     // SAFETY: as above.
                     *codes = unsafe { F::codes(two) };

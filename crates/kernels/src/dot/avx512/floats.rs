@@ -61,7 +61,7 @@ fn columns<F: Floats, const R: usize>(w: [&[u8]; R], act: &[u8], mut lanes: [__m
         let a = _mm512_castsi512_ps(load64(act, 64 * i));
         for (lane, w) in lanes.iter_mut().zip(w) {
             let w = &w[i * bytes..][..bytes];
-            prefetch::<R, 1>(w);
+            prefetch::<R>(w, F::BYTES);
             // SAFETY: this function's instructions are those that the format's function needs.
             *lane = _mm512_add_ps(*lane, _mm512_mul_ps(unsafe { F::sixteen(w) }, a));
         }

@@ -50,7 +50,7 @@ fn pass<const T: usize>(job: &Job<'_>, first: usize, out: &mut [f32]) {
         for b in 0..job.row_bytes / BYTES {
             for (lanes, w) in lanes.iter_mut().zip(w) {
                 let block = &w[b * BYTES..][..BYTES];
-                prefetch::<APART, 64>(block);
+                prefetch::<APART>(block, BYTES);
                 let table = _mm512_mul_ps(table, _mm512_set1_ps(f32_at(block, 0)));
                 for i in 0..4 {
                     let dword = |at: usize| i32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]]);
