@@ -10,6 +10,7 @@ mod batch;
 mod cache;
 mod error;
 mod generate;
+mod large;
 mod layer;
 pub mod logits;
 pub mod memory;

@@ -12,9 +12,9 @@ use std::ops::Range;
 
 use nibble_kernels::Line;
 
-use crate::adapter;
 use crate::pool::Pool;
 use crate::weights::Matrix;
+use crate::{adapter, large};
 
 /// Tokens that a thread takes at once, at most.
 pub(crate) const BLOCK: usize = 16;
@@ -29,9 +29,7 @@ pub(crate) type Input<'a> = dyn Fn(usize, &mut [f32]) + Sync + 'a;
 
 /// So many of the buffer's elements, whatever they hold. It never gets shorter: what it grew by again would be set to zero first.
 pub(crate) fn sized(v: &mut Vec<f32>, len: usize) -> &mut [f32] {
-    if v.len() < len {
-        v.resize(len, 0.0);
-    }
+    large::grow(v, len, 0.0);
     &mut v[..len]
 }
 
@@ -201,9 +199,7 @@ fn one(pool: &Pool, matrices: &[&Matrix], acts: &[u8], out: &mut Outputs, from: 
 fn prepare<'a>(pool: &Pool, m: &Matrix, input: &Input, tokens: usize, acts: &'a mut Vec<Line>) -> &'a [u8] {
     let bytes = m.chosen.activation_bytes(m.cols);
     let lines = (tokens * bytes).div_ceil(Line::BYTES);
-    if acts.len() < lines {
-        acts.resize(lines, Line::ZERO);
-    }
+    large::grow(acts, lines, Line::ZERO);
     let acts = &mut Line::bytes_mut(acts)[..tokens * bytes];
     let block = block(tokens, pool);
     pool.chunks(acts, block * bytes, |i, out| {

@@ -4,6 +4,7 @@
 //! barriers more for a run of matrices of which one is adapted: A's rows, then all B's, each tile of which is added where the model's product stands.
 
 use super::Delta;
+use crate::large;
 use crate::pool::Pool;
 use crate::products::{self, Input, Outputs};
 use crate::weights::Matrix;
@@ -56,7 +57,7 @@ fn inputs(deltas: &[&Delta], low: &Outputs, tokens: usize, acts: &mut Vec<Line>)
             start..start + len
         })
         .collect();
-    acts.resize((end / Line::BYTES).max(acts.len()), Line::ZERO);
+    large::grow(acts, end / Line::BYTES, Line::ZERO);
     let bytes = Line::bytes_mut(acts);
     let mut row = Vec::new();
     for (n, (delta, place)) in deltas.iter().zip(&places).enumerate() {
