@@ -82,8 +82,7 @@ fn room(core: Core) -> usize {
 /// Tokens of a chunk at least: unpacking a panel is for all of them.
 const FEWEST: usize = 48;
 
-/// Sets of unfinished sums that wait at the same time for other parts, 32 KiB each. With twice as many rows of 8192 columns would be a twentieth faster, but this is a
-/// quarter of the stack that threads have.
+/// Sets of unfinished sums that wait at the same time for other parts, 32 KiB each. This is a fifth of the stack that threads have; a panel may be as much.
 const KEPT: usize = 8;
 
 /// Unfinished sums of a chunk's tokens.
