@@ -12,12 +12,12 @@ pub(crate) fn grow<T: Clone>(buffer: &mut Vec<T>, len: usize, value: T) {
         buffer.reserve_exact(len - buffer.len());
         #[cfg(any(target_os = "linux", target_os = "android"))]
         {
-            let room = buffer.spare_capacity_mut();
-            let from = room.as_mut_ptr().addr();
-            let (first, end) = (from.next_multiple_of(PAGE), (from + size_of_val(room)) / PAGE * PAGE);
+            let from = buffer.as_mut_ptr().addr();
+            let (first, end) = (from.next_multiple_of(PAGE), (from + buffer.capacity() * size_of::<T>()) / PAGE * PAGE);
             if first < end {
                 // SAFETY: the pages lie in memory that belongs to the buffer; the advice changes no byte, and a system that does not know it says so.
-                let _ = unsafe { libc::madvise(room.as_mut_ptr().cast::<u8>().add(first - from).cast(), end - first, libc::MADV_HUGEPAGE) };
+                let _ =
+                    unsafe { libc::madvise(buffer.as_mut_ptr().cast::<u8>().add(first - from).cast(), end - first, libc::MADV_HUGEPAGE) };
             }
         }
     }

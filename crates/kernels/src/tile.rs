@@ -8,7 +8,7 @@ pub const TILE: usize = 256;
 
 /// `TILE` unpacked weights. Three kinds, by the activation of the format; each uses its own fields and leaves the others alone.
 ///
-/// - 32-blocks (activation Q8_0): weight i of block b is `d[b] * q[32b + i] (+ m[b])`.
+/// - 32-blocks (activation Q8_0; with an offset Q8_1): weight i of block b is `d[b] * q[32b + i] (+ m[b])`.
 /// - 256-blocks (activation Q8_K): weight i of sub-block s of 16 is `d[0] * scale[s] * q[16s + i] (- m[0] * min[s])`.
 /// - floats (activation F32): weight i is `f[i]`.
 ///

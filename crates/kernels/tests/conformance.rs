@@ -128,7 +128,7 @@ fn long_rows_and_long_prompts_give_the_bits_of_the_scalar_product() {
     let sizes: &[(usize, usize, usize)] = if emulated() {
         &[(4608, 8, 1)]
     } else {
-        &[(4608, 8, 18), (9216, 13, 70), (24_576, 8, 1), (40_960, 8, 1), (66_048, 8, 1), (131_584, 8, 1), (512, 257, 3)]
+        &[(4608, 8, 18), (9216, 70, 40), (24_576, 8, 1), (40_960, 8, 1), (66_048, 8, 1), (131_584, 8, 1), (512, 257, 3)]
     };
     for format in FORMATS {
         for &(cols, tokens, rows) in sizes {
@@ -141,6 +141,13 @@ fn long_rows_and_long_prompts_give_the_bits_of_the_scalar_product() {
                 assert!(same(&got, &want), "{} {:?} {cols} columns, {tokens} tokens, {rows} rows", format.name, other.isa());
             }
         }
+    }
+}
+
+#[test]
+fn formats_with_blocks_of_32_meet_scaled_sums_where_they_have_an_offset() {
+    for format in FORMATS.iter().filter(|format| format.block_len == 32) {
+        assert_eq!(format.activation.name, if format.offset { "Q8_1" } else { "Q8_0" }, "{}", format.name);
     }
 }
 

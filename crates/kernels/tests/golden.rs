@@ -56,15 +56,18 @@ fn activations_are_those_of_llama_cpp() {
     };
     // Ours: 320 bytes for 256 elements, 64 of header. A half is compared by its value.
     let half = |b: &[u8]| nibble_kernels::ops::f16_to_f32(u16::from_le_bytes([b[0], b[1]]));
-    for (kind, size) in [("Q8_0", 34), ("Q8_1", 36)] {
+    for (kind, size, format) in [("Q8_0", 34, &format::Q8_0), ("Q8_1", 36, &format::Q4_1)] {
         for (r, row) in rows.iter().enumerate() {
-            let ours = ours(&format::Q4_1, row);
+            let ours = ours(format, row);
             for (b, want) in take(&mut file, N / 32 * size).chunks_exact(size).enumerate() {
                 let tile = &ours[b / 8 * 320..][..320];
-                let (d, s) = (floats(&tile[..32])[b % 8], floats(&tile[32..64])[b % 8]);
+                let (d, beside) = (floats(&tile[..32])[b % 8], &tile[32 + b % 8 * 4..][..4]);
                 assert_eq!(d.to_bits(), half(want).to_bits(), "{kind} row {r} block {b}: scale");
                 if kind == "Q8_1" {
-                    assert_eq!(s.to_bits(), half(&want[2..]).to_bits(), "{kind} row {r} block {b}: sum");
+                    assert_eq!(floats(beside)[0].to_bits(), half(&want[2..]).to_bits(), "{kind} row {r} block {b}: sum");
+                } else {
+                    let sum: i32 = want[size - 32..].iter().map(|&q| i32::from(q as i8)).sum();
+                    assert_eq!(beside, (-128 * sum).to_le_bytes(), "{kind} row {r} block {b}: start");
                 }
                 assert_eq!(&tile[64 + b % 8 * 32..][..32], &want[size - 32..], "{kind} row {r} block {b}: codes");
             }

@@ -28,7 +28,7 @@ pub(crate) use few32::few32;
 pub(crate) use few256::few256;
 pub(crate) use step::{Avx2, AvxVnni, Step};
 
-/// Blocks of 32 times Q8_0 activations.
+/// Blocks of 32 times Q8_0 activations (with an offset: Q8_1).
 #[target_feature(enable = "avx2,f16c")]
 pub fn blocks32(job: &Job<'_>, out: &mut [f32]) {
     let offset = job.format.offset;

@@ -82,17 +82,11 @@ fn room(core: Core) -> usize {
 /// Tokens of a chunk at least: unpacking a panel is for all of them.
 const FEWEST: usize = 48;
 
-/// Sets of unfinished sums that wait at the same time for other parts, 32 KiB each. This is a fifth of the stack that threads have; a panel may be as much.
+/// Sets of unfinished sums that wait at the same time for other parts, 32 KiB each. This is an eighth of the stack that threads have.
 const KEPT: usize = 8;
 
-/// Unfinished sums of a chunk's tokens.
-type Set = [[f32; ROWS]; TOKENS];
-
-/// Lines of a set.
-const SET: usize = size_of::<Set>() / Line::BYTES;
-
-/// Bytes of a panel at most.
-pub const PANEL: usize = (stack::MOST - (LEVELS + KEPT) * SET) * Line::BYTES;
+/// Lines of a set: the unfinished sums of a chunk's tokens.
+const SET: usize = size_of::<[[f32; ROWS]; TOKENS]>() / Line::BYTES;
 
 /// What a driver has in memory.
 #[derive(Clone, Copy)]
@@ -103,6 +97,18 @@ pub struct Memory {
     pub unit: usize,
     /// Whether sums wait for other lanes in a step's levels, and not only for other parts.
     pub levels: bool,
+}
+
+impl Memory {
+    /// Sets that do not wait for other parts.
+    const fn own(self) -> usize {
+        if self.levels { LEVELS } else { 0 }
+    }
+
+    /// Whether panels and sums of all lengths of rows fit the stack's room.
+    pub const fn fits(self) -> bool {
+        (self.capacity * self.unit).div_ceil(Line::BYTES) + (self.own() + KEPT) * SET <= stack::MOST
+    }
 }
 
 /// Cuts tokens into the fewest runs of at most `most`, as even as can be: none is much smaller than the others.
@@ -131,7 +137,7 @@ pub struct Step {
     pub last: bool,
     /// Where the panel lies.
     pub panel: *mut u8,
-    /// Where the chunk's sums of each level wait; the last level is the whole row. Each has room for [`TOKENS`] tokens and begins at a line. There are none where nothing waits
+    /// Where the chunk's sums of each level wait; the last level is the whole row. Each has room for [`TOKENS`] tokens and begins at a line. Null where nothing waits
     /// ([`Memory::levels`]).
     pub levels: [*mut [f32; ROWS]; LEVELS],
     /// Whether the rows of the next panel have not been read before.
@@ -200,25 +206,22 @@ pub fn walk(job: &Job<'_>, memory: Memory, mut step: impl FnMut(Step)) -> bool {
     let waiting = parts.trailing_zeros() as usize;
     let within = LEVELS - 1 - waiting;
     let panels = KEPT / waiting.max(1);
-    let sets = if parts > 1 {
-        LEVELS + KEPT
-    } else if memory.levels {
-        LEVELS
-    } else {
-        0
-    };
+    let (own, others) = (memory.own(), if parts > 1 { KEPT } else { 0 });
     let lines = (panel(parts) * memory.unit).div_ceil(Line::BYTES);
-    stack::with(lines + sets * SET, &mut |at| {
-        let set = |i: usize| at.wrapping_add(lines).cast::<Set>().wrapping_add(i).cast::<[f32; ROWS]>();
+    stack::with(lines + (own + others) * SET, &mut |at| {
+        let set = |i: usize| at.wrapping_add(lines + i * SET).cast::<[f32; ROWS]>();
         for first in (0..job.rows()).step_by(panels * ROWS) {
             let rows = first..job.rows().min(first + panels * ROWS);
             evenly(0..job.tokens, most, |tokens| {
                 for index in 0..parts {
                     let part = Part::of(index, parts, blocks);
                     for (panel, row) in rows.clone().step_by(ROWS).enumerate() {
-                        let mut levels = [set(LEVELS - 1); LEVELS];
-                        for (level, place) in levels[..LEVELS - 1].iter_mut().enumerate() {
-                            *place = set(if level < within { level } else { LEVELS + panel * waiting + level - within });
+                        let mut levels = [std::ptr::null_mut(); LEVELS];
+                        for (level, place) in levels.iter_mut().enumerate() {
+                            let other = (within..LEVELS - 1).contains(&level).then(|| own + panel * waiting + level - within);
+                            if let Some(i) = other.or((level < own).then_some(level)) {
+                                *place = set(i);
+                            }
                         }
                         let (last, end) = (index + 1 == parts, row + ROWS >= rows.end);
                         let fresh = tokens.start == 0 && if end { last } else { index == 0 };

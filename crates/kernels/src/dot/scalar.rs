@@ -4,7 +4,7 @@ use super::{Job, walk};
 use crate::activation::{HEADER, TILE_BYTES, f32_at};
 use crate::tile::{TILE, Tile};
 
-/// Blocks of 32 times Q8_0 activations.
+/// Blocks of 32 times Q8_0 activations (with an offset: Q8_1).
 pub fn blocks32(job: &Job<'_>, out: &mut [f32]) {
     let offset = job.format.offset;
     // SAFETY: the unpack beside this driver is portable.

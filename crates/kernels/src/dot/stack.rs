@@ -1,14 +1,14 @@
 //! Room on the stack, as much as a job needs.
 //!
-//! What a driver for many tokens works on is up to 800 KiB, for long rows, and 80 for short ones. A frame of the most that could be is no way out: the compiler's code
-//! touches each of a frame's pages when the function begins, and with eight or sixteen tokens those misses alone are a twentieth of the time of a job.
+//! What a driver for many tokens works on is 20 to 640 KiB, by the length of the rows. A frame of the most that could be is no way out: the compiler's code touches each of a frame's pages
+//! when the function begins, and with eight or sixteen tokens those misses alone are a tenth of the time of a job.
 
 use std::mem::MaybeUninit;
 
 use crate::line::Line;
 
 /// Lines that there can be.
-pub const MOST: usize = 13 << 10;
+pub const MOST: usize = 10 << 10;
 
 /// Calls `work` with the beginning of so many lines, which hold anything.
 ///

@@ -1,4 +1,4 @@
-//! Blocks of 32 times Q8_0 activations, one token or a few, with AVX2: no tile in memory. Read [`super::few256`] first.
+//! Blocks of 32 times Q8_0 activations (with an offset: Q8_1), one token or a few, with AVX2: no tile in memory. Read [`super::few256`] first.
 //!
 //! Eight blocks are a tile of activations and half of the sixteen lanes. Each is unpacked and multiplied to eight dwords, and the eight vectors, turned and added
 //! up, are one vector of integer sums, to be multiplied by eight scales at once. Codes that are not larger than four or five bits are read unsigned, with a
@@ -65,6 +65,8 @@ pub unsafe fn few32<S: Step, F: Few32>(job: &Job<'_>, out: &mut [f32]) {
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
 unsafe fn pass<S: Step, F: Few32, const R: usize>(job: &Job<'_>, out: &mut [f32]) {
+    // Activations have starts or, for an offset, scaled sums.
+    const { assert!(!F::OFFSET || F::BIAS == 0) };
     // Codes of eight bits become unsigned too where the step takes them.
     let flip = S::ANY && F::BIAS == 0 && !F::OFFSET;
     let too_large = if flip { 128 } else { F::BIAS };

@@ -1,4 +1,4 @@
-//! Blocks of 32 times Q8_0 activations, few tokens. Read `super` first.
+//! Blocks of 32 times Q8_0 activations (with an offset: Q8_1), few tokens. Read `super` first.
 //!
 //! A block has one scale, and its sum of products is an integer, so a group of sixteen blocks (512 codes, eight registers of two blocks each) needs no
 //! multiplication but `vpdpbusd` until it is one vector:
@@ -195,6 +195,8 @@ impl<F: Blocks32> Pass for Few<F> {
 #[inline]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
 fn pass<F: Blocks32, const R: usize, const T: usize>(job: &Job<'_>, first: usize, count: usize, out: &mut [f32]) {
+    // Activations have starts or, for an offset, scaled sums.
+    const { assert!(!F::OFFSET || F::BIAS == 0) };
     let count = if T == 1 { 1 } else { count };
     let acts = &job.acts[first * job.act_bytes..][..count * job.act_bytes];
     let groups = job.act_bytes.div_ceil(2 * TILE_BYTES);

@@ -14,7 +14,7 @@
 //! ever picked out. The row's end, a group of fewer than sixteen, adds under a mask.
 //!
 //! `vpdpbusd` wants one operand unsigned. Codes that are signed are read with a bias, `u = q + bias`, and the sum is mended:
-//! `sum(q * a) = sum(u * a) - bias * sum(a)`; the sums of activations do not depend on the row, so they are made once a call. Integers are exact in any
+//! `sum(q * a) = sum(u * a) - bias * sum(a)`; the sums of activations do not depend on the row: tiles of Q8_0 have them, for Q8_K they are made once a call. Integers are exact in any
 //! order, so none of this can be seen in the result.
 //!
 //! Up to [`FEW`] tokens share an unpacked block while it is in registers: each adds only its own products.

@@ -15,7 +15,7 @@ use crate::dot::avx2::Step;
 use crate::dot::panels::hide;
 use crate::dot::{Job, avx2};
 
-/// Blocks of 32 times Q8_0 activations, from six tokens on.
+/// Blocks of 32 times Q8_0 activations (with an offset: Q8_1), from six tokens on.
 ///
 /// # Safety
 /// The CPU has AVX2, F16C and what the step needs; the lengths of the job are checked.

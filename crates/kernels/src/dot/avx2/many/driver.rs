@@ -35,7 +35,7 @@ use std::mem::MaybeUninit;
 
 use super::panel::{LANES, REGISTERS, ROWS, Rows};
 use crate::Line;
-use crate::dot::panels::{LEVELS, Memory, PANEL, Part, Step, evenly, lane, walk};
+use crate::dot::panels::{LEVELS, Memory, Part, Step, evenly, lane, walk};
 use crate::dot::{Driver, Job};
 
 /// Tokens that share a load of weights.
@@ -73,9 +73,13 @@ pub trait Shape {
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
 pub unsafe fn drive<S: Shape>(job: &Job<'_>, out: &mut [f32], long: Driver) {
-    const { assert!(S::CAPACITY * size_of::<S::Unit>() <= PANEL && align_of::<S::Unit>() <= Line::BYTES) };
+    let memory = const {
+        let memory = Memory { capacity: S::CAPACITY, unit: size_of::<S::Unit>(), levels: true };
+        assert!(memory.fits() && align_of::<S::Unit>() <= Line::BYTES);
+        memory
+    };
     let rows = job.rows();
-    let done = walk(job, Memory { capacity: S::CAPACITY, unit: size_of::<S::Unit>(), levels: true }, |step| {
+    let done = walk(job, memory, |step| {
         let mut registers: [Rows; REGISTERS] = [[std::ptr::null(); LANES]; REGISTERS];
         for (r, to) in registers.iter_mut().flatten().enumerate() {
             *to = job.w[(step.row + r).min(rows - 1) * job.row_bytes..].as_ptr();

@@ -1,9 +1,8 @@
 //! Blocks of 256 columns times many tokens.
 //!
 //! `vpdpbusd` multiplies unsigned by signed bytes, and can broadcast a dword of the second from memory itself. So the weights' codes are unsigned here, with a
-//! bias where they are signed by nature, and the activations are read where they lie: a fifth of all instructions less than with activations made unsigned, as
-//! `blocks32` has them, and as much less time. What a bias adds to a sum is the bias times the sum of the group's activations, the same for all rows: the sum starts
-//! at minus that, and tiles of Q8_K have the sums. (Tiles of Q8_0 do not; to make them costs more there than is won, measured.)
+//! bias where they are signed by nature, and the activations are read where they lie: a fifth of all instructions less than with activations made unsigned, and as much less time.
+//! What a bias adds to a sum is the bias times the sum of the group's activations, the same for all rows: the sum starts at minus that, and tiles of Q8_K have the sums.
 //!
 //! What comes in addition are the integer scales of the sub-blocks. A group of W columns is summed, and then multiplied by its scale and added to the block's sum:
 //! - W = 16 where a sum fits 16 bits (codes up to 15: 15 * 127 * 16 = 30,480): one `vpdpwssd` with the scale in the low half of a dword and zero in the
@@ -106,7 +105,7 @@ impl<F: Fill256, const W: usize, const OFFSET: bool, const ZEN: bool> Blocks256<
 impl<F: Fill256, const W: usize, const OFFSET: bool, const ZEN: bool> Shape for Blocks256<F, W, OFFSET, ZEN> {
     type Unit = Unit256;
     const PER_TILE: usize = 1;
-    const CAPACITY: usize = 32;
+    const CAPACITY: usize = if ZEN { 32 } else { 16 };
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]

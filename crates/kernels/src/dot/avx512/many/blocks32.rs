@@ -42,7 +42,7 @@ struct Blocks32<F, const OFFSET: bool, const ZEN: bool>(PhantomData<F>);
 impl<F: Fill32, const OFFSET: bool, const ZEN: bool> Shape for Blocks32<F, OFFSET, ZEN> {
     type Unit = Unit32;
     const PER_TILE: usize = 8;
-    const CAPACITY: usize = 256;
+    const CAPACITY: usize = if ZEN { 256 } else { 128 };
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]

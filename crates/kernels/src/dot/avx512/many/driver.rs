@@ -15,7 +15,7 @@
 //!
 //! Lanes without blocks are +0, and adding +0 changes nothing: a sum that began at +0 is never -0.
 //!
-//! A panel is read from the second-level cache once in six tokens, in the order in which it lies: some 20 bytes a cycle. It is as large as 8192 columns need, 320 to 360 KiB: what lies in
+//! A panel is read from the second-level cache once in six tokens, in the order in which it lies: some 20 bytes a cycle. On AMD's cores it is as large as 8192 columns need, 320 to 360 KiB: what lies in
 //! two parts reads the activations, which do not stay, twice in blocks of 32, and the levels between them cost blocks of 256 a twentieth (Zen 5, 8192 columns, 256 tokens: Q4_0 and Q8_0 8 to 11 %
 //! faster in one part, Q4_K and Q6_K 4 to 5).
 //!
@@ -29,7 +29,7 @@ use std::mem::MaybeUninit;
 use super::panel::{LANES, ROWS, Rows};
 use crate::Line;
 use crate::dot::Job;
-use crate::dot::panels::{LEVELS, Memory, PANEL, Part, Step, evenly, lane, walk};
+use crate::dot::panels::{LEVELS, Memory, Part, Step, evenly, lane, walk};
 use crate::dot::places::ask;
 
 /// Tokens that share a load of weights: 2 x 6 sums of integers and as many of floats fit the 32 registers.
@@ -60,16 +60,20 @@ pub trait Shape {
     unsafe fn product<const T: usize>(unit: &Self::Unit, acts: &[*const u8; T], index: usize, sums: &mut [Sums; T]);
 }
 
-/// The driver. `long` runs where a sixteenth of a row does not fit into a panel: beyond 131,072 columns.
+/// The driver. `long` runs where a sixteenth of a row does not fit into a panel: beyond 65,536 columns, on AMD's cores 131,072.
 ///
 /// # Safety
 /// The CPU has AVX-512 with VNNI and what `job.unpack` needs; lengths are checked.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
 pub unsafe fn drive<S: Shape>(job: &Job<'_>, out: &mut [f32], long: crate::dot::Driver) {
-    const { assert!(S::CAPACITY * size_of::<S::Unit>() <= PANEL && align_of::<S::Unit>() <= Line::BYTES) };
+    let memory = const {
+        let memory = Memory { capacity: S::CAPACITY, unit: size_of::<S::Unit>(), levels: false };
+        assert!(memory.fits() && align_of::<S::Unit>() <= Line::BYTES);
+        memory
+    };
     let rows = job.rows();
-    let done = walk(job, Memory { capacity: S::CAPACITY, unit: size_of::<S::Unit>(), levels: false }, |step| {
+    let done = walk(job, memory, |step| {
         let row = |r: usize| job.w[(step.row + r).min(rows - 1) * job.row_bytes..].as_ptr();
         let halves: [Rows; 2] = [std::array::from_fn(row), std::array::from_fn(|r| row(LANES + r))];
         let halves = &halves[..if step.row + LANES < rows { 2 } else { 1 }];
