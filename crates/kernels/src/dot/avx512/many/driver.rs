@@ -20,7 +20,7 @@
 //! faster in one part, Q4_K and Q6_K 4 to 5).
 //!
 //! Measured on a shared core of a Xeon of 2023 (Emerald Rapids) at 512 tokens and 2048 columns (the example `peak`), of the 383 GMAC/s of a loop of nothing but
-//! `vpdpbusd`: Q4_K 56 to 58 %, Q5_K 52, Q6_K 51, IQ4_XS 53, Q4_0 47, Q8_0 45. It is not the cache that limits: 512 columns, whose
+//! `vpdpbusd`: Q4_K 56 to 58 %, Q5_K 52, Q6_K 51, IQ4_XS 53, Q4_0 47, Q8_0 45 (these two before weights were made unsigned in the place of activations). It is not the cache that limits: 512 columns, whose
 //! panel fits the first level, are no faster. It is the number of instructions, some 2.5 a cycle in every format.
 
 use std::arch::x86_64::*;
