@@ -35,7 +35,7 @@ use std::mem::MaybeUninit;
 
 use super::panel::{LANES, REGISTERS, ROWS, Rows};
 use crate::Line;
-use crate::dot::panels::{LEVELS, Memory, Part, Step, evenly, lane, walk};
+use crate::dot::panels::{Ahead, LEVELS, Memory, Part, Step, evenly, lane, walk};
 use crate::dot::{Driver, Job};
 
 /// Tokens that share a load of weights.
@@ -89,14 +89,13 @@ pub unsafe fn drive<S: Shape>(job: &Job<'_>, out: &mut [f32], long: Driver) {
         // SAFETY: the rows have the blocks, the panel has room for this part, the levels for `TOKENS` tokens.
         unsafe {
             fill::<S>(job, &registers, *part, panel);
-            let mut ahead = step.ahead(job, tokens.len().div_ceil(GROUP));
+            let mut ahead = step.ahead(job, tokens.len().div_ceil(GROUP) * part.lanes);
             evenly(tokens.clone(), GROUP, |group_tokens| {
-                ahead.next();
                 let at = group_tokens.start;
                 let acts = job.acts[at * job.act_bytes..].as_ptr();
                 match group_tokens.len() {
-                    3 => group::<S, 3>(panel, acts, job.act_bytes, &step, at - tokens.start),
-                    GROUP => group::<S, GROUP>(panel, acts, job.act_bytes, &step, at - tokens.start),
+                    3 => group::<S, 3>(panel, acts, job.act_bytes, &step, &mut ahead, at - tokens.start),
+                    GROUP => group::<S, GROUP>(panel, acts, job.act_bytes, &step, &mut ahead, at - tokens.start),
                     _ => unreachable!("six tokens and more are cut into groups of three and four"),
                 }
             });
@@ -130,7 +129,14 @@ unsafe fn fill<S: Shape>(job: &Job<'_>, registers: &[Rows], part: Part, panel: *
 /// # Safety
 /// As [`Shape::product`]; the panel is filled with the step's part, and its levels have room for T tokens from `first` on.
 #[target_feature(enable = "avx2,f16c")]
-unsafe fn group<S: Shape, const T: usize>(panel: *const S::Unit, acts: *const u8, act_bytes: usize, step: &Step, first: usize) {
+unsafe fn group<S: Shape, const T: usize>(
+    panel: *const S::Unit,
+    acts: *const u8,
+    act_bytes: usize,
+    step: &Step,
+    ahead: &mut Ahead,
+    first: usize,
+) {
     let part = step.part;
     let zero = [[_mm256_setzero_ps(); REGISTERS]; T];
     let mut tokens = [acts; T];
@@ -143,6 +149,7 @@ unsafe fn group<S: Shape, const T: usize>(panel: *const S::Unit, acts: *const u8
     let levels: *mut [Sums; T] = levels.as_mut_ptr().cast();
     let mut unit = panel;
     for i in 0..part.lanes {
+        ahead.next();
         let mut sums = zero;
         for block in (lane(part.first + i)..part.blocks).step_by(16) {
             // SAFETY: the panel holds the blocks in this order.

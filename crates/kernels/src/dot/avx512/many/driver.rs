@@ -4,8 +4,8 @@
 //! for each step of `panels::walk`, 32 rows and some of the sixteen lanes (often all of them):
 //!     fill a panel: the blocks of those lanes, lane after lane in the order of the tree
 //!     for each 4 to 6 tokens:
-//!         ask for a piece of what the next panel is made of, and for where the next tokens' sums go
-//!         for each lane: sum = 0; for each of its blocks: sum += contribution             (registers: 2 x tokens, a row a lane)
+//!         ask for where the next tokens' sums go
+//!         for each lane: ask for a piece of what the next panel is made of; sum = 0; for each of its blocks: sum += contribution             (registers: 2 x tokens, a row a lane)
 //!                        push the sum onto the tree
 //! ```
 //! The fixed tree adds lanes 8 apart, then 4, 2, 1. A walk over the lanes in the order 0 8 4 12 2 10 6 14 1 9 5 13 3 11 7 15 (the bits of the index
@@ -29,7 +29,7 @@ use std::mem::MaybeUninit;
 use super::panel::{LANES, ROWS, Rows};
 use crate::Line;
 use crate::dot::Job;
-use crate::dot::panels::{LEVELS, Memory, Part, Step, evenly, lane, walk};
+use crate::dot::panels::{Ahead, LEVELS, Memory, Part, Step, evenly, lane, walk};
 use crate::dot::places::ask;
 
 /// Tokens that share a load of weights: 2 x 6 sums of integers and as many of floats fit the 32 registers.
@@ -82,9 +82,8 @@ pub unsafe fn drive<S: Shape>(job: &Job<'_>, out: &mut [f32], long: crate::dot::
         // SAFETY: the rows have the blocks, the panel has room for this part, the levels for `TOKENS` tokens.
         unsafe {
             fill::<S>(job, halves, *part, panel);
-            let mut ahead = step.ahead(job, tokens.len().div_ceil(GROUP));
+            let mut ahead = step.ahead(job, tokens.len().div_ceil(GROUP) * part.lanes);
             evenly(tokens.clone(), GROUP, |group_tokens| {
-                ahead.next();
                 let at = group_tokens.start;
                 if step.last {
                     // Where the sums of the next tokens go.
@@ -103,7 +102,7 @@ pub unsafe fn drive<S: Shape>(job: &Job<'_>, out: &mut [f32], long: crate::dot::
                     5 => group::<S, 5>,
                     _ => group::<S, GROUP>,
                 };
-                run(panel, acts, job.act_bytes, &step, at - tokens.start, &mut out[at * rows..], rows);
+                run(panel, acts, job, &step, &mut ahead, at - tokens.start, &mut out[at * rows..]);
             });
         }
     });
@@ -136,24 +135,25 @@ unsafe fn fill<S: Shape>(job: &Job<'_>, halves: &[Rows], part: Part, panel: *mut
 unsafe fn group<S: Shape, const T: usize>(
     panel: *const S::Unit,
     acts: *const u8,
-    act_bytes: usize,
+    job: &Job<'_>,
     step: &Step,
+    ahead: &mut Ahead,
     first: usize,
     out: &mut [f32],
-    rows: usize,
 ) {
     let part = step.part;
     let zero = [[_mm512_setzero_ps(); 2]; T];
     let mut tokens = [acts; T];
     for (t, act) in tokens.iter_mut().enumerate() {
         // SAFETY: the activations have T rows.
-        *act = unsafe { acts.add(t * act_bytes) };
+        *act = unsafe { acts.add(t * job.act_bytes) };
     }
     // Not set to zero: that alone would take a fiftieth of the time.
     let mut levels = MaybeUninit::<[[Sums; T]; LEVELS]>::uninit();
     let levels: *mut [Sums; T] = levels.as_mut_ptr().cast();
     let mut unit = panel;
     for i in 0..part.lanes {
+        ahead.next();
         let lane = lane(part.first + i);
         let mut sums = zero;
         for block in (lane..part.blocks).step_by(16) {
@@ -193,7 +193,7 @@ unsafe fn group<S: Shape, const T: usize>(
     }
     if step.last {
         // SAFETY: there are T sums.
-        unsafe { write(sums.as_ptr(), T, out, step.row, rows) };
+        unsafe { write(sums.as_ptr(), T, out, step.row, job.rows()) };
     }
 }
 
