@@ -220,9 +220,10 @@ pub fn walk(job: &Job<'_>, memory: Memory, mut step: impl FnMut(Step)) -> bool {
                     for (panel, row) in rows.clone().step_by(ROWS).enumerate() {
                         let mut levels = [std::ptr::null_mut(); LEVELS];
                         for (level, place) in levels.iter_mut().enumerate() {
-                            let other = (within..LEVELS - 1).contains(&level).then(|| own + panel * waiting + level - within);
-                            if let Some(i) = other.or((level < own).then_some(level)) {
-                                *place = set(i);
+                            if (within..LEVELS - 1).contains(&level) {
+                                *place = set(own + panel * waiting + level - within);
+                            } else if level < own {
+                                *place = set(level);
                             }
                         }
                         let (last, end) = (index + 1 == parts, row + ROWS >= rows.end);

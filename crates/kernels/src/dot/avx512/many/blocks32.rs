@@ -74,7 +74,7 @@ impl<F: Fill32, const OFFSET: bool, const ZEN: bool> Shape for Blocks32<F, OFFSE
                 }
             }
             for (t, (isum, sums)) in isum.into_iter().zip(sums).enumerate() {
-                let (da, s) = (_mm512_castsi512_ps(dword(t, scale)), _mm512_castsi512_ps(dword(t, 32 + scale)));
+                let (da, s) = (_mm512_castsi512_ps(dword(t, scale)), _mm512_castsi512_ps(dword(t, STARTS + scale)));
                 for p in 0..2 {
                     let mut product = _mm512_mul_ps(_mm512_mul_ps(unit.d[p], da), _mm512_cvtepi32_ps(isum[p]));
                     if OFFSET {
