@@ -7,7 +7,7 @@
 use crate::cache::LayerCache;
 use crate::layer::{self, Part, Rotation, Scratch};
 use crate::model::Model;
-use crate::{Error, Session};
+use crate::{Error, Session, products};
 use std::ops::Range;
 
 /// After which of the tokens that are fed logits are wanted.
@@ -109,11 +109,14 @@ impl Buffers {
         self.x.resize(ids.len() * dim, 0.0);
         pool.chunks(&mut self.x, dim, |t, row| model.embed(ids[t], row));
         let rotation = Rotation::new(model.angles(), texts.iter().flat_map(|text| text.tokens.len()..text.tokens.len() + text.ids.len()));
-        for i in 0..model.config().layers {
+        let layers = model.config().layers;
+        for i in 0..layers {
             let (spec, weights) = model.layer(i);
+            let (output, inputs) = ([model.output().1], (i + 1 < layers).then(|| model.layer(i + 1).1.inputs()));
+            let after = inputs.as_ref().map_or(&output[..], |inputs| &inputs[..]);
             let parts = texts.iter_mut().map(|text| Part { pos: text.tokens.len(), tokens: text.ids.len(), cache: &mut text.caches[i] });
             let mut parts: Vec<Part> = parts.collect();
-            layer::forward(spec, weights, pool, &mut self.x, &mut parts, &rotation, &mut self.scratch, None);
+            layer::forward(spec, weights, pool, &mut self.x, &mut parts, &rotation, &mut self.scratch, after);
         }
         texts.iter_mut().for_each(|text| text.tokens.extend_from_slice(text.ids));
     }
@@ -138,6 +141,7 @@ impl Buffers {
         }
         self.normed(model, tokens);
         let (_, matrix) = model.output();
+        products::next(model.pool(), &model.layer(0).1.inputs());
         self.scratch.multiply(model.pool(), matrix, &self.normed, count).copy_all(model.pool(), &mut self.logits);
     }
 }

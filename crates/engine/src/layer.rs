@@ -18,7 +18,7 @@ use crate::arch::{Activation, LayerSpec};
 use crate::attention;
 use crate::cache::{LayerCache, Layout, STEP, Side};
 use crate::pool::Pool;
-use crate::products::{BLOCK, Input, Outputs, multiply, sized};
+use crate::products::{BLOCK, Input, Outputs, multiply, next, sized};
 use crate::weights::{LayerWeights, Matrix};
 use nibble_kernels::{Line, ops};
 use std::cell::RefCell;
@@ -124,7 +124,7 @@ pub(crate) struct Part<'c> {
     pub tokens: usize,
 }
 
-/// One layer. `x` [tokens, dim] goes in and out; the tokens of all parts, in their order.
+/// One layer. `x` [tokens, dim] goes in and out; the tokens of all parts, in their order. `after`: the matrices that come after it.
 #[allow(clippy::too_many_arguments)] // The parts of a forward pass; a struct for them would only be unpacked again.
 pub(crate) fn forward(
     spec: &LayerSpec,
@@ -134,12 +134,11 @@ pub(crate) fn forward(
     parts: &mut [Part<'_>],
     rotation: &Rotation,
     s: &mut Scratch,
-    mut watch: Option<&mut Watch<'_>>,
+    after: &[&Matrix],
 ) {
     let tokens = parts.iter().map(|part| part.tokens).sum();
-    if attention_half(spec, w, pool, x, parts, rotation, s, watch.as_deref_mut()) {
-        feed_forward_half(spec, w, pool, x, tokens, s, watch);
-    }
+    attention_half(spec, w, pool, x, parts, rotation, s, None);
+    feed_forward_half(spec, w, pool, x, tokens, s, after, None);
 }
 
 /// The rows of tokens from `t` on, normed.
@@ -166,7 +165,8 @@ pub(crate) fn attention_half(
     if !show(&mut watch, pool, Site::Attention, x, dim, tokens, &before) {
         return false;
     }
-    multiply(pool, &[&w.q, &w.k, &w.v], &before, &mut s.acts, tokens, &mut s.wide);
+    next(pool, &[&w.o]);
+    multiply(pool, &w.inputs(), &before, &mut s.acts, tokens, &mut s.wide);
     attend(spec, w, pool, parts, rotation, s);
     let (attended, group) = (&s.attended, spec.heads / spec.kv_heads * spec.head_dim);
     let by_token = |first: usize, out: &mut [f32]| {
@@ -179,12 +179,14 @@ pub(crate) fn attention_half(
     if !show(&mut watch, pool, Site::Output, x, spec.heads * spec.head_dim, tokens, &by_token) {
         return false;
     }
+    next(pool, &[&w.gate, &w.up]);
     multiply(pool, &[&w.o], &by_token, &mut s.acts, tokens, &mut s.wide);
     s.wide.add_to(pool, x, w.o_bias.as_deref());
     true
 }
 
 /// The rest of the layer. Each token is by itself here.
+#[allow(clippy::too_many_arguments)] // As above.
 pub(crate) fn feed_forward_half(
     spec: &LayerSpec,
     w: &LayerWeights,
@@ -192,6 +194,7 @@ pub(crate) fn feed_forward_half(
     x: &mut [f32],
     tokens: usize,
     s: &mut Scratch,
+    after: &[&Matrix],
     mut watch: Option<&mut Watch<'_>>,
 ) {
     let (dim, ffn) = (x.len() / tokens, spec.ffn);
@@ -199,11 +202,13 @@ pub(crate) fn feed_forward_half(
     if !show(&mut watch, pool, Site::FeedForward, x, dim, tokens, &between) {
         return;
     }
+    next(pool, &[&w.down]);
     multiply(pool, &[&w.gate, &w.up], &between, &mut s.acts, tokens, &mut s.inner);
     let inner = |t: usize, out: &mut [f32]| out.chunks_exact_mut(ffn).zip(t..).for_each(|(out, t)| gated(spec, w, &s.inner, t, out));
     if !show(&mut watch, pool, Site::Down, x, ffn, tokens, &inner) {
         return;
     }
+    next(pool, after);
     multiply(pool, &[&w.down], &inner, &mut s.acts, tokens, &mut s.wide);
     s.wide.add_to(pool, x, w.down_bias.as_deref());
 }

@@ -23,6 +23,10 @@ pub(crate) const BLOCK: usize = 16;
 const TILES: usize = 8;
 /// Pieces of a tile for one token, at most.
 const PIECES: usize = 8;
+/// Rows of a model's matrices that are not taken apart: kernels for many tokens work on up to 32 side by side, and every call prepares its activations.
+const UNIT: usize = 32;
+/// Bytes of the next matrices that a thread asks for while it waits, at most: its second-level cache holds them.
+const NEXT: usize = 128 << 10;
 
 /// The input of a matrix: `rows(first, out)` computes the rows of the tokens from `first` on into `out`, [tokens, cols].
 pub(crate) type Input<'a> = dyn Fn(usize, &mut [f32]) + Sync + 'a;
@@ -132,8 +136,7 @@ fn block(tokens: usize, pool: &Pool) -> usize {
 
 /// [`products`], and what adapters add to them.
 pub(crate) fn multiply(pool: &Pool, matrices: &[&Matrix], input: &Input, acts: &mut Vec<Line>, tokens: usize, out: &mut Outputs) {
-    // Kernels for many tokens work on up to 32 rows side by side, and every call prepares its activations.
-    products(pool, matrices, input, acts, tokens, out, 32);
+    products(pool, matrices, input, acts, tokens, out, UNIT);
     if matrices.iter().any(|m| !m.deltas.is_empty()) {
         adapter::add(pool, matrices, input, acts, tokens, out);
     }
@@ -150,9 +153,7 @@ pub(crate) fn products(
     out: &mut Outputs,
     unit: usize,
 ) {
-    // Enough tiles that a slow thread does not hold up the others, and not so small that taking them costs.
-    let total: usize = matrices.iter().map(|m| m.rows).sum();
-    let tile = total.div_ceil(pool.threads() * TILES).next_multiple_of(unit).max(2 * unit);
+    let tile = tile(pool, matrices, unit);
     out.shape(matrices, tokens, tile);
     let mut from = 0;
     while from < matrices.len() {
@@ -176,13 +177,42 @@ pub(crate) fn products(
     }
 }
 
+/// Rows of a tile of these matrices, some times `unit`: enough tiles that a slow thread does not hold up the others, and not so small that taking them costs.
+fn tile(pool: &Pool, matrices: &[&Matrix], unit: usize) -> usize {
+    let total: usize = matrices.iter().map(|m| m.rows).sum();
+    total.div_ceil(pool.threads() * TILES).next_multiple_of(unit).max(2 * unit)
+}
+
+/// Rows of a piece of a tile for one token. Kernels work on up to sixteen rows of few columns side by side.
+fn piece(tile: usize) -> usize {
+    tile.div_ceil(PIECES).next_multiple_of(16)
+}
+
+/// Says that these matrices are the next to be multiplied with one token: threads that wait ask for what they begin with.
+pub(crate) fn next(pool: &Pool, matrices: &[&Matrix]) {
+    let total: usize = matrices.iter().map(|m| m.rows).sum();
+    let piece = piece(tile(pool, matrices, UNIT));
+    pool.next(|thread| begin(matrices, pool.first(total.div_ceil(piece), thread) * piece));
+}
+
+/// What row `first` of all rows of these matrices begins with, no more than [`NEXT`] and none of another matrix.
+fn begin<'m>(matrices: &[&'m Matrix], mut first: usize) -> &'m [u8] {
+    for m in matrices {
+        if first < m.rows {
+            let bytes = &m.bytes()[first * m.row_bytes..];
+            return &bytes[..bytes.len().min(NEXT)];
+        }
+        first -= m.rows;
+    }
+    &[]
+}
+
 /// The matrices from number `from` on times one token, whose outputs lie together whatever the tiles. A tile is divided further: what a thread takes towards the end is small,
 /// so that none waits for long. About a tile is one call otherwise, because a call begins with a wait for memory.
 fn one(pool: &Pool, matrices: &[&Matrix], acts: &[u8], out: &mut Outputs, from: usize, tile: usize) {
     let rows = out.matrices[from].start..out.matrices[from + matrices.len() - 1].end;
     let places = &out.matrices[from..];
-    // Kernels work on up to sixteen rows of few columns side by side.
-    let piece = tile.div_ceil(PIECES).next_multiple_of(16);
+    let piece = piece(tile);
     pool.runs(&mut out.floats[rows.clone()], piece, tile.div_ceil(piece), |i, part| {
         let first = rows.start + i * piece;
         for (m, place) in matrices.iter().zip(places) {
@@ -218,4 +248,25 @@ fn prepare<'a>(pool: &Pool, m: &Matrix, input: &Input, tokens: usize, acts: &'a 
 thread_local! {
     /// A thread's own row of an input, kept because a fresh large buffer costs page faults each time.
     static ROW: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::weights::Place;
+    use nibble_kernels::format;
+
+    /// Each thread's first row of the next matrices, and none past the last.
+    #[test]
+    fn a_thread_begins_with_its_first_row() {
+        let matrix =
+            |rows: usize, byte| Matrix::new(&format::F32, None, rows, 1024, Place::Own(vec![byte; rows * 4096])).expect("whole blocks");
+        let (a, b) = (matrix(100, 1), matrix(60, 2));
+        let all = [&a, &b];
+        for (first, byte, rows) in [(0, 1, 32), (99, 1, 1), (100, 2, 32), (150, 2, 10), (160, 0, 0), (1000, 0, 0)] {
+            let bytes = begin(&all, first);
+            assert_eq!(bytes.len(), rows * 4096, "row {first}");
+            assert!(bytes.iter().all(|&x| x == byte), "row {first}");
+        }
+    }
 }

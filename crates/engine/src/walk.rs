@@ -142,7 +142,7 @@ impl<'s> Walk<'s> {
     /// The second half: hidden states as the first half leaves them become those after the layer.
     pub fn feed_forward_half(&mut self, layer: &Layer, x: &mut [f32], watch: Option<&mut Watch<'_>>) {
         let tokens = x.len() / self.source.config().dim;
-        layer::feed_forward_half(&layer.spec, &layer.weights, &self.pool, x, tokens, &mut self.scratch, watch);
+        layer::feed_forward_half(&layer.spec, &layer.weights, &self.pool, x, tokens, &mut self.scratch, &[], watch);
     }
 
     /// The last norm of hidden states after all layers: what the output matrix takes.

@@ -139,6 +139,11 @@ impl Weights {
 }
 
 impl LayerWeights {
+    /// The matrices that a layer begins with.
+    pub fn inputs(&self) -> [&Matrix; 3] {
+        [&self.q, &self.k, &self.v]
+    }
+
     /// Layer `i` alone.
     pub fn bind(source: &Source, i: usize) -> Result<LayerWeights, Error> {
         Binder { source, isa: None }.layer(i)

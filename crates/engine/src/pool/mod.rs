@@ -18,9 +18,11 @@ pub mod cores;
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle, Thread};
+
+use nibble_kernels::{Line, fetch};
 
 /// Set in the gate while a loop takes joiners.
 const OPEN: u64 = 1 << 31;
@@ -40,15 +42,37 @@ struct Job {
     most: u64,
 }
 
-/// A word in a line of its own: its thread changes it all the time.
+/// What one thread has to do. In a line of its own: its thread changes it all the time.
+#[derive(Default)]
 #[repr(align(64))]
-struct Share(AtomicU64);
+struct Share {
+    /// What is left of its indices: the first one in the high half, the end in the low half.
+    left: AtomicU64,
+    /// The addresses of what it will read next, as far as is known: from, to. They are only ever asked for, never read, so they may be of memory that is gone.
+    next: [AtomicUsize; 2],
+}
+
+impl Share {
+    fn next(&self) -> Range<usize> {
+        self.next[0].load(Ordering::Relaxed)..self.next[1].load(Ordering::Relaxed)
+    }
+}
+
+/// Asks for a line of what is to be read next. False: all of it has been asked for.
+fn ahead(next: &mut Range<usize>) -> bool {
+    let more = next.start < next.end;
+    if more {
+        fetch(std::ptr::without_provenance(next.start));
+        next.start += Line::BYTES;
+    }
+    more
+}
 
 struct Shared {
     /// Loop number, open flag and joined threads in one word, so that joining and closing cannot pass each other.
     gate: AtomicU64,
     job: std::cell::UnsafeCell<Option<Job>>,
-    /// For each thread, the caller first, what is left of its indices: the first one in the high half, the end in the low half.
+    /// For each thread, the caller first.
     shares: Vec<Share>,
     panicked: AtomicBool,
     stop: AtomicBool,
@@ -80,7 +104,7 @@ impl Pool {
         let shared = Arc::new(Shared {
             gate: AtomicU64::new(0),
             job: std::cell::UnsafeCell::new(None),
-            shares: (0..=extra).map(|_| Share(AtomicU64::new(0))).collect(),
+            shares: (0..=extra).map(|_| Share::default()).collect(),
             panicked: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             asleep: (0..extra).map(|_| AtomicBool::new(false)).collect(),
@@ -102,6 +126,20 @@ impl Pool {
     /// Threads that take part, the caller included.
     pub fn threads(&self) -> usize {
         self.workers.len() + 1
+    }
+
+    /// The first index of a thread's share of a loop. The caller is thread 0.
+    pub fn first(&self, count: usize, thread: usize) -> usize {
+        (count as u64 * thread as u64 / self.threads() as u64) as usize
+    }
+
+    /// Says what each thread will read first in the next loop that reads much: until the next call of this, a thread that waits asks for it meanwhile. Only a hint: the bytes may be gone by then.
+    pub fn next<'a>(&self, bytes: impl Fn(usize) -> &'a [u8]) {
+        for (i, share) in self.shared.shares[..self.threads()].iter().enumerate() {
+            let range = bytes(i).as_ptr_range();
+            share.next[0].store(range.start.addr(), Ordering::Relaxed);
+            share.next[1].store(range.end.addr(), Ordering::Relaxed);
+        }
     }
 
     /// Calls `body(i)` once for every i below `count`, on all threads, and returns when all calls have. Not to be called from inside a body.
@@ -127,12 +165,10 @@ impl Pool {
         let job = Job { body: body_forever, most: most.max(1) as u64 };
         // SAFETY: the gate is closed and empty, and `busy` is held, so nobody else touches `job`.
         unsafe { *s.job.get() = Some(job) };
-        let count = u32::try_from(count).expect("fewer than 2^32 indices");
-        let (threads, mut from) = (self.threads() as u64, 0);
-        for (i, share) in (1..).zip(&s.shares[..self.threads()]) {
-            let end = u64::from(count) * i / threads;
-            share.0.store(from << 32 | end, Ordering::Relaxed);
-            from = end;
+        assert!(u32::try_from(count).is_ok(), "fewer than 2^32 indices");
+        for (i, share) in s.shares[..self.threads()].iter().enumerate() {
+            let (from, end) = (self.first(count, i), self.first(count, i + 1));
+            share.left.store((from as u64) << 32 | end as u64, Ordering::Relaxed);
         }
         let closed = s.gate.load(Ordering::Relaxed);
         s.gate.store((closed & !(EPOCH - 1)).wrapping_add(EPOCH) | OPEN, Ordering::SeqCst);
@@ -143,8 +179,11 @@ impl Pool {
         }
         let mine = catch_unwind(AssertUnwindSafe(|| take(s, 0, job.most, body)));
         s.gate.fetch_and(!OPEN, Ordering::SeqCst);
-        let mut spins = 0u32;
+        let (mut spins, mut next) = (0u32, s.shares[0].next());
         while s.gate.load(Ordering::Acquire) & JOINED != 0 {
+            if ahead(&mut next) {
+                continue;
+            }
             spins += 1;
             if spins > SPINS { thread::yield_now() } else { std::hint::spin_loop() }
         }
@@ -250,7 +289,7 @@ impl<T> Start<T> {
 /// still has, `most` at most, is taken at once.
 fn take(s: &Shared, me: usize, most: u64, body: &(dyn Fn(Range<usize>) + Sync)) {
     for turn in 0..s.shares.len() {
-        let share = &s.shares[(me + turn) % s.shares.len()].0;
+        let share = &s.shares[(me + turn) % s.shares.len()].left;
         let mut left = share.load(Ordering::Relaxed);
         loop {
             let (from, end) = (left >> 32, left & u64::from(u32::MAX));
@@ -274,10 +313,13 @@ fn take(s: &Shared, me: usize, most: u64, body: &(dyn Fn(Range<usize>) + Sync)) 
 /// A worker's life: wait for a loop, join it, take indices, leave.
 fn work(s: &Shared, me: usize) {
     let mut last = 0;
-    let mut spins = 0u32;
+    let (mut spins, mut next) = (0u32, 0..0);
     while !s.stop.load(Ordering::Relaxed) {
         let gate = s.gate.load(Ordering::Acquire);
         if gate & OPEN == 0 || gate / EPOCH == last {
+            if ahead(&mut next) {
+                continue;
+            }
             spins += 1;
             if spins < SPINS {
                 std::hint::spin_loop();
@@ -304,147 +346,10 @@ fn work(s: &Shared, me: usize) {
             s.panicked.store(true, Ordering::Relaxed);
         }
         last = gate / EPOCH;
-        spins = 0;
+        (spins, next) = (0, s.shares[me + 1].next());
         s.gate.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::AtomicUsize;
-
-    use super::*;
-
-    #[test]
-    fn every_index_once_for_any_threads_and_count() {
-        for threads in [1, 2, 3, 8] {
-            let pool = Pool::new(threads, &[]);
-            assert_eq!(pool.threads(), threads);
-            for count in [0, 1, 2, 3, 7, 64, 1000] {
-                let hits: Vec<AtomicUsize> = (0..count).map(|_| AtomicUsize::new(0)).collect();
-                for _ in 0..20 {
-                    pool.run(count, &|i| {
-                        hits[i].fetch_add(1, Ordering::Relaxed);
-                    });
-                }
-                assert!(hits.iter().all(|h| h.load(Ordering::Relaxed) == 20));
-            }
-        }
-    }
-
-    #[test]
-    fn chunks_cover_the_slice() {
-        let pool = Pool::new(3, &[]);
-        for (n, len) in [(0, 4), (1, 4), (10, 3), (12, 4), (5, 0), (3, 100)] {
-            let mut data = vec![0usize; n];
-            pool.chunks(&mut data, len, |i, chunk| chunk.iter_mut().enumerate().for_each(|(j, x)| *x += 1 + i * len.max(1) + j));
-            assert_eq!(data, (1..=n).collect::<Vec<_>>());
-        }
-    }
-
-    #[test]
-    fn runs_are_neighbouring_chunks_no_more_than_allowed() {
-        for (threads, n, len, most) in [(1, 10, 3, 2), (3, 0, 4, 2), (3, 1000, 7, 5), (2, 64, 1, 100), (3, 50, 0, 0)] {
-            let pool = Pool::new(threads, &[]);
-            let mut data = vec![0usize; n];
-            pool.runs(&mut data, len, most, |i, run| {
-                let len = len.max(1);
-                assert!(threads == 1 || run.len() <= most.max(1) * len, "{} elements", run.len());
-                run.iter_mut().enumerate().for_each(|(j, x)| *x += 1 + i * len + j);
-            });
-            assert_eq!(data, (1..=n).collect::<Vec<_>>());
-        }
-    }
-
-    #[test]
-    fn pairs_are_chunks_of_the_same_number() {
-        let pool = Pool::new(3, &[]);
-        let (mut a, mut b) = (vec![0usize; 10], vec![0u8; 7]);
-        pool.pairs(&mut a, 3, &mut b, 2, |i, a, b| {
-            a.fill(i);
-            b.fill(a.len() as u8);
-        });
-        assert_eq!((a, b), (vec![0, 0, 0, 1, 1, 1, 2, 2, 2, 3], vec![3, 3, 3, 3, 3, 3, 1]));
-        assert!(catch_unwind(AssertUnwindSafe(|| pool.pairs(&mut [0; 4], 2, &mut [0; 3], 1, |_, _, _| ()))).is_err());
-    }
-
-    #[test]
-    fn parts_may_be_uneven_and_empty() {
-        let pool = Pool::new(2, &[]);
-        let mut data = vec![9; 10];
-        pool.parts(&mut data, &[0, 3, 3, 9], |i, part| part.fill(i));
-        assert_eq!(data, [1, 1, 1, 3, 3, 3, 3, 3, 3, 9]);
-        assert!(catch_unwind(AssertUnwindSafe(|| pool.parts(&mut [0; 4], &[3, 2], |_, _| ()))).is_err());
-        assert!(catch_unwind(AssertUnwindSafe(|| pool.parts(&mut [0; 4], &[5], |_, _| ()))).is_err());
-    }
-
-    /// A thread that is held up, as one whose core another program has taken, keeps nobody from the rest: whoever has index 0 stays in it until all
-    /// the others are done.
-    #[test]
-    fn the_others_take_what_a_thread_that_is_held_up_does_not() {
-        let pool = Pool::new(3, &[]);
-        let (count, done) = (100, AtomicUsize::new(0));
-        let start = std::time::Instant::now();
-        pool.run(count, &|i| {
-            // The limit is for a pool that would wait for ever.
-            while i == 0 && done.load(Ordering::Acquire) < count - 1 && start.elapsed().as_secs() < 60 {
-                thread::yield_now();
-            }
-            done.fetch_add(usize::from(i != 0 || done.load(Ordering::Acquire) == count - 1), Ordering::AcqRel);
-        });
-        assert_eq!(done.into_inner(), count);
-    }
-
-    /// Affinity is only a matter of speed: processors that do not exist are no error, and a pool puts its maker back where it was.
-    #[test]
-    fn pinning_may_be_refused_and_is_taken_back() {
-        let before = cores::allowed();
-        for cpus in [&[before[0]][..], &[1023, 70_000]] {
-            let pool = Pool::new(2, cpus);
-            let mut data = vec![0; 50];
-            pool.chunks(&mut data, 1, |i, c| c[0] = i);
-            assert_eq!(data[49], 49);
-            drop(pool);
-            assert_eq!(cores::allowed(), before);
-        }
-    }
-
-    #[test]
-    fn threads_that_slept_wake_up() {
-        let pool = Pool::new(2, &[]);
-        for _ in 0..3 {
-            thread::sleep(std::time::Duration::from_millis(5));
-            let sum = AtomicUsize::new(0);
-            pool.run(100, &|i| {
-                sum.fetch_add(i, Ordering::Relaxed);
-            });
-            assert_eq!(sum.into_inner(), 4950);
-        }
-    }
-
-    #[test]
-    fn a_panic_reaches_the_caller_and_the_pool_lives_on() {
-        let pool = Pool::new(3, &[]);
-        let caught = catch_unwind(AssertUnwindSafe(|| pool.run(50, &|i| assert!(i != 17, "index 17"))));
-        assert!(caught.is_err());
-        let mut data = vec![0; 10];
-        pool.chunks(&mut data, 1, |i, c| c[0] = i);
-        assert_eq!(data[9], 9);
-    }
-
-    #[test]
-    fn several_callers_take_turns() {
-        let pool = Pool::new(2, &[]);
-        thread::scope(|scope| {
-            for _ in 0..3 {
-                scope.spawn(|| {
-                    for _ in 0..50 {
-                        let mut data = vec![0usize; 33];
-                        pool.chunks(&mut data, 4, |i, c| c.fill(i));
-                        assert!(data.iter().enumerate().all(|(j, x)| *x == j / 4));
-                    }
-                });
-            }
-        });
-    }
-}
+mod tests;

@@ -11,11 +11,13 @@
 //! - The same EPYC, another day, pages of 2 MiB: blocks of 256 do better with 12 KiB, and with two or three lines asked for with each block in the place of nine to fourteen with each
 //!   four: Q4_K 37.6 -> 39.6, Q6_K 34.8 -> 42, Q5_K 38.5 -> 41.4, IQ4_XS 26.3 -> 27.3. Of blocks of 32 Q8_0 gains three per cent where its lines are spread, Q4_0 loses a tenth
 //!   there; neither gains with 12 KiB.
-//!   With the sums of activations read and not kept (fewer instructions) Q8_0 does better with 6 KiB: one thread and a model of 1B, 27.9 -> 28.5 tokens/s; Q4_0 47.8 -> 46.3.
+//! - There, again later: a weight is read once a token, and lines that are asked for as such (`prefetchnta`) are not kept in the outer caches. Time of a token of 1B with two threads, where
+//!   the host lets them read little (45 GB/s): Q4_K_M 3 to 4 per cent less, Q4_0 and Q8_0 2 to 5; where much (78 GB/s): Q4_K_M 0 to 1 more, Q4_0 3 less, Q8_0 1 less; one thread, Q4_K_M: even.
+//!   With that Q4_0 does better with 12 KiB than with 8 (fast: 2 to 3 per cent), Q8_0 with 8 than with 6.
 //!
 //! Floats go side by side everywhere: each addition waits for the one before it, and one row's are too few to keep up with memory.
 
-use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+use std::arch::x86_64::{_MM_HINT_NTA, _MM_HINT_T0, _mm_prefetch};
 
 use super::Job;
 
@@ -51,7 +53,8 @@ pub fn prefetch_part<const R: usize>(bytes: &[u8], block: usize, part: usize, pa
     let ahead = ahead(R, block);
     let lines = bytes.len().div_ceil(64);
     for line in lines * part / parts..lines * (part + 1) / parts {
-        ask::<_MM_HINT_T0>(bytes.as_ptr().wrapping_add(ahead + 64 * line));
+        let at = bytes.as_ptr().wrapping_add(ahead + 64 * line);
+        if R == 1 { ask::<_MM_HINT_NTA>(at) } else { ask::<_MM_HINT_T0>(at) }
     }
 }
 
@@ -61,8 +64,8 @@ pub const fn ahead(rows: usize, block: usize) -> usize {
     match (rows, block) {
         // Of 256 columns; Q8_0; of 32 columns and less, and floats.
         (1, 64..) => 12 << 10,
-        (1, 33..) => 6 << 10,
-        (1, _) => 8 << 10,
+        (1, 33..) => 8 << 10,
+        (1, _) => 12 << 10,
         _ => 3 << 10,
     }
 }
