@@ -2,10 +2,11 @@
 //!
 //! On phones the little cores would hold up every barrier, and two threads on one core share its arithmetic: more threads than this are slower. What a
 //! core is worth is read from sysfs: `cpu_capacity` where there is one (ARM: the kernel's own measure, clock included), else the greatest
-//! clock. Intel's hybrid processors have neither in a usable form (an E-core's clock is near a P-core's, its throughput is not); there the kernel lists the
+//! clock, of which a little ARM core's counts for half: kernels before 4.12 or so have no capacities, and their phones' little cores have two thirds of the big ones' clock and more.
+//! Which cores those are `/proc/cpuinfo` tells. Intel's hybrid processors have neither in a usable form (an E-core's clock is near a P-core's, its throughput is not); there the kernel lists the
 //! P-cores in `cpu_core/cpus`.
 //!
-//! Everything is read below a root that the caller gives, so that the tests can give a phone's.
+//! Everything is read from what the caller gives, so that the tests can give a phone's.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,12 +26,12 @@ pub struct Cores {
 impl Cores {
     /// Asks the system. Where it does not tell, as many as the process may use.
     pub fn detect() -> Cores {
-        Cores::read(Path::new("/sys/devices"), &allowed())
+        Cores::read(Path::new("/sys/devices"), &fs::read_to_string("/proc/cpuinfo").unwrap_or_default(), &allowed())
     }
 
-    /// What the files below `root`, which stands for /sys/devices, say of the processors `allowed`. A file that is missing or makes no sense is as good as
+    /// What the files below `root`, which stands for /sys/devices, and the text of /proc/cpuinfo say of the processors `allowed`. What is missing or makes no sense is as good as
     /// none.
-    pub fn read(root: &Path, allowed: &[usize]) -> Cores {
+    pub fn read(root: &Path, cpuinfo: &str, allowed: &[usize]) -> Cores {
         let read = |path: String| fs::read_to_string(root.join(path)).ok();
         let number = |path: String| read(path).and_then(|s| s.trim().parse::<u64>().ok());
         let online = |cpu: &&usize| number(format!("system/cpu/cpu{cpu}/online")) != Some(0);
@@ -44,9 +45,16 @@ impl Cores {
             }
         }
         // One measure for all of them: those that only some processors have cannot be compared.
-        let measures = ["cpu_capacity", "cpufreq/cpuinfo_max_freq"];
-        let measure = |file: &&str| cpus.iter().map(|cpu| number(format!("system/cpu/cpu{cpu}/{file}"))).collect::<Option<Vec<_>>>();
-        let speeds = measures.iter().find_map(measure).unwrap_or_else(|| vec![0; cpus.len()]);
+        let measure = |file: &str| cpus.iter().map(|cpu| number(format!("system/cpu/cpu{cpu}/{file}"))).collect::<Option<Vec<_>>>();
+        let weighted = || {
+            let mut clocks = measure("cpufreq/cpuinfo_max_freq")?;
+            let kinds = kinds(cpuinfo);
+            if let Some(kinds) = cpus.iter().map(|cpu| kinds.get(cpu)).collect::<Option<Vec<_>>>() {
+                clocks.iter_mut().zip(kinds).filter(|(_, kind)| LITTLE.contains(kind)).for_each(|(clock, _)| *clock /= 2);
+            }
+            Some(clocks)
+        };
+        let speeds = measure("cpu_capacity").or_else(weighted).unwrap_or_else(|| vec![0; cpus.len()]);
         let seen = cpus.iter().zip(speeds).map(|(&cpu, speed)| Seen {
             cpu,
             speed,
@@ -65,6 +73,41 @@ impl Cores {
         let alike = self.speed.iter().take_while(|&&s| nearly(s, least)).count();
         &self.fast[..alike.max(threads)]
     }
+}
+
+/// ARM cores that execute in order, by implementer and part (Arm's "Main ID Register" and Qualcomm's own numbers). By the kernel's capacities they do a quarter to a half of what a big core does in
+/// a cycle: 0.54 for the A55 of a Snapdragon 750G, 0.5 for the A510 of an 8 Gen 2, 0.24 for the A55 of a Tensor.
+const LITTLE: &[(u32, u32)] = &[
+    (0x41, 0xc07), // Cortex-A7
+    (0x41, 0xd01), // Cortex-A32
+    (0x41, 0xd03), // Cortex-A53
+    (0x41, 0xd04), // Cortex-A35
+    (0x41, 0xd05), // Cortex-A55
+    (0x41, 0xd46), // Cortex-A510
+    (0x41, 0xd80), // Cortex-A520
+    (0x51, 0x801), // Kryo 2xx Silver
+    (0x51, 0x803), // Kryo 3xx Silver
+    (0x51, 0x805), // Kryo 4xx Silver
+];
+
+/// Implementer and part of each processor that has both of its own in a /proc/cpuinfo. (Old 32-bit kernels list bare processors and tell of one core after them: then only the last has, and the
+/// rest of them nothing.)
+fn kinds(cpuinfo: &str) -> BTreeMap<usize, (u32, u32)> {
+    let hex = |s: &str| u32::from_str_radix(s.strip_prefix("0x")?, 16).ok();
+    let (mut kinds, mut cpu, mut implementer) = (BTreeMap::new(), None, None);
+    for (key, value) in cpuinfo.lines().filter_map(|line| line.split_once(':')).map(|(key, value)| (key.trim(), value.trim())) {
+        match key {
+            "processor" => (cpu, implementer) = (value.parse().ok(), None),
+            "CPU implementer" => implementer = hex(value),
+            "CPU part" => {
+                if let (Some(cpu), Some(implementer), Some(part)) = (cpu, implementer, hex(value)) {
+                    kinds.insert(cpu, (implementer, part));
+                }
+            }
+            _ => {}
+        }
+    }
+    kinds
 }
 
 struct Seen {

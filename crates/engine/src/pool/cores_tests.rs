@@ -1,5 +1,5 @@
-//! The choice of cores on the sysfs trees of real kinds of machines. Capacities and clocks are those that the device trees and data sheets of these
-//! chips give, rounded; what the choice depends on is their order and rough ratio.
+//! The choice of cores on the sysfs trees of real kinds of machines. Those of [`RECORDED`] were recorded on the phones themselves. The others' capacities and clocks are those that the
+//! device trees and data sheets of these chips give, rounded; what the choice depends on is their order and rough ratio.
 
 use super::*;
 use tempfile::TempDir;
@@ -38,7 +38,106 @@ fn put(root: &TempDir, name: &str, text: &str) {
 }
 
 fn cores(root: &TempDir, allowed: impl IntoIterator<Item = usize>) -> Cores {
-    Cores::read(root.path(), &allowed.into_iter().collect::<Vec<_>>())
+    Cores::read(root.path(), "", &allowed.into_iter().collect::<Vec<_>>())
+}
+
+/// What was recorded on a phone: its processors, greatest clock in kHz, implementer and part; those that were on; and which ones to use.
+struct Recorded {
+    phone: &'static str,
+    kinds: &'static [(std::ops::Range<usize>, u64, u32, u32)],
+    online: &'static [usize],
+    fast: &'static [usize],
+    mixed: bool,
+}
+
+/// The values in the recordings of real phones that pytorch/cpuinfo has among its tests (test/mock, at 42bff7a, 2f29c76, b589f1f and e793696). None has a `cpu_capacity`.
+static RECORDED: &[Recorded] = &[
+    Recorded {
+        phone: "Galaxy S9, Snapdragon 845",
+        kinds: &[(0..4, 1_766_400, 0x51, 0x803), (4..8, 2_803_200, 0x51, 0x802)],
+        online: &[0, 1, 2, 3, 4, 5, 6, 7],
+        fast: &[4, 5, 6, 7],
+        mixed: true,
+    },
+    Recorded {
+        phone: "Galaxy S9, Exynos 9810",
+        kinds: &[(0..4, 1_794_000, 0x41, 0xd05), (4..8, 2_704_000, 0x53, 0x002)],
+        online: &[0, 1, 2, 3, 4, 5, 6, 7],
+        fast: &[4, 5, 6, 7],
+        mixed: true,
+    },
+    Recorded {
+        phone: "Mate 9, Kirin 960",
+        kinds: &[(0..4, 1_844_000, 0x41, 0xd03), (4..8, 2_362_000, 0x41, 0xd09)],
+        online: &[0, 1, 2, 3, 4, 5, 6, 7],
+        fast: &[4, 5, 6, 7],
+        mixed: true,
+    },
+    Recorded {
+        phone: "Mate 20, Kirin 980",
+        kinds: &[(0..4, 1_805_000, 0x41, 0xd05), (4..6, 1_901_000, 0x48, 0xd40), (6..8, 2_600_000, 0x48, 0xd40)],
+        online: &[0, 1, 2, 3, 4, 5, 6, 7],
+        fast: &[6, 7, 4, 5],
+        mixed: true,
+    },
+    // The second big core and three of the middle ones were off.
+    Recorded {
+        phone: "Meizu Pro 7 Plus, Helio X30",
+        kinds: &[(0..4, 1_898_000, 0x41, 0xd04), (4..8, 2_197_000, 0x41, 0xd03), (8..10, 2_600_000, 0x41, 0xd09)],
+        online: &[0, 1, 2, 3, 4, 8],
+        fast: &[8],
+        mixed: true,
+    },
+];
+
+#[test]
+fn recorded_phones_use_their_big_cores() {
+    for r in RECORDED {
+        let root =
+            tree(&r.kinds.iter().map(|(cpus, clock, ..)| Kind { capacity: None, ..kind(cpus.clone(), 0, *clock) }).collect::<Vec<_>>());
+        let kind_of = |cpu: usize| r.kinds.iter().find(|(cpus, ..)| cpus.contains(&cpu)).expect("a processor of the phone");
+        let block = |&cpu: &usize| {
+            let (_, _, implementer, part) = kind_of(cpu);
+            format!(
+                "processor\t: {cpu}\nBogoMIPS\t: 38.40\nFeatures\t: fp asimd evtstrm\nCPU implementer\t: {implementer:#x}\nCPU architecture: 8\nCPU part\t: {part:#05x}\n\n"
+            )
+        };
+        let c = Cores::read(root.path(), &r.online.iter().map(block).collect::<String>(), r.online);
+        assert_eq!((c.fast.as_slice(), c.mixed), (r.fast, r.mixed), "{}", r.phone);
+    }
+}
+
+/// A Galaxy J7 with Android 6: eight A53 of which the old kernel lists bare processors and tells of one core; three were off, and their files gone.
+#[test]
+fn an_old_phone_that_tells_of_one_core_uses_all() {
+    let root = tree(&[0..3, 4..6].map(|cpus| Kind { capacity: None, ..kind(cpus, 0, 1_500_000) }));
+    let mut cpuinfo: String = (0..8).map(|cpu| format!("processor\t: {cpu}\n")).collect();
+    cpuinfo += "\nCPU implementer\t: 0x41\nCPU architecture: 8\nCPU part\t: 0xd03\n";
+    for allowed in [vec![0, 1, 2, 4, 5], (0..8).collect()] {
+        let c = Cores::read(root.path(), &cpuinfo, &allowed);
+        assert_eq!((&c.fast, c.mixed), (&allowed, false));
+    }
+    // Were it the last one's own, it would still not be known of the others.
+    let root = tree(&[Kind { capacity: None, ..kind(0..8, 0, 1_500_000) }]);
+    let c = Cores::read(root.path(), &cpuinfo, &[0, 1, 2, 3, 4, 5, 6, 7]);
+    assert_eq!((c.fast.len(), c.mixed), (8, false));
+}
+
+#[test]
+fn what_proc_cpuinfo_says_wrong_is_as_good_as_nothing() {
+    assert_eq!(
+        kinds("processor : 1\nCPU implementer : 0x41\nCPU part : 0xd05\nprocessor : x\nCPU part : 0xd05\n"),
+        BTreeMap::from([(1, (0x41, 0xd05))])
+    );
+    for text in [
+        "",
+        "processor",
+        "processor : 0\nCPU part : 0xd05\n",
+        "processor : 0\nCPU implementer : 41\nCPU part : 0xd05\n",
+        "vendor_id : GenuineIntel\nprocessor : 0\n",
+    ] {
+        assert_eq!(kinds(text), BTreeMap::new(), "{text:?}");
+    }
 }
 
 #[test]
