@@ -2,7 +2,7 @@
 //!
 //! On phones the little cores would hold up every barrier, and two threads on one core share its arithmetic: more threads than this are slower. What a
 //! core is worth is read from sysfs: `cpu_capacity` where there is one (ARM: the kernel's own measure, clock included), else the greatest
-//! clock, of which a little ARM core's counts for half: kernels before 4.12 or so have no capacities, and their phones' little cores have two thirds of the big ones' clock and more.
+//! clock, of which a little ARM core's counts for half: kernels before 4.10 have no capacities, and their phones' little cores have two thirds of the big ones' clock and more.
 //! Which cores those are `/proc/cpuinfo` tells. Intel's hybrid processors have neither in a usable form (an E-core's clock is near a P-core's, its throughput is not); there the kernel lists the
 //! P-cores in `cpu_core/cpus`.
 //!
