@@ -1,3 +1,5 @@
+//! The pool: every index once, whatever the threads do.
+
 use super::*;
 
 #[test]
