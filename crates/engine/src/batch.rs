@@ -141,7 +141,7 @@ impl Buffers {
         }
         self.normed(model, tokens);
         let (_, matrix) = model.output();
-        products::next(model.pool(), &model.layer(0).1.inputs());
+        products::prefetch(model.pool(), &model.layer(0).1.inputs());
         self.scratch.multiply(model.pool(), matrix, &self.normed, count).copy_all(model.pool(), &mut self.logits);
     }
 }

@@ -165,7 +165,7 @@ pub(crate) fn attention_half(
     if !show(&mut watch, pool, Site::Attention, x, dim, tokens, &before) {
         return false;
     }
-    products::next(pool, &[&w.o]);
+    products::prefetch(pool, &[&w.o]);
     multiply(pool, &w.inputs(), &before, &mut s.acts, tokens, &mut s.wide);
     attend(spec, w, pool, parts, rotation, s);
     let (attended, group) = (&s.attended, spec.heads / spec.kv_heads * spec.head_dim);
@@ -179,7 +179,7 @@ pub(crate) fn attention_half(
     if !show(&mut watch, pool, Site::Output, x, spec.heads * spec.head_dim, tokens, &by_token) {
         return false;
     }
-    products::next(pool, &[&w.gate, &w.up]);
+    products::prefetch(pool, &[&w.gate, &w.up]);
     multiply(pool, &[&w.o], &by_token, &mut s.acts, tokens, &mut s.wide);
     s.wide.add_to(pool, x, w.o_bias.as_deref());
     true
@@ -202,13 +202,13 @@ pub(crate) fn feed_forward_half(
     if !show(&mut watch, pool, Site::FeedForward, x, dim, tokens, &between) {
         return;
     }
-    products::next(pool, &[&w.down]);
+    products::prefetch(pool, &[&w.down]);
     multiply(pool, &[&w.gate, &w.up], &between, &mut s.acts, tokens, &mut s.inner);
     let inner = |t: usize, out: &mut [f32]| out.chunks_exact_mut(ffn).zip(t..).for_each(|(out, t)| gated(spec, w, &s.inner, t, out));
     if !show(&mut watch, pool, Site::Down, x, ffn, tokens, &inner) {
         return;
     }
-    products::next(pool, after);
+    products::prefetch(pool, after);
     multiply(pool, &[&w.down], &inner, &mut s.acts, tokens, &mut s.wide);
     s.wide.add_to(pool, x, w.down_bias.as_deref());
 }

@@ -189,10 +189,10 @@ fn piece(tile: usize) -> usize {
 }
 
 /// Says that these matrices are the next to be multiplied with one token: threads that wait ask for what they begin with.
-pub(crate) fn next(pool: &Pool, matrices: &[&Matrix]) {
+pub(crate) fn prefetch(pool: &Pool, matrices: &[&Matrix]) {
     let total: usize = matrices.iter().map(|m| m.rows).sum();
     let piece = piece(tile(pool, matrices, UNIT));
-    pool.next(|thread| begin(matrices, pool.first(total.div_ceil(piece), thread) * piece));
+    pool.prefetch(|thread| begin(matrices, pool.first(total.div_ceil(piece), thread) * piece));
 }
 
 /// What row `first` of all rows of these matrices begins with, no more than [`NEXT`] and none of another matrix.

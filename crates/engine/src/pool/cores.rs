@@ -26,7 +26,9 @@ pub struct Cores {
 impl Cores {
     /// Asks the system. Where it does not tell, as many as the process may use.
     pub fn detect() -> Cores {
-        Cores::read(Path::new("/sys/devices"), &fs::read_to_string("/proc/cpuinfo").unwrap_or_default(), &allowed())
+        // Only ARM's kinds are asked of it; on large x86 servers it takes milliseconds to read, because each core is asked its clock.
+        let cpuinfo = if cfg!(any(target_arch = "aarch64", target_arch = "arm")) { fs::read_to_string("/proc/cpuinfo").ok() } else { None };
+        Cores::read(Path::new("/sys/devices"), &cpuinfo.unwrap_or_default(), &allowed())
     }
 
     /// What the files below `root`, which stands for /sys/devices, and the text of /proc/cpuinfo say of the processors `allowed`. What is missing or makes no sense is as good as
@@ -75,7 +77,7 @@ impl Cores {
     }
 }
 
-/// ARM cores that execute in order, by implementer and part (Arm's "Main ID Register" and Qualcomm's own numbers). By the kernel's capacities they do a quarter to a half of what a big core does in
+/// ARM cores that execute in order, by implementer and part (Arm's "Main ID Register" and Qualcomm's own numbers). By the kernel's capacities they do a quarter to about half of what a big core does in
 /// a cycle: 0.54 for the A55 of a Snapdragon 750G, 0.5 for the A510 of an 8 Gen 2, 0.24 for the A55 of a Tensor.
 const LITTLE: &[(u32, u32)] = &[
     (0x41, 0xc07), // Cortex-A7

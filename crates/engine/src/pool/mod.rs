@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle, Thread};
 
-use nibble_kernels::{Line, fetch};
+use nibble_kernels::{Line, prefetch};
 
 /// Set in the gate while a loop takes joiners.
 const OPEN: u64 = 1 << 31;
@@ -62,7 +62,7 @@ impl Share {
 fn ahead(next: &mut Range<usize>) -> bool {
     let more = next.start < next.end;
     if more {
-        fetch(std::ptr::without_provenance(next.start));
+        prefetch(std::ptr::without_provenance(next.start));
         next.start += Line::BYTES;
     }
     more
@@ -134,7 +134,7 @@ impl Pool {
     }
 
     /// Says what each thread will read first in the next loop that reads much: until the next call of this, a thread that waits asks for it meanwhile. Only a hint: the bytes may be gone by then.
-    pub fn next<'a>(&self, bytes: impl Fn(usize) -> &'a [u8]) {
+    pub fn prefetch<'a>(&self, bytes: impl Fn(usize) -> &'a [u8]) {
         for (i, share) in self.shared.shares[..self.threads()].iter().enumerate() {
             let range = bytes(i).as_ptr_range();
             share.next[0].store(range.start.addr(), Ordering::Relaxed);

@@ -104,7 +104,7 @@ fn what_comes_next_may_be_gone_before_it_is_asked_for() {
     let mut data = vec![0; 100];
     for round in 1..200 {
         let gone = vec![1u8; 1 << 20];
-        pool.next(|i| &gone[i << 10..]);
+        pool.prefetch(|i| &gone[i << 10..]);
         drop(gone);
         pool.chunks(&mut data, 1, |_, c| c[0] += 1);
         assert!(data.iter().all(|&x| x == round));

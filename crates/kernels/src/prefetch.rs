@@ -3,7 +3,7 @@
 /// Asks for the line at an address into the second-level cache. Any address will do: nothing is read that the program could see, and nothing can fault, so it may point to
 /// memory that is gone. On other processors than x86-64 and 64-bit ARM it does nothing.
 #[inline(always)]
-pub fn fetch(at: *const u8) {
+pub fn prefetch(at: *const u8) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: part of every x86-64; a prefetch has no effect but on caches.
     unsafe {
