@@ -11,7 +11,10 @@ median of the rounds' ratios with the least and the greatest. Above 1, nibble is
 
 Load to first token is a whole process: `nibble run` beside `first_token.c`, which does the same with libllama (compiled here, with cc), on a prompt of about
 20 tokens, after a run that does not count and leaves the file in the system's cache. Memory is that of the benchmarks' processes: the peak of
-resident pages, mapped weights included, and of pages of no file (RssAnon, looked at every 20 ms).
+resident pages, mapped weights included, and of pages of no file (RssAnon, looked at every 20 ms); nibble's as it reports it, without the buffer for the bandwidth.
+
+A part of the limit is of one round too: of the median bandwidth or int8 rate that `nibble bench` measured just before and just after its test, the greater of the two. Shown is the median
+of the rounds. What is said above a table is what the machine does in its best millisecond.
 
 NIBBLE_PEERS_LLAMA and NIBBLE_PEERS_LLAMA_SOURCE name llama.cpp's programs and sources (`setup` prints both). NIBBLE_PEERS_IK, if it is set, names the
 llama-bench of ik_llama.cpp, which then takes part as a third. `--nibble` is the program.
@@ -105,14 +108,16 @@ def arguments():
 
 
 def ours(args, model, threads, pp, tg, depth):
-    words = [args.nibble, "bench", model, "--pp", pp, "--tg", tg, "--depth", depth, "--threads", threads, "-r", 1, "--json", "--no-limits", "-q"]
+    words = [args.nibble, "bench", model, "--pp", pp, "--tg", tg, "--depth", depth, "--threads", threads, "-r", 1, "--json", "-q"]
     run = Run(words).checked()
     report = json.loads(run.stdout)
+    # Without what measuring the limits takes.
+    run.resident, run.anonymous = report["memory"]["peak_resident_bytes"], report["memory"]["anonymous_bytes"]
     wanted = "prompt" if pp else "generation"
     result = next((r for r in report["results"] if r["test"] == wanted), None)
     if result is None:
         sys.exit(f"{' '.join(run.words)}: {report['skipped'][0]['why']}")
-    return result["median"], run, (report, result)
+    return result["median"], run, result
 
 
 def theirs(program, model, threads, pp, tg, depth):
@@ -181,7 +186,6 @@ def memory_row(test, threads, runs):
 def measure(args, model, others, program):
     """One file's tables."""
     names = ["nibble", *others]
-    # The limits of the machine by themselves: they need memory that must not count.
     words = [args.nibble, "bench", model, "--pp", 0, "--tg", 0, "-r", 1, "--threads", ",".join(map(str, args.threads)), "--json", "-q"]
     base = json.loads(Run(words).checked().stdout)
     limits = {limit["threads"]: limit for limit in base["limits"]}
@@ -190,19 +194,22 @@ def measure(args, model, others, program):
     for threads in args.threads:
         for kind, pp, tg, depth in tests:
             label = f"prompt {pp}" if pp else f"generation {tg} at depth {depth}"
-            values, work, last = {name: [] for name in names}, None, {}
+            values, parts, last = {name: [] for name in names}, {name: [] for name in names}, {}
             for n in range(args.rounds):
-                value, last["nibble"], (_, result) = ours(args, model, threads, pp, tg, depth)
+                value, last["nibble"], result = ours(args, model, threads, pp, tg, depth)
                 values["nibble"].append(value)
-                work = result["work_per_token"]
+                # What the machine does now, in this test's tokens a second.
+                most = max(result["rates"]) / result["work_per_token"] if result["rates"] else None
                 for name, other in others.items():
                     value, last[name], row = theirs(other, model, threads, pp, tg, depth)
                     if value is not None:
                         values[name].append(value)
                         build[name] = row.get("build_commit", "?")
+                for name in names:
+                    if most and len(values[name]) > n:
+                        parts[name].append(values[name][n] / most)
                 say(f"  {label}, {threads} threads, round {n + 1}: " + ", ".join(f"{k} {v[-1]:.2f}" if v else f"{k} -" for k, v in values.items()))
-            limit = limits[threads]["int8_macs_per_second" if pp else "read_bytes_per_second"]
-            part = lambda name: f"{100 * work * statistics.median(values[name]) / limit:.0f} %" if limit and values[name] else "-"
+            part = lambda name: f"{100 * statistics.median(parts[name]):.0f} %" if parts[name] else "-"
             ratios = []
             for name in others:
                 whole = len(values[name]) == args.rounds

@@ -69,6 +69,14 @@ fn the_json_has_everything_and_every_repetition() {
         };
         assert_eq!((&result["unit"], &result["limit"]), (&unit.into(), &limit), "{result}");
         assert_eq!(result["fraction"].as_f64().is_some_and(|f| f > 0.0), !limit.is_null(), "{result}");
+        let rates: Vec<f64> = result["rates"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
+        if cfg!(target_os = "linux") {
+            // Before every repetition and after the last; no part can be less than the slowest repetition's of the greatest of them.
+            assert_eq!(rates.len(), if limit.is_null() { 0 } else { values.len() + 1 }, "{result}");
+            let (Some(most), Some(work)) = (rates.iter().copied().reduce(f64::max), result["work_per_token"].as_f64()) else { continue };
+            let fraction = number("fraction");
+            assert!(fraction >= number("min") * work / most && rates.iter().all(|&rate| rate > 0.0), "{result}");
+        }
     }
     let limits = report["limits"].as_array().unwrap();
     assert_eq!(limits.len(), 2);
@@ -78,7 +86,7 @@ fn the_json_has_everything_and_every_repetition() {
     if cfg!(target_os = "linux") {
         let memory = &report["memory"];
         let (peak, own) = (memory["peak_resident_bytes"].as_u64().unwrap(), memory["anonymous_bytes"].as_u64().unwrap());
-        // The weights were read, so they were resident; the buffer for the bandwidth came later.
+        // The weights were read, so they were resident; the buffer for the bandwidth is not in it.
         assert!(peak >= weights && own > 0 && own < peak && peak < 256 << 20, "{memory}");
     }
 }

@@ -7,7 +7,7 @@ const PAGE: usize = 2 << 20;
 /// Makes a buffer at least so long; what is new holds `value`. Where it is longer than a large page the system is asked for such pages: what all rows of a large matrix gave for a
 /// batch lies in pieces that are far apart, 17 MiB for the gate and up of a 1B, which is more small pages than the processor keeps addresses of (prompt of 512, Zen 5, Q8_0 and Q4_K_M: 1 %
 /// faster, Q4_0 even). No more memory is used: only pages that lie in the buffer as a whole are asked for.
-pub(crate) fn grow<T: Clone>(buffer: &mut Vec<T>, len: usize, value: T) {
+pub fn grow<T: Clone>(buffer: &mut Vec<T>, len: usize, value: T) {
     if buffer.capacity() < len {
         buffer.reserve_exact(len - buffer.len());
         #[cfg(any(target_os = "linux", target_os = "android"))]

@@ -10,7 +10,7 @@ mod batch;
 mod cache;
 mod error;
 mod generate;
-mod large;
+pub mod large;
 mod layer;
 pub mod logits;
 pub mod memory;

@@ -26,7 +26,8 @@ pub const ROW: Row = Row {
               several lengths; memory. As llama-bench does, this feeds tokens of a fixed sequence and computes logits; sampling and text are \
               not in the times. Before each test there is a small run that does not count. Results are the median of the repetitions, with \
               the least and the greatest.\n\n\
-              The machine's read bandwidth and its peak of 8-bit multiplications are measured with the same threads. Generation is given as \
+              The machine's read bandwidth and its peak of 8-bit multiplications are measured with the same threads, before and after every \
+              repetition, since both change while a run lasts. Generation is given as \
               the part of the bandwidth that its weights and cache take, a prompt as the part of the peak that its weights' multiplications \
               take. A model that fits in the processor's cache can read faster than main memory gives. Other work on the machine changes \
               everything: compare only what ran side by side.",

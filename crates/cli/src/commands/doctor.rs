@@ -9,7 +9,8 @@ use clap::{ArgMatches, Args, FromArgMatches};
 use nibble_engine::pool::cores::Cores;
 use nibble_engine::source::Source;
 use nibble_engine::{Adapter, KvType, memory};
-use nibble_evaluate::machine::{self, Limits, Machine};
+use nibble_evaluate::limits::{self, Limits};
+use nibble_evaluate::machine::Machine;
 use nibble_kernels::Isa;
 use serde_json::json;
 
@@ -71,7 +72,7 @@ fn run(matches: &ArgMatches, console: &Console) -> Result<()> {
         None
     } else {
         console.note("measuring for two seconds");
-        machine::limits(&[threads]).pop()
+        limits::limits(&[threads]).pop()
     };
     let root = models::root()?;
     // The folder may not be there yet: what its nearest parent lies on is what it will lie on.

@@ -16,6 +16,6 @@ mod show;
 pub use compare::{Comparison, Ratio, compare};
 pub use cost::Cost;
 pub use plan::{Cell, Plan, Settings};
-pub use report::{Limit, Measured, Model, Report, SCHEMA, Skipped, Test};
+pub use report::{Measured, Model, Report, SCHEMA, Skipped, Test};
 pub use run::{Step, run};
 pub use show::{CSV_COLUMNS, csv, markdown};

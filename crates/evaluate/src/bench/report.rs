@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::plan::Settings;
-use crate::machine::{Limits, Machine, Memory};
+use crate::limits::{self, Limit, Limits};
+use crate::machine::{Machine, Memory};
 
 /// The version of the JSON's fields: a reader of another one refuses it.
 pub const SCHEMA: u32 = 1;
@@ -44,26 +45,6 @@ impl Test {
     }
 }
 
-/// The limit that a result is held against.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Limit {
-    /// The read bandwidth of main memory.
-    ReadBandwidth,
-    /// The peak of 8-bit multiplications.
-    Int8Peak,
-}
-
-impl Limit {
-    /// For people.
-    pub fn name(self) -> &'static str {
-        match self {
-            Limit::ReadBandwidth => "read bandwidth",
-            Limit::Int8Peak => "int8 peak",
-        }
-    }
-}
-
 /// One test with one number of threads.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Measured {
@@ -87,10 +68,13 @@ pub struct Measured {
     pub max: f64,
     /// What a token takes: bytes read of weights and cache for generation, multiplications of weights for a prompt.
     pub work_per_token: Option<f64>,
-    /// The median as a fraction of the limit.
+    /// The median of what each repetition was of its limit, which is the greater of `rates` before and after it; where there are none, the median as a part of the report's limit.
     pub fraction: Option<f64>,
     /// Which limit.
     pub limit: Option<Limit>,
+    /// What the limit was just before every repetition and after the last, bytes or multiplications a second; empty where it was not measured in turn.
+    #[serde(default)]
+    pub rates: Vec<f64>,
     /// Memory of no file after the last repetition.
     pub anonymous_bytes: Option<u64>,
 }
@@ -98,15 +82,8 @@ pub struct Measured {
 impl Measured {
     /// Sums up the values; there is at least one.
     pub fn new(test: Test, threads: usize, tokens: usize, depth: usize, values: Vec<f64>) -> Measured {
-        let mut sorted = values.clone();
-        sorted.sort_by(f64::total_cmp);
-        let (min, max) = (sorted.first().copied().unwrap_or(f64::NAN), sorted.last().copied().unwrap_or(f64::NAN));
-        let middle = sorted.len() / 2;
-        let median = match sorted.len() {
-            0 => f64::NAN,
-            n if n.is_multiple_of(2) => (sorted[middle - 1] + sorted[middle]) / 2.0,
-            _ => sorted[middle],
-        };
+        let (min, max) = (values.iter().copied().fold(f64::NAN, f64::min), values.iter().copied().fold(f64::NAN, f64::max));
+        let median = limits::median(&values).unwrap_or(f64::NAN);
         let anonymous_bytes = Memory::now().anonymous_bytes;
         let unit = test.unit().to_string();
         Measured {
@@ -122,6 +99,7 @@ impl Measured {
             work_per_token: None,
             fraction: None,
             limit: None,
+            rates: vec![],
             anonymous_bytes,
         }
     }
@@ -208,13 +186,13 @@ pub struct Report {
     pub batch: usize,
     /// `F16`: how keys and values were cached.
     pub cache: String,
-    /// What the machine can do at best, for each number of threads.
+    /// What the machine could do at best while this ran, for each number of threads.
     pub limits: Vec<Limits>,
     /// Every test done.
     pub results: Vec<Measured>,
     /// Every test that was not.
     pub skipped: Vec<Skipped>,
-    /// Peak resident memory of the whole run, and the most anonymous memory seen after a test. The limits were measured later and are not in it.
+    /// Peak resident memory of the whole run, and the most anonymous memory seen after a test. What measuring the limits takes is not in it.
     pub memory: Memory,
 }
 

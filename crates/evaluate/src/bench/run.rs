@@ -10,8 +10,9 @@ use nibble_engine::{Error, KvType, Lora, Model, Options, Session};
 
 use super::cost::Cost;
 use super::plan::{Cell, Plan, Settings};
-use super::report::{self, Limit, Measured, Report, SCHEMA, Test};
-use crate::machine::{Limits, Machine, Memory, limits};
+use super::report::{self, Measured, Report, SCHEMA, Test};
+use crate::limits::{self, Limit, Limits};
+use crate::machine::{Machine, Memory};
 
 /// How far a run is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +27,8 @@ pub struct Step {
 
 /// Measures a model, with adapters where there are any. `kind` is what its type is called in the report. `on_step` hears of every repetition before it begins.
 ///
-/// The limits of the machine are measured last, so that their buffer is not in the memory reported.
+/// The limits of the machine are measured around every repetition, since clock and bandwidth change while a run lasts: on a shared machine with what others do, on a phone with its heat.
+/// Their buffer is not in the memory reported; where the system cannot forget a peak, they are measured once, last.
 pub fn run(path: &Path, adapters: &[Lora], kind: &str, settings: &Settings, on_step: &mut dyn FnMut(Step)) -> Result<Report, Error> {
     let date = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64);
     let source = Source::open(path)?;
@@ -38,7 +40,9 @@ pub fn run(path: &Path, adapters: &[Lora], kind: &str, settings: &Settings, on_s
         if settings.threads.is_empty() { vec![None] } else { settings.threads.iter().copied().map(Some).collect() };
     let repetitions = settings.repetitions.max(1);
     let total = (asked.len() * (1 + plan.cells.len()) * repetitions + usize::from(settings.limits)) as u64;
-    let mut runner = Runner { path, adapters, plan: &plan, kv: settings.kv, repetitions, done: 0, total, on_step, results: vec![] };
+    let in_turn = settings.limits && Memory::forget_peak();
+    let mut runner =
+        Runner { path, adapters, plan: &plan, kv: settings.kv, repetitions, in_turn, peak: None, done: 0, total, on_step, results: vec![] };
     let mut last = None;
     for threads in asked {
         // One model at a time: two would need the memory of two.
@@ -62,18 +66,18 @@ pub fn run(path: &Path, adapters: &[Lora], kind: &str, settings: &Settings, on_s
 
     let mut results = std::mem::take(&mut runner.results);
     let memory = Memory {
-        peak_resident_bytes: Memory::now().peak_resident_bytes,
+        peak_resident_bytes: runner.peak.max(Memory::now().peak_resident_bytes),
         anonymous_bytes: results.iter().filter_map(|r| r.anonymous_bytes).max(),
     };
     let mut threads: Vec<usize> = results.iter().map(|r| r.threads).collect();
     threads.dedup();
-    let limits = if settings.limits {
+    let mut limits = if settings.limits {
         runner.step("the machine's limits".to_string());
-        limits(&threads)
+        limits::limits(&threads)
     } else {
         vec![]
     };
-    results.iter_mut().for_each(|result| hold_against(result, &limits, &cost));
+    results.iter_mut().for_each(|result| hold_against(result, &mut limits, &cost));
     Ok(Report {
         schema: SCHEMA,
         nibble: env!("CARGO_PKG_VERSION").to_string(),
@@ -91,18 +95,35 @@ pub fn run(path: &Path, adapters: &[Lora], kind: &str, settings: &Settings, on_s
     })
 }
 
-/// Says what a token of a result takes, and what part of the machine's limit that is where the limits were measured.
-fn hold_against(result: &mut Measured, limits: &[Limits], cost: &Cost) {
-    let (limit, work) = match result.test {
-        Test::Generation => (Limit::ReadBandwidth, cost.generation_bytes(result.depth, result.tokens)),
-        Test::Prompt => (Limit::Int8Peak, cost.prompt_macs(result.tokens)),
-        Test::Load | Test::FirstToken => return,
+/// The limit that a test is held against.
+fn limit_of(test: Test) -> Option<Limit> {
+    match test {
+        Test::Generation => Some(Limit::ReadBandwidth),
+        Test::Prompt => Some(Limit::Int8Peak),
+        Test::Load | Test::FirstToken => None,
+    }
+}
+
+/// Says what a token of a result takes, and what part of the machine's limit that is where the limits were measured; those get to be what they were at best.
+fn hold_against(result: &mut Measured, limits: &mut [Limits], cost: &Cost) {
+    let Some(limit) = limit_of(result.test) else { return };
+    let work = match limit {
+        Limit::ReadBandwidth => cost.generation_bytes(result.depth, result.tokens),
+        Limit::Int8Peak => cost.prompt_macs(result.tokens),
     };
     result.work_per_token = Some(work);
     result.limit = Some(limit);
-    let of = limits.iter().find(|l| l.threads == result.threads);
-    let most = of.and_then(|l| if limit == Limit::Int8Peak { Some(l.int8_macs_per_second) } else { l.read_bytes_per_second });
-    result.fraction = most.filter(|&most| most > 0.0).map(|most| work * result.median / most);
+    let mut of = limits.iter_mut().find(|l| l.threads == result.threads);
+    if let Some(of) = &mut of {
+        result.rates.iter().for_each(|&rate| of.raise(limit, rate));
+    }
+    result.fraction = match result.rates.len() {
+        0 => of.and_then(|l| l.of(limit)).map(|most| work * result.median / most),
+        _ => {
+            let parts = result.values.iter().zip(result.rates.windows(2)).map(|(value, around)| work * value / around[0].max(around[1]));
+            limits::median(&parts.collect::<Vec<_>>())
+        }
+    };
 }
 
 struct Runner<'a> {
@@ -111,6 +132,10 @@ struct Runner<'a> {
     plan: &'a Plan,
     kv: KvType,
     repetitions: usize,
+    /// The limits are measured around every repetition.
+    in_turn: bool,
+    /// The most that was resident before the limits were measured the last time.
+    peak: Option<u64>,
     done: u64,
     total: u64,
     on_step: &'a mut dyn FnMut(Step),
@@ -162,12 +187,18 @@ impl Runner<'_> {
     fn cell(&mut self, cell: Cell, session: &mut Session) -> Result<(), Error> {
         let model = session.model();
         let label = format!("{}, {}", report::label(cell.test, cell.tokens, cell.depth), report::threads(model.threads()));
-        let mut values = vec![];
+        let (mut values, mut rates) = (vec![], vec![]);
         let count = self.repetitions;
         for n in 0..count {
             self.step(format!("{label}, {} of {count}", n + 1));
             if n == 0 {
                 self.prepare(cell, session)?;
+            }
+            rates.extend(self.limit_now(cell.test, model.threads()));
+            if cell.test == Test::Generation && !rates.is_empty() {
+                // Reading the memory took the processor's caches and let the threads sleep.
+                session.truncate(cell.depth);
+                session.feed(&ids(model, cell.depth, 1))?;
             }
             session.truncate(cell.depth);
             let ids = ids(model, cell.depth, cell.tokens);
@@ -182,8 +213,20 @@ impl Runner<'_> {
             values.push(cell.tokens as f64 / start.elapsed().as_secs_f64().max(1e-9));
         }
         session.truncate(cell.depth);
-        self.results.push(Measured::new(cell.test, model.threads(), cell.tokens, cell.depth, values));
+        rates.extend(self.limit_now(cell.test, model.threads()));
+        // Memory may have become too little meanwhile.
+        let rates = if rates.len() == count + 1 { rates } else { vec![] };
+        self.results.push(Measured { rates, ..Measured::new(cell.test, model.threads(), cell.tokens, cell.depth, values) });
         Ok(())
+    }
+
+    /// What the limit of a test is now, where it is measured in turn.
+    fn limit_now(&mut self, test: Test, threads: usize) -> Option<f64> {
+        let limit = limit_of(test).filter(|_| self.in_turn)?;
+        self.peak = self.peak.max(Memory::now().peak_resident_bytes);
+        let rate = limits::now(limit, threads);
+        Memory::forget_peak();
+        rate
     }
 
     /// Fills the cache up to the depth (what it holds is the beginning of the same sequence), then one small run that does not count: buffers take

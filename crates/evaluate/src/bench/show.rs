@@ -2,7 +2,7 @@
 
 use super::compare::{Comparison, Ratio};
 use super::report::{Measured, Report, label, threads};
-use crate::machine::Limits;
+use crate::limits::Limits;
 
 /// The columns of the CSV, a row a test.
 pub const CSV_COLUMNS: &[&str] = &[
@@ -30,6 +30,9 @@ pub const CSV_COLUMNS: &[&str] = &[
     "speed",
     "overlap",
 ];
+
+/// From how many times its least on a limit that moved is shown.
+const MOVED: f64 = 1.1;
 
 /// Everything for people, and for a record.
 pub fn markdown(report: &Report, comparison: Option<&Comparison>) -> String {
@@ -67,6 +70,9 @@ pub fn markdown(report: &Report, comparison: Option<&Comparison>) -> String {
         "\nMedian of {} and spread from the least to the greatest. Tokens are fed and logits computed; nothing is sampled.\n",
         report.settings.repetitions
     ));
+    if report.results.iter().any(|r| !r.rates.is_empty()) {
+        text.push_str("\nThe machine's limits were measured before and after every repetition, each time the median of many short pieces, and a repetition is held against the greater of the two; shown is the median of these parts, and how far a limit moved where it did. Above they are at their best.\n");
+    }
     for skipped in &report.skipped {
         text.push_str(&format!("\nSkipped: {}: {}.\n", label(skipped.test, skipped.tokens, skipped.depth), skipped.why));
     }
@@ -94,7 +100,15 @@ fn limit_row(limits: &Limits) -> [String; 2] {
 fn result_row(result: &Measured) -> Vec<String> {
     let spread = format!("{} .. {}", number(result.min), number(result.max));
     let of = match (result.fraction, result.limit) {
-        (Some(fraction), Some(limit)) => format!("{:.0} % of {}", 100.0 * fraction, limit.name()),
+        (Some(fraction), Some(limit)) => {
+            let (least, most) = result.rates.iter().fold((f64::INFINITY, 0f64), |(least, most), &rate| (least.min(rate), most.max(rate)));
+            let moved = if most > MOVED * least {
+                format!(" ({} .. {} {})", number(least / 1e9), number(most / 1e9), limit.unit())
+            } else {
+                String::new()
+            };
+            format!("{:.0} % of {}{moved}", 100.0 * fraction, limit.name())
+        }
         _ => String::new(),
     };
     let median = format!("{} {}", number(result.median), result.unit);
