@@ -13,7 +13,7 @@ Load to first token is a whole process: `nibble run` beside `first_token.c`, whi
 20 tokens, after a run that does not count and leaves the file in the system's cache. Memory is that of the benchmarks' processes: the peak of
 resident pages, mapped weights included, and of pages of no file (RssAnon, looked at every 20 ms); nibble's as it reports it, without the buffer for the bandwidth.
 
-A part of the limit is of one round too: of the median bandwidth or int8 rate that `nibble bench` measured just before and just after its test, the greater of the two. Shown is the median
+A part of the limit is of one round too: of the median bandwidth or int8 rate that `nibble bench` measured just before and just after its test, the mean of the two. Shown is the median
 of the rounds. What is said above a table is what the machine does in its best millisecond.
 
 NIBBLE_PEERS_LLAMA and NIBBLE_PEERS_LLAMA_SOURCE name llama.cpp's programs and sources (`setup` prints both). NIBBLE_PEERS_IK, if it is set, names the
@@ -199,7 +199,7 @@ def measure(args, model, others, program):
                 value, last["nibble"], result = ours(args, model, threads, pp, tg, depth)
                 values["nibble"].append(value)
                 # What the machine does now, in this test's tokens a second.
-                most = max(result["rates"]) / result["work_per_token"] if result["rates"] else None
+                most = statistics.mean(result["rates"]) / result["work_per_token"] if result["rates"] else None
                 for name, other in others.items():
                     value, last[name], row = theirs(other, model, threads, pp, tg, depth)
                     if value is not None:

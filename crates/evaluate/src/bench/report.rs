@@ -68,7 +68,7 @@ pub struct Measured {
     pub max: f64,
     /// What a token takes: bytes read of weights and cache for generation, multiplications of weights for a prompt.
     pub work_per_token: Option<f64>,
-    /// The median of what each repetition was of its limit, which is the greater of `rates` before and after it; where there are none, the median as a part of the report's limit.
+    /// The median of what each repetition was of its limit, the mean of `rates` before and after it; where there are none, the median as a part of the report's limit.
     pub fraction: Option<f64>,
     /// Which limit.
     pub limit: Option<Limit>,

@@ -120,7 +120,8 @@ fn hold_against(result: &mut Measured, limits: &mut [Limits], cost: &Cost) {
     result.fraction = match result.rates.len() {
         0 => of.and_then(|l| l.of(limit)).map(|most| work * result.median / most),
         _ => {
-            let parts = result.values.iter().zip(result.rates.windows(2)).map(|(value, around)| work * value / around[0].max(around[1]));
+            let parts =
+                result.values.iter().zip(result.rates.windows(2)).map(|(value, around)| work * value / ((around[0] + around[1]) / 2.0));
             limits::median(&parts.collect::<Vec<_>>())
         }
     };

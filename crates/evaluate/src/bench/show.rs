@@ -71,7 +71,7 @@ pub fn markdown(report: &Report, comparison: Option<&Comparison>) -> String {
         report.settings.repetitions
     ));
     if report.results.iter().any(|r| !r.rates.is_empty()) {
-        text.push_str("\nThe machine's limits were measured before and after every repetition, each time the median of many short pieces, and a repetition is held against the greater of the two; shown is the median of these parts, and how far a limit moved where it did. Above they are at their best.\n");
+        text.push_str("\nThe machine's limits were measured before and after every repetition, each time the median of many short pieces, and a repetition is held against the mean of the two; shown is the median of these parts, and how far a limit moved where it did. Above they are at their best.\n");
     }
     for skipped in &report.skipped {
         text.push_str(&format!("\nSkipped: {}: {}.\n", label(skipped.test, skipped.tokens, skipped.depth), skipped.why));
