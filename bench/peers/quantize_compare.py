@@ -45,6 +45,8 @@ def main():
             return [args.binary, "quantize", source, "-t", kind.lower(), "-o", out, "--force", "--threads", str(args.threads)]
         return [args.binary, source, kind, out, str(args.threads)]
 
+    if args.work:
+        os.makedirs(args.work, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=args.work) as folder:
         at = lambda name: os.path.join(folder, name)
         bf16 = at("bf16.gguf")

@@ -11,7 +11,7 @@ median of the rounds' ratios with the least and the greatest. Above 1, nibble is
 
 Load to first token is a whole process: `nibble run` beside `first_token.c`, which does the same with libllama (compiled here, with cc), on a prompt of about
 20 tokens, after a run that does not count and leaves the file in the system's cache. Memory is that of the benchmarks' processes: the peak of
-resident pages, mapped weights included, and of pages of no file (RssAnon, looked at every 20 ms); nibble's as it reports it, without the buffer for the bandwidth.
+resident pages, mapped weights included, and of pages of no file (RssAnon, looked at every 20 ms); nibble's is that of one more run that does not measure the bandwidth, which needs a buffer.
 
 A part of the limit is of one round too: of the median bandwidth or int8 rate that `nibble bench` measured just before and just after its test, the mean of the two. Shown is the median
 of the rounds. What is said above a table is what the machine does in its best millisecond.
@@ -107,12 +107,10 @@ def arguments():
     return args
 
 
-def ours(args, model, threads, pp, tg, depth):
-    words = [args.nibble, "bench", model, "--pp", pp, "--tg", tg, "--depth", depth, "--threads", threads, "-r", 1, "--json", "-q"]
+def ours(args, model, threads, pp, tg, depth, *more):
+    words = [args.nibble, "bench", model, "--pp", pp, "--tg", tg, "--depth", depth, "--threads", threads, "-r", 1, "--json", "-q", *more]
     run = Run(words).checked()
     report = json.loads(run.stdout)
-    # Without what measuring the limits takes.
-    run.resident, run.anonymous = report["memory"]["peak_resident_bytes"], report["memory"]["anonymous_bytes"]
     wanted = "prompt" if pp else "generation"
     result = next((r for r in report["results"] if r["test"] == wanted), None)
     if result is None:
@@ -196,7 +194,7 @@ def measure(args, model, others, program):
             label = f"prompt {pp}" if pp else f"generation {tg} at depth {depth}"
             values, parts, last = {name: [] for name in names}, {name: [] for name in names}, {}
             for n in range(args.rounds):
-                value, last["nibble"], result = ours(args, model, threads, pp, tg, depth)
+                value, _, result = ours(args, model, threads, pp, tg, depth)
                 values["nibble"].append(value)
                 # What the machine does now, in this test's tokens a second.
                 most = statistics.mean(result["rates"]) / result["work_per_token"] if result["rates"] else None
@@ -209,6 +207,8 @@ def measure(args, model, others, program):
                     if most and len(values[name]) > n:
                         parts[name].append(values[name][n] / most)
                 say(f"  {label}, {threads} threads, round {n + 1}: " + ", ".join(f"{k} {v[-1]:.2f}" if v else f"{k} -" for k, v in values.items()))
+            # Memory is that of a run by itself: the buffer for the bandwidth would count.
+            _, last["nibble"], _ = ours(args, model, threads, pp, tg, depth, "--no-limits")
             part = lambda name: f"{100 * statistics.median(parts[name]):.0f} %" if parts[name] else "-"
             ratios = []
             for name in others:
@@ -216,7 +216,7 @@ def measure(args, model, others, program):
                 ratios.append(spread([a / b for a, b in zip(values["nibble"], values[name])]) if whole else "no result")
             shown = [spread(values[name]) if values[name] else "-" for name in names]
             speeds.append([label, str(threads), *shown, *ratios, *[part(name) for name in names]])
-            memories.append(memory_row(label, threads, last.values()))
+            memories.append(memory_row(label, threads, [last[name] for name in names]))
     head = ["test, tokens/s", "threads", *names, *[f"nibble / {name}" for name in others], *[f"{name}, of the limit" for name in names]]
     facts = base["model"]
     out = [f"\n## {pathlib.Path(model).name}: {facts['type']}, {facts['file_bytes'] / MIB:.0f} MiB, {facts['parameters'] / 1e6:.0f} million parameters\n"]

@@ -69,6 +69,8 @@ impl Limits {
 const MOST: u64 = 1 << 30;
 /// The fewest that say something about main memory.
 const LEAST: u64 = 256 << 20;
+/// Times the last-level cache that are read where it must not take much: what goes round in that finds nothing of it left.
+const CACHES: u64 = 8;
 /// Timed together: short, so that other work leaves some pieces alone.
 const PIECE: usize = 64 << 20;
 /// What a thread takes at a time.
@@ -78,7 +80,7 @@ const ROUNDS: u32 = 100_000;
 
 /// Measures both for each number of threads. Needs up to 1 GiB for a moment, a quarter of what is free at most, and about two seconds for each.
 pub fn limits(threads: &[usize]) -> Vec<Limits> {
-    let buffer = buffer();
+    let buffer = buffer(MOST);
     let of = |&threads: &usize| {
         let (pool, probe) = (pool(threads), Probe::best());
         Limits {
@@ -92,12 +94,12 @@ pub fn limits(threads: &[usize]) -> Vec<Limits> {
 }
 
 /// One of them as it is now, in some tenths of a second, for holding against it what ran just before or runs just after: the median of many short pieces, since
-/// what it is held against was not done in the best millisecond either. Needs as much memory as [`limits`].
+/// what it is held against was not done in the best millisecond either. Needs 256 MiB, so that a loaded model stays in memory; more where the last-level cache is beyond 32 MiB.
 pub fn now(limit: Limit, threads: usize) -> Option<f64> {
     let (pool, probe) = (pool(threads), Probe::best());
     let time = Duration::from_millis(60);
     median(&match limit {
-        Limit::ReadBandwidth => read(&pool, probe, &buffer(), time),
+        Limit::ReadBandwidth => read(&pool, probe, &buffer(CACHES.saturating_mul(last_level_cache()).clamp(LEAST, MOST)), time),
         Limit::Int8Peak => multiply(&pool, probe, time),
     })
 }
@@ -107,10 +109,29 @@ fn pool(threads: usize) -> Pool {
     Pool::new(threads, Cores::detect().for_threads(threads))
 }
 
-/// What is read; empty where there is too little memory. Written, or all of it would be the one page of zeros; of large pages, as a model's file is where it can be.
-fn buffer() -> Vec<u8> {
+/// Bytes of the first processor's largest cache, as far as the system tells.
+fn last_level_cache() -> u64 {
+    let sizes = (0..8).filter_map(|i| std::fs::read_to_string(format!("/sys/devices/system/cpu/cpu0/cache/index{i}/size")).ok());
+    sizes.filter_map(|text| cache_size(&text)).max().unwrap_or(0)
+}
+
+/// `32768K`, as Linux writes it.
+fn cache_size(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let shift = match unit {
+        "" => 0,
+        "K" => 10,
+        "M" => 20,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
+}
+
+/// What is read, so many bytes at most; empty where there is too little memory. Written, or all of it would be the one page of zeros; of large pages, as a model's file is where it can be.
+fn buffer(most: u64) -> Vec<u8> {
     let free = memory::available().unwrap_or(4 * LEAST);
-    let size = (free / 4).min(MOST);
+    let size = (free / 4).min(most);
     let mut buffer = Vec::new();
     if size >= LEAST {
         large::grow(&mut buffer, size as usize, 1);
@@ -191,6 +212,14 @@ mod tests {
             [Some(3.0), Some(2.5), Some(7.0), None]
         );
         assert_eq!(best(&[2.0, 5.0, 1.0]), Some(5.0));
+    }
+
+    #[test]
+    fn sizes_of_caches_are_read() {
+        assert_eq!(
+            ["32768K\n", "1M", "512", "lots", "", "3X"].map(cache_size),
+            [Some(32 << 20), Some(1 << 20), Some(512), None, None, None]
+        );
     }
 
     #[test]

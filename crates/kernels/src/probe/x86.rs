@@ -5,6 +5,18 @@ use std::arch::x86_64::*;
 
 use super::{STEP, STREAMS, SUMS};
 use crate::dot::avx2::{AvxVnni, Step};
+use crate::dot::places;
+
+/// Where one place is read, asks for the line at some distance as products of one token do ([`places`]).
+#[inline(always)]
+fn ahead<const S: usize>(line: &[u8]) {
+    if S == 1 {
+        places::ask::<_MM_HINT_NTA>(line.as_ptr().wrapping_add(AHEAD));
+    }
+}
+
+/// As far as products of blocks of 32 and 256 ask.
+const AHEAD: usize = places::ahead(1, 256);
 
 /// See `Loops::read`: in S places.
 #[target_feature(enable = "avx512f")]
@@ -15,6 +27,7 @@ pub fn read_avx512<const S: usize>(bytes: &[u8]) -> u64 {
         for (s, sum) in sums.iter_mut().enumerate() {
             let part = &bytes[s * stream + at..][..step];
             for half in part.chunks_exact(64) {
+                ahead::<S>(half);
                 // SAFETY: the slice holds 64 bytes; the load has no alignment.
                 *sum = _mm512_add_epi64(*sum, unsafe { _mm512_loadu_si512(half.as_ptr().cast()) });
             }
@@ -31,7 +44,10 @@ pub fn read_avx2<const S: usize>(bytes: &[u8]) -> u64 {
     for at in (0..stream).step_by(step) {
         for (s, sum) in sums.iter_mut().enumerate() {
             let part = &bytes[s * stream + at..][..step];
-            for quarter in part.chunks_exact(32) {
+            for (i, quarter) in part.chunks_exact(32).enumerate() {
+                if i % 2 == 0 {
+                    ahead::<S>(quarter);
+                }
                 // SAFETY: the slice holds 32 bytes; the load has no alignment.
                 *sum = _mm256_add_epi64(*sum, unsafe { _mm256_loadu_si256(quarter.as_ptr().cast()) });
             }
