@@ -129,18 +129,27 @@ fn cache_size(text: &str) -> Option<u64> {
 }
 
 /// What is read, so many bytes at most; empty where there is too little memory. Written, or all of it would be the one page of zeros; of large pages, as a model's file is where it can be.
-fn buffer(most: u64) -> Vec<u8> {
+///
+/// More is written than is read: what was written last lies in the last-level cache, and reading that asks not to be kept there would find it again and again.
+fn buffer(most: u64) -> Buffer {
     let free = memory::available().unwrap_or(4 * LEAST);
-    let size = (free / 4).min(most);
-    let mut buffer = Vec::new();
+    let (size, last) = ((free / 4).min(most), 2 * last_level_cache().clamp(PIECE as u64 / 2, LEAST));
+    let mut written = Vec::new();
     if size >= LEAST {
-        large::grow(&mut buffer, size as usize, 1);
+        large::grow(&mut written, (size + last) as usize, 1);
     }
-    buffer
+    Buffer { size: if written.is_empty() { 0 } else { size as usize }, written }
 }
 
-fn read(pool: &Pool, probe: Probe, buffer: &[u8], time: Duration) -> Vec<f64> {
-    rates(time, buffer.chunks_exact(PIECE), |piece| {
+/// See [`buffer`].
+struct Buffer {
+    written: Vec<u8>,
+    /// How much of it is to be read.
+    size: usize,
+}
+
+fn read(pool: &Pool, probe: Probe, buffer: &Buffer, time: Duration) -> Vec<f64> {
+    rates(time, buffer.written[..buffer.size].chunks_exact(PIECE), |piece| {
         let chunks: Vec<&[u8]> = piece.chunks(CHUNK).collect();
         pool.run(chunks.len(), &|i| {
             std::hint::black_box(probe.read(chunks[i]));
