@@ -7,9 +7,9 @@
 //!   prefetcher keeps only so many lines of it under way. Measured on a Sapphire Rapids core (2026-11-28, 1 GiB, best of 16 MiB pieces, GB/s): one run
 //!   11.6; one run with prefetches 4 KiB ahead 12.7; two runs 12.3; four 13.3; eight 13.6; eight with prefetches 13.6. Hence `STREAMS` = 8, no prefetch.
 //!   A Zen 5 core (2026-11-29) reads 40 GB/s in one run and 36 in eight: on such processors ([`Core::Zen`]) there is one.
-//!   Where each line of it is asked for 12 KiB ahead as one that need not be kept (`prefetchnta`) it is 42, and two cores in an hour in which others use the memory read 53 where they read 44
-//!   (2026-11-30, 256 MiB in pages of 2 MiB, medians). Such lines do not drive others from the last-level cache: what is there of the memory to be read is found again in every pass, so
-//!   none of it should be.
+//!   Where each line of it is asked for 12 KiB ahead it is 42, and two cores read 82 where they read 73, or 53 where 45 in an hour in which others use the memory (2026-11-30, 256 MiB in
+//!   pages of 2 MiB, medians). With `prefetchnta` it is 0 to 3 per cent more; but such lines do not drive others from the last-level cache, and what is there of the memory to be read is
+//!   found again in every pass.
 //! - **Multiplying**: 8-bit times 8-bit, added up in 32 bits, on registers alone. All factors are 1, so the sums *are* the number of
 //!   multiplications: the loop counts itself, and a compiler that left some out would be found by the test.
 //!

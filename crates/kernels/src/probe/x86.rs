@@ -7,15 +7,15 @@ use super::{STEP, STREAMS, SUMS};
 use crate::dot::avx2::{AvxVnni, Step};
 use crate::dot::places;
 
-/// Where one place is read, asks for the line at some distance as products of one token do ([`places`]).
+/// Where one place is read, asks for the line at some distance, as products of one token do ([`places`]).
 #[inline(always)]
 fn ahead<const S: usize>(line: &[u8]) {
     if S == 1 {
-        places::ask::<_MM_HINT_NTA>(line.as_ptr().wrapping_add(AHEAD));
+        places::ask::<_MM_HINT_T0>(line.as_ptr().wrapping_add(AHEAD));
     }
 }
 
-/// As far as products of blocks of 32 and 256 ask.
+/// As far as products of blocks of 256 ask.
 const AHEAD: usize = places::ahead(1, 256);
 
 /// See `Loops::read`: in S places.
