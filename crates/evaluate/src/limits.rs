@@ -129,27 +129,18 @@ fn cache_size(text: &str) -> Option<u64> {
 }
 
 /// What is read, so many bytes at most; empty where there is too little memory. Written, or all of it would be the one page of zeros; of large pages, as a model's file is where it can be.
-///
-/// More is written than is read: what was written last lies in the last-level cache, and reading that asks not to be kept there would find it again and again.
-fn buffer(most: u64) -> Buffer {
+fn buffer(most: u64) -> Vec<u8> {
     let free = memory::available().unwrap_or(4 * LEAST);
-    let (size, last) = ((free / 4).min(most), 2 * last_level_cache().clamp(PIECE as u64 / 2, LEAST));
-    let mut written = Vec::new();
+    let size = (free / 4).min(most);
+    let mut buffer = Vec::new();
     if size >= LEAST {
-        large::grow(&mut written, (size + last) as usize, 1);
+        large::grow(&mut buffer, size as usize, 1);
     }
-    Buffer { size: if written.is_empty() { 0 } else { size as usize }, written }
+    buffer
 }
 
-/// See [`buffer`].
-struct Buffer {
-    written: Vec<u8>,
-    /// How much of it is to be read.
-    size: usize,
-}
-
-fn read(pool: &Pool, probe: Probe, buffer: &Buffer, time: Duration) -> Vec<f64> {
-    rates(time, buffer.written[..buffer.size].chunks_exact(PIECE), |piece| {
+fn read(pool: &Pool, probe: Probe, buffer: &[u8], time: Duration) -> Vec<f64> {
+    rates(time, buffer.chunks_exact(PIECE), |piece| {
         let chunks: Vec<&[u8]> = piece.chunks(CHUNK).collect();
         pool.run(chunks.len(), &|i| {
             std::hint::black_box(probe.read(chunks[i]));
@@ -192,7 +183,7 @@ fn best(rates: &[f64]) -> Option<f64> {
 }
 
 /// The middle of some numbers, or the mean of the two in the middle; `None` of none.
-pub fn median(values: &[f64]) -> Option<f64> {
+pub(crate) fn median(values: &[f64]) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let middle = sorted.len() / 2;
