@@ -69,8 +69,9 @@ impl Limits {
 const MOST: u64 = 1 << 30;
 /// The fewest that say something about main memory.
 const LEAST: u64 = 256 << 20;
-/// Times the last-level cache that are read where it must not take much: what goes round in that finds nothing of it left.
-const CACHES: u64 = 8;
+/// Times the last-level cache that are read: what goes round in that finds little of it left. More than it seems to need, because a processor may have several such caches and
+/// a virtual machine see one: with 8 times 32 MiB, two threads of an EPYC on two core complexes read 86 to 89 GB/s, with 32 times 77 to 80.
+const CACHES: u64 = 32;
 /// Timed together: short, so that other work leaves some pieces alone.
 const PIECE: usize = 64 << 20;
 /// What a thread takes at a time.
@@ -94,7 +95,8 @@ pub fn limits(threads: &[usize]) -> Vec<Limits> {
 }
 
 /// One of them as it is now, in some tenths of a second, for holding against it what ran just before or runs just after: the median of many short pieces, since
-/// what it is held against was not done in the best millisecond either. Needs 256 MiB, so that a loaded model stays in memory; more where the last-level cache is beyond 32 MiB.
+/// what it is held against was not done in the best millisecond either. Needs 256 MiB to 1 GiB, as the last-level cache is large, a quarter of what is free at most, so that a loaded model
+/// stays in memory.
 pub fn now(limit: Limit, threads: usize) -> Option<f64> {
     let (pool, probe) = (pool(threads), Probe::best());
     let time = Duration::from_millis(60);

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use crate::dot::avx512::{Heads, by_thirty_two, columns, load16, low_halves, unsigned_words};
+use crate::dot::avx512::{Heads, Scales, by_thirty_two, columns, load16, low_halves, unsigned_words};
 
 /// The heads of Q4_K and Q5_K: the sixteen bytes at 0 are d, dmin and the packed scales of `common::words_k4`, here of sixteen blocks at once.
 #[inline]
@@ -26,8 +26,8 @@ pub fn heads_k4<const STRIDE: usize>(blocks: &[u8]) -> Heads {
 /// The scales of block b as [`heads_k4`] left them.
 #[inline]
 #[target_feature(enable = "avx512bw")]
-pub fn scales_k4(heads: &Heads, b: usize) -> [__m512i; 2] {
-    let half = |i: usize| by_thirty_two(_mm512_set1_epi32(dword(&heads.scales[i], b)));
+pub fn scales_k4(scales: &Scales, b: usize) -> [__m512i; 2] {
+    let half = |i: usize| by_thirty_two(_mm512_set1_epi32(dword(&scales[i], b)));
     [half(0), half(1)]
 }
 

@@ -25,7 +25,7 @@
 //! before the tree: the same numbers in the same order. It makes rows of 2048 columns of Q4_K 10 to 13 % faster from memory, and a quarter from the cache.
 //!
 //! With one token four blocks of a row are taken at a time, and their sums become one vector before they leave the registers; the four rows' turns are one run
-//! of instructions. Medians of eight pairs: Q4_K 16 % faster from the cache and 4 % from memory, IQ4_XS 14 and 15 %, Q5_K and Q6_K 5 and 0 %. Several tokens share an
+//! of instructions. (Where rows are read one by one it is a function of its own: [`super::one256`].) Medians of eight pairs: Q4_K 16 % faster from the cache and 4 % from memory, IQ4_XS 14 and 15 %, Q5_K and Q6_K 5 and 0 %. Several tokens share an
 //! unpacked block, and their sums are more than the registers hold: there the sums wait in memory.
 //!
 //! Q4_K, instructions a block on the vector ports: 8 to unpack, 4 + 2 + 2 as above, 2 for scales, 3 for `sums16`, 3 for heads and floats: 24, on two
@@ -36,15 +36,15 @@ use std::arch::x86_64::*;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 
-use super::{FOUR, GROUP, Pass, add_words, fours, load16, load64, passes, places, reduce, sums4, sums16, turn};
+use super::{FOUR, GROUP, Pass, add_words, fours, load16, load64, one256::one256, passes, places, reduce, sums4, sums16, turn};
 use crate::activation::{HEADER, TILE_BYTES};
 use crate::dot::Job;
-use crate::dot::places::{prefetch, prefetch_part, strips};
+use crate::dot::places::{prefetch, strips};
 use crate::tile::TILE;
 
 /// Groups whose turned activations are kept for all rows, over all tokens: one token of 131,072 columns, or seven of 16,384. Those of longer rows are
 /// turned again for each row.
-const KEPT: usize = 32;
+pub(super) const KEPT: usize = 32;
 
 /// What is read of sixteen blocks at once. Lane b is of block b.
 #[derive(Clone, Copy)]
@@ -56,8 +56,11 @@ pub struct Heads {
     /// What sums of activations are multiplied by, pairs of 16 bits, as [`Blocks256::WORDS`] says: offsets, or scales times the bias of the codes.
     pub words: [__m512i; 8],
     /// Scales, if they are not unpacked with the block: as the format likes.
-    pub scales: [__m512i; 4],
+    pub scales: Scales,
 }
+
+/// Sixteen blocks' scales that a format keeps for unpacking them.
+pub type Scales = [__m512i; 4];
 
 /// A block in registers. Its functions are unsafe because the CPU must have AVX-512 with VNNI.
 pub trait Block {
@@ -120,8 +123,8 @@ pub trait Blocks256 {
     const OFFSET: bool;
     /// At most sixteen blocks' heads.
     unsafe fn heads(blocks: &[u8]) -> Heads;
-    /// Block b of the group.
-    unsafe fn block(block: &[u8], heads: &Heads, b: usize) -> Self::Block;
+    /// Block b of the group. Only the scales of the heads: what a block is picked from lies in memory, and the rest need not.
+    unsafe fn block(block: &[u8], scales: &Scales, b: usize) -> Self::Block;
 }
 
 /// The eight scales of 32 codes each to the order of [`Small::scales`]: the four bytes in every dword of `bytes` are those of codes 128i on. Zero to 127.
@@ -181,17 +184,17 @@ pub fn signed_words<const UP: u32>(bytes: __m512i) -> [__m512i; 2] {
 
 /// The activations of a token for sixteen blocks, turned.
 #[derive(Clone, Copy)]
-struct Turned {
-    d: __m512,
+pub(super) struct Turned {
+    pub(super) d: __m512,
     /// Pairs of sums of 16 codes, or of 32, as [`Blocks256::WORDS`] says.
-    sums: [__m512i; 8],
+    pub(super) sums: [__m512i; 8],
 }
 
 /// Of the tiles of a token's row those that belong to the blocks `first` to `first + present` of a bundle. Never inlined: it is for once a call, and rows
 /// that are longer than what is kept are rare.
 #[inline(never)]
 #[target_feature(enable = "avx512bw,avx512dq")]
-fn turned(act: &[u8], first: usize, present: usize, words: usize) -> Turned {
+pub(super) fn turned(act: &[u8], first: usize, present: usize, words: usize) -> Turned {
     let tiles = act.len() / TILE_BYTES;
     let mut parts = [[_mm_setzero_si128(); GROUP]; 3];
     for b in 0..present {
@@ -235,13 +238,13 @@ impl<F: Blocks256> Pass for Few<F> {
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
     unsafe fn pass<const R: usize, const T: usize>(job: &Job<'_>, first: usize, count: usize, out: &mut [f32]) {
-        pass::<F, R, T>(job, first, count, out);
+        if R == 1 && T == 1 { one256::<F>(job, out) } else { pass::<F, R, T>(job, first, count, out) }
     }
 }
 
 /// How many rows of so many blocks are read as one bundle: the fewest that are whole groups, or one where the turned activations of such a bundle would be
 /// too many to keep.
-fn bundle(blocks: usize, tokens: usize) -> usize {
+pub(super) fn bundle(blocks: usize, tokens: usize) -> usize {
     // The largest power of two that divides both.
     let common = 1 << blocks.trailing_zeros().min(GROUP.trailing_zeros());
     if blocks / common * tokens <= KEPT { GROUP / common } else { 1 }
@@ -250,7 +253,7 @@ fn bundle(blocks: usize, tokens: usize) -> usize {
 /// 0 to 15.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn lane_numbers() -> __m512i {
+pub(super) fn lane_numbers() -> __m512i {
     _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
 }
 
@@ -308,24 +311,19 @@ fn pass<F: Blocks256, const R: usize, const T: usize>(job: &Job<'_>, first: usiz
                         // Written out, and no closures, which the compiler does not put in place so often: with all rows' prefetches and blocks in one run of
                         // instructions, what memory is slow with is waited for once.
                         macro_rules! product {
-                            ($w:ident, $r:literal, $b:literal) => {{
-                                if R == 1 {
-                                    prefetch_part::<R>($w, F::BYTES, $b, FOUR);
-                                }
+                            ($w:ident, $r:literal, $b:literal) => {
                                 // SAFETY: as above.
                                 unsafe {
-                                    F::block(&$w[$b * F::BYTES..($b + 1) * F::BYTES], &heads[$r], first + $b)
+                                    F::block(&$w[$b * F::BYTES..($b + 1) * F::BYTES], &heads[$r].scales, first + $b)
                                         .product(&tiles[$b * TILE_BYTES + HEADER..][..TILE])
                                 }
-                            }};
+                            };
                         }
                         macro_rules! row {
                             ($r:literal) => {
                                 if R > $r {
                                     let four = &w[$r][at + first * F::BYTES..][..FOUR * F::BYTES];
-                                    if R > 1 {
-                                        prefetch::<R>(four, F::BYTES);
-                                    }
+                                    prefetch::<R>(four, F::BYTES);
                                     let [a, b] = [product!(four, $r, 0), product!(four, $r, 1)];
                                     let [c, d] = [product!(four, $r, 2), product!(four, $r, 3)];
                                     sums[$r][0][q] = sums4(a, b, c, d);
@@ -340,7 +338,7 @@ fn pass<F: Blocks256, const R: usize, const T: usize>(job: &Job<'_>, first: usiz
                     } else {
                         for r in 0..R {
                             sums[r][0][q] =
-                                end_of_row::<F, R>(&w[r][at + first * F::BYTES..][..n * F::BYTES], &heads[r], first, act(0), tile);
+                                end_of_row::<F, R>(&w[r][at + first * F::BYTES..][..n * F::BYTES], &heads[r].scales, first, act(0), tile);
                         }
                     }
                     tile += n;
@@ -355,7 +353,7 @@ fn pass<F: Blocks256, const R: usize, const T: usize>(job: &Job<'_>, first: usiz
                         let block = &w[r][at + b * F::BYTES..][..F::BYTES];
                         prefetch::<R>(block, F::BYTES);
                         // SAFETY: as above.
-                        let unpacked = unsafe { F::block(block, &heads[r], b) };
+                        let unpacked = unsafe { F::block(block, &heads[r].scales, b) };
                         for t in 0..count {
                             let codes = &act(t)[tile * TILE_BYTES + HEADER..][..TILE];
                             // SAFETY: as above.
@@ -411,14 +409,14 @@ fn pass<F: Blocks256, const R: usize, const T: usize>(job: &Job<'_>, first: usiz
 /// group from `first` on, the first with the activations of tile `tile`.
 #[inline(never)]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn end_of_row<F: Blocks256, const R: usize>(w: &[u8], heads: &Heads, first: usize, act: &[u8], tile: usize) -> __m512i {
+pub(super) fn end_of_row<F: Blocks256, const R: usize>(w: &[u8], scales: &Scales, first: usize, act: &[u8], tile: usize) -> __m512i {
     prefetch::<R>(w, F::BYTES);
     let tiles = act.len() / TILE_BYTES;
     let mut parts = [_mm512_setzero_si512(); FOUR];
     for (b, (block, part)) in w.chunks_exact(F::BYTES).zip(&mut parts).enumerate() {
         let codes = &act[(tile + b) % tiles * TILE_BYTES + HEADER..][..TILE];
         // SAFETY: this function's instructions are those that the format's functions need.
-        *part = unsafe { F::block(block, heads, first + b).product(codes) };
+        *part = unsafe { F::block(block, scales, first + b).product(codes) };
     }
     sums4(parts[0], parts[1], parts[2], parts[3])
 }

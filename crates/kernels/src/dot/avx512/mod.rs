@@ -45,9 +45,10 @@ mod blocks256;
 mod blocks32;
 mod floats;
 pub(crate) mod many;
+mod one256;
 
 pub(crate) use blocks32::{Blocks32, bits, blocks32, nibbles};
-pub(crate) use blocks256::{Blocks256, Heads, Signed, Small, blocks256};
+pub(crate) use blocks256::{Blocks256, Heads, Scales, Signed, Small, blocks256};
 pub(crate) use blocks256::{by_sixteen, by_thirty_two, signed_words, unsigned_words};
 pub(crate) use floats::{Floats, floats};
 

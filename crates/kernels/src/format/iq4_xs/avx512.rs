@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use crate::dot::avx512::{Blocks256, Heads, Signed, columns, halves, low_halves, nibbles};
+use crate::dot::avx512::{Blocks256, Heads, Scales, Signed, columns, halves, low_halves, nibbles};
 use crate::format::avx512::{dword, look_up};
 use crate::format::common::IQ4_VALUES;
 
@@ -58,12 +58,9 @@ impl Blocks256 for Blocks {
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn block(block: &[u8], heads: &Heads, b: usize) -> Signed {
+    unsafe fn block(block: &[u8], scales: &Scales, b: usize) -> Signed {
         let block = &block[..Self::BYTES];
-        let words = _mm_cvtepi8_epi16(_mm_unpacklo_epi32(
-            _mm_cvtsi32_si128(dword(&heads.scales[0], b)),
-            _mm_cvtsi32_si128(dword(&heads.scales[1], b)),
-        ));
+        let words = _mm_cvtepi8_epi16(_mm_unpacklo_epi32(_mm_cvtsi32_si128(dword(&scales[0], b)), _mm_cvtsi32_si128(dword(&scales[1], b))));
         let words = _mm512_castsi128_si512(words);
         let scales = |i: i16| _mm512_permutexvar_epi16(halves(2 * i, 2 * i + 1), words);
         let codes = |i: usize| nibbles(&block[8 + 32 * i..], 16, 0);

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use crate::dot::avx512::{Blocks256, Heads, Small, by_sixteen, columns, halves, load16, low_halves, twice32, unsigned_words};
+use crate::dot::avx512::{Blocks256, Heads, Scales, Small, by_sixteen, columns, halves, load16, low_halves, twice32, unsigned_words};
 
 /// See [`Blocks256`].
 pub struct Blocks;
@@ -31,7 +31,7 @@ impl Blocks256 for Blocks {
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn block(block: &[u8], _: &Heads, _: usize) -> Small {
+    unsafe fn block(block: &[u8], _: &Scales, _: usize) -> Small {
         let block = &block[..Self::BYTES];
         // Of the lower 32 codes bits 0 and 1, of the upper ones 2 and 3; then 4 and 5, 6 and 7.
         let codes = |c: usize| {

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use crate::dot::avx512::{Blocks256, Heads, Small, by_sixteen, columns, halves, low_halves, signed_words, turn, twice32};
+use crate::dot::avx512::{Blocks256, Heads, Scales, Small, by_sixteen, columns, halves, low_halves, signed_words, turn, twice32};
 use crate::format::avx512::{high_bits, sixteen_of};
 
 /// See [`Blocks256`].
@@ -45,7 +45,7 @@ impl Blocks256 for Blocks {
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn block(block: &[u8], heads: &Heads, b: usize) -> Small {
+    unsafe fn block(block: &[u8], scales: &Scales, b: usize) -> Small {
         let block = &block[..Self::BYTES];
         let (third, three, four) = (twice32(block, 0), _mm512_set1_epi8(3), _mm512_set1_epi8(4));
         // Of the lower 32 codes bits 0 and 1, of the upper ones 2 and 3; then 4 and 5, 6 and 7.
@@ -54,6 +54,6 @@ impl Blocks256 for Blocks {
             // low & 3 | third & 4
             _mm512_ternarylogic_epi32::<0xf8>(_mm512_and_si512(low, three), high_bits::<2>(third, c as i32), four)
         };
-        Small { codes: [codes(0), codes(1), codes(2), codes(3)], scales: by_sixteen(sixteen_of(&heads.scales, b)) }
+        Small { codes: [codes(0), codes(1), codes(2), codes(3)], scales: by_sixteen(sixteen_of(scales, b)) }
     }
 }

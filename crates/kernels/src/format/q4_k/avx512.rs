@@ -1,6 +1,6 @@
 //! Q4_K with AVX-512.
 
-use crate::dot::avx512::{Blocks256, Heads, Small, low_then_high, twice32};
+use crate::dot::avx512::{Blocks256, Heads, Scales, Small, low_then_high, twice32};
 use crate::format::avx512::{heads_k4, scales_k4};
 
 /// See [`Blocks256`].
@@ -20,10 +20,10 @@ impl Blocks256 for Blocks {
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn block(block: &[u8], heads: &Heads, b: usize) -> Small {
+    unsafe fn block(block: &[u8], scales: &Scales, b: usize) -> Small {
         let block = &block[..Self::BYTES];
         // The low nibbles of 32 bytes are 32 codes, the high ones the next 32.
         let codes = |c: usize| low_then_high(twice32(block, 16 + 32 * c));
-        Small { codes: [codes(0), codes(1), codes(2), codes(3)], scales: scales_k4(heads, b) }
+        Small { codes: [codes(0), codes(1), codes(2), codes(3)], scales: scales_k4(scales, b) }
     }
 }

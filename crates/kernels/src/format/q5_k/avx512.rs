@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use crate::dot::avx512::{Blocks256, Heads, Small, low_then_high, twice32};
+use crate::dot::avx512::{Blocks256, Heads, Scales, Small, low_then_high, twice32};
 use crate::format::avx512::{heads_k4, high_bits, scales_k4};
 
 /// See [`Blocks256`].
@@ -22,7 +22,7 @@ impl Blocks256 for Blocks {
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn block(block: &[u8], heads: &Heads, b: usize) -> Small {
+    unsafe fn block(block: &[u8], scales: &Scales, b: usize) -> Small {
         let block = &block[..Self::BYTES];
         let (high, sixteen) = (twice32(block, 16), _mm512_set1_epi8(16));
         let codes = |c: usize| {
@@ -30,6 +30,6 @@ impl Blocks256 for Blocks {
             // low | high & 16
             _mm512_ternarylogic_epi32::<0xf8>(low, high_bits::<4>(high, c as i32), sixteen)
         };
-        Small { codes: [codes(0), codes(1), codes(2), codes(3)], scales: scales_k4(heads, b) }
+        Small { codes: [codes(0), codes(1), codes(2), codes(3)], scales: scales_k4(scales, b) }
     }
 }

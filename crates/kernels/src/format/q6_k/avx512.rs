@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use crate::dot::avx512::{Blocks256, Heads, Small, by_sixteen, columns, halves, halves_at, load16, load64, signed_words, twice32};
+use crate::dot::avx512::{Blocks256, Heads, Scales, Small, by_sixteen, columns, halves, halves_at, load16, load64, signed_words, twice32};
 
 /// See [`Blocks256`].
 pub struct Blocks;
@@ -29,7 +29,7 @@ impl Blocks256 for Blocks {
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn block(block: &[u8], _: &Heads, _: usize) -> Small {
+    unsafe fn block(block: &[u8], _: &Scales, _: usize) -> Small {
         let block = &block[..Self::BYTES];
         let (nibble, two) = (_mm512_set1_epi8(15), _mm512_set1_epi8(0x30));
         let half = |h: usize| {
