@@ -109,9 +109,9 @@ pub fn one256<F: Blocks256>(job: &Job<'_>, out: &mut [f32]) {
                 let heads = unsafe { F::heads(w) };
                 let scales = heads.scales;
                 let mut parts = [zero; FOUR];
-                for q in 0..present.div_ceil(FOUR) {
+                for (q, part) in parts.iter_mut().enumerate().take(present.div_ceil(FOUR)) {
                     let (first, n) = (FOUR * q, FOUR.min(present - FOUR * q));
-                    parts[q] = if n == FOUR && tile + FOUR <= blocks {
+                    *part = if n == FOUR && tile + FOUR <= blocks {
                         let tiles = &act[tile * TILE_BYTES..][..FOUR * TILE_BYTES];
                         let four = &w[first * F::BYTES..][..FOUR * F::BYTES];
                         macro_rules! product {
