@@ -86,6 +86,9 @@ pub fn one256<F: Blocks256>(job: &Job<'_>, out: &mut [f32]) {
     let mut room = [const { MaybeUninit::<Turned>::uninit() }; KEPT];
     // Bundles, then the rows that are left, each a bundle of its own. A loop, so that the body is compiled once.
     for (from, rows, size) in [(0, bundled, bundle(blocks, 1)), (bundled, all - bundled, 1)] {
+        if rows == 0 {
+            continue;
+        }
         let total = size * blocks;
         let groups = total.div_ceil(GROUP);
         let present = |g: usize| GROUP.min(total - g * GROUP);
