@@ -40,7 +40,8 @@ pub fn q8_1_quantize(x: &[f32], out: &mut [u8]) {
 fn blocks32(x: &[f32], out: &mut [u8], word: impl Fn(f32, i32) -> [u8; 4]) {
     assert!(x.len().is_multiple_of(32), "{} activations are not blocks of 32", x.len());
     assert_eq!(out.len(), tile_bytes(x.len()), "bytes of Q8_0 or Q8_1 activations");
-    for (x, out) in x.chunks(TILE).zip(out.chunks_exact_mut(TILE_BYTES)) {
+    let mut tiles = out.chunks_exact_mut(TILE_BYTES);
+    for (x, out) in x.chunks(TILE).zip(&mut tiles) {
         out.fill(0);
         let (header, codes) = out.split_at_mut(HEADER);
         for (b, (x, codes)) in x.chunks_exact(32).zip(codes.chunks_exact_mut(32)).enumerate() {
@@ -60,13 +61,15 @@ fn blocks32(x: &[f32], out: &mut [u8], word: impl Fn(f32, i32) -> [u8; 4]) {
             header[STARTS + 4 * b..STARTS + 4 * b + 4].copy_from_slice(&word(d, sum));
         }
     }
+    tiles.into_remainder().fill(0);
 }
 
 #[inline(always)]
 pub fn q8_k_quantize(x: &[f32], out: &mut [u8]) {
     assert!(x.len().is_multiple_of(TILE), "{} activations are not blocks of 256", x.len());
     assert_eq!(out.len(), tile_bytes(x.len()), "bytes of Q8_K activations");
-    for (x, out) in x.chunks_exact(TILE).zip(out.chunks_exact_mut(TILE_BYTES)) {
+    let mut tiles = out.chunks_exact_mut(TILE_BYTES);
+    for (x, out) in x.chunks_exact(TILE).zip(&mut tiles) {
         out.fill(0);
         let (header, codes) = out.split_at_mut(HEADER);
         let amax = amax(x);
@@ -94,4 +97,5 @@ pub fn q8_k_quantize(x: &[f32], out: &mut [u8]) {
         }
         header[..4].copy_from_slice(&d.to_le_bytes());
     }
+    tiles.into_remainder().fill(0);
 }

@@ -148,9 +148,7 @@ impl Step {
     /// What comes after this step's panel, to be asked for in so many pieces.
     #[inline(always)]
     pub fn ahead(&self, job: &Job<'_>, pieces: usize) -> Ahead {
-        let bytes = if self.fresh { ROWS * job.row_bytes } else { 0 };
-        let lines = bytes.div_ceil(64);
-        Ahead { from: job.w.as_ptr().wrapping_add((self.row + ROWS) * job.row_bytes), lines, piece: lines.div_ceil(pieces) }
+        if self.fresh { Ahead::new(job, self.row + ROWS, pieces) } else { Ahead { from: job.w.as_ptr(), lines: 0, piece: 0 } }
     }
 }
 
@@ -167,6 +165,13 @@ pub struct Ahead {
 }
 
 impl Ahead {
+    /// The panel that begins at a row, in so many pieces.
+    #[inline(always)]
+    pub fn new(job: &Job<'_>, row: usize, pieces: usize) -> Ahead {
+        let lines = (ROWS * job.row_bytes).div_ceil(64);
+        Ahead { from: job.w.as_ptr().wrapping_add(row * job.row_bytes), lines, piece: lines.div_ceil(pieces) }
+    }
+
     /// Asks for the next piece. Past the end of the job's rows are most often those of the thread's next one; otherwise this does nothing.
     #[inline(always)]
     pub fn next(&mut self) {

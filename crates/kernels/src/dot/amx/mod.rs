@@ -4,20 +4,22 @@
 //! B is what a register of a panel is (`avx512::many::panel`): four neighbouring codes of each of sixteen rows of weights, 64 bytes a row of the tile. It takes a cycle a
 //! token, whatever the columns: 1024 products a cycle with 64 columns, where the two `vpdpbusd` of a cycle make 128.
 //!
-//! So the sums are nearly free, and what is left is what the vector unit does around them: unpacking, and floats for every block. [`blocks256`] says how. Sums are integers
-//! and float arithmetic is that of the other kernels in the same order, so the bits are the same.
-//!
-//! Blocks of 32 columns are not here. They have floats for every 32 columns, sixteen rows and tokens: with the tile's 16 cycles these take some 90, as long as the whole
-//! product takes without tiles (tried with Q4_0, Q4_1 and Q8_0: 0.92 to 1.02 of the speed of `avx512::many`).
+//! So the sums are nearly free, and what is left is what the vector unit does around them: unpacking, and floats for every block. [`blocks256`] and [`blocks32`] say how. Sums are
+//! integers and float arithmetic is that of the other kernels in the same order, so the bits are the same.
 //!
 //! Measured on a shared core of a Xeon of 2023 (Emerald Rapids) at 512 tokens and 2048 columns (the example `peak`), GMAC/s, beside `avx512::many` in the same run: Q4_K 349 and
-//! 211, Q5_K 330 and 184, Q6_K 393 and 193. The loop of nothing but `vpdpbusd` makes 380, one of nothing but `tdpbssd` 2600.
+//! 211, Q5_K 330 and 184, Q6_K 393 and 193, Q4_0 234 and 196, Q8_0 229 and 189. The loop of nothing but `vpdpbusd` makes 380, one of nothing but `tdpbssd` 2600.
+//!
+//! The two units do not work side by side as one would think. With clocks of 2.6 GHz a loop of 64 float instructions takes 12.6 ns, one `tdp` of sixteen tokens 6.2, a `tileloadd` of sixteen
+//! half lines 3.7 and a `tilestored` 6.2; the floats together with any one of the three take 18.6, and with all three 22.4.
+//!
+//! Blocks of 32 with an offset (Q4_1, Q5_1) have two more float instructions in six, and nothing is won (170 beside 166): they stay with `avx512::many`.
 //!
 //! A panel's blocks go by in the order of the fixed tree (`dot::panels`). Unfinished sums lie in memory, one a level, token and row: [`Place`] says for each block what its
 //! sum is added to and where it goes.
 //!
 //! Tokens go by sixteen at most in groups of the same size, so that the tiles are configured once: the last group may begin before the end of the one before it, and what
-//! both have is computed twice.
+//! both have is computed twice. Few tokens do not fill tiles often enough, and go to the vector unit.
 //!
 //! The instructions are inline assembly, as they are not stable in Rust 1.95. The compiler knows nothing of tiles and so leaves them alone; [`Tiles`] gives them back.
 
@@ -30,7 +32,9 @@ use super::panels::TOKENS;
 use super::panels::{LEVELS, lane};
 
 mod blocks256;
+mod blocks32;
 
+pub(crate) use blocks32::blocks32;
 pub(crate) use blocks256::{Nibbles, Words, blocks256};
 
 /// Tokens of a group at most: rows of a tile.
@@ -42,15 +46,15 @@ const TILE: usize = 1024;
 /// Where the sums of each level lie, from some token on.
 type Slots = [*mut Sums; LEVELS];
 
-/// The tiles, configured: 0 to 3 for sums, 4 for activations, 5 to 7 for weights. Given back on drop: a context switch then no longer saves them.
+/// The tiles, configured. Given back on drop: a context switch then no longer saves them.
 struct Tiles;
 
 impl Tiles {
-    /// For groups of so many tokens and products of so many columns.
+    /// For groups of so many tokens and products of so many columns: the first tiles are for sums, then come those for activations, and the others are for weights.
     ///
     /// # Safety
     /// The CPU has AMX with bytes, and the system lets the process use it ([`crate::Isa::Amx`]). No other `Tiles` lives in this thread.
-    unsafe fn configure(tokens: usize, columns: usize) -> Tiles {
+    unsafe fn configure(tokens: usize, columns: usize, sums: usize, acts: usize) -> Tiles {
         /// The operand of `ldtilecfg`, palette 1.
         #[repr(C, align(64))]
         struct Config {
@@ -64,8 +68,8 @@ impl Tiles {
         let mut config = Config { palette: 1, start_row: 0, reserved: [0; 14], row_bytes: [0; 16], rows: [0; 16] };
         for tile in 0..8 {
             (config.rows[tile], config.row_bytes[tile]) = match tile {
-                0..4 => (tokens as u8, 64),
-                4 => (tokens as u8, columns as u16),
+                _ if tile < sums => (tokens as u8, 64),
+                _ if tile < sums + acts => (tokens as u8, columns as u16),
                 _ => (columns as u8 / 4, 64),
             };
         }
@@ -91,9 +95,16 @@ struct Groups {
 }
 
 impl Groups {
-    fn of(tokens: usize) -> Groups {
+    /// As few as can be.
+    fn fewest(tokens: usize) -> Groups {
         let count = tokens.div_ceil(GROUP);
         Groups { tokens, count, size: tokens.div_ceil(count) }
+    }
+
+    /// Of sixteen: there are as many tokens at least.
+    fn full(tokens: usize) -> Groups {
+        assert!(tokens >= GROUP);
+        Groups { tokens, count: tokens.div_ceil(GROUP), size: GROUP }
     }
 
     /// The first token of a group. Its sums lie at `size` times its number.
@@ -225,17 +236,18 @@ mod tests {
     #[test]
     fn groups_are_of_one_size_and_meet_every_token() {
         for tokens in 1..=TOKENS {
-            let groups = Groups::of(tokens);
-            assert!(groups.size <= GROUP && groups.count * groups.size <= TOKENS, "{tokens} tokens");
-            let mut met = vec![false; tokens];
-            for (slot, token, count) in groups.slots() {
-                for i in 0..count {
-                    let (group, within) = ((slot + i) / groups.size, (slot + i) % groups.size);
-                    assert_eq!(groups.first(group) + within, token + i, "{tokens} tokens");
-                    met[token + i] = true;
+            for groups in [Some(Groups::fewest(tokens)), (tokens >= GROUP).then(|| Groups::full(tokens))].into_iter().flatten() {
+                assert!(groups.size <= GROUP && groups.count * groups.size <= TOKENS, "{tokens} tokens");
+                let mut met = vec![false; tokens];
+                for (slot, token, count) in groups.slots() {
+                    for i in 0..count {
+                        let (group, within) = ((slot + i) / groups.size, (slot + i) % groups.size);
+                        assert_eq!(groups.first(group) + within, token + i, "{tokens} tokens");
+                        met[token + i] = true;
+                    }
                 }
+                assert!(met.iter().all(|met| *met), "{tokens} tokens");
             }
-            assert!(met.iter().all(|met| *met), "{tokens} tokens");
         }
     }
 }

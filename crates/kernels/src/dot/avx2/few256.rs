@@ -101,7 +101,7 @@ pub unsafe fn few256<S: Step, F: Few256>(job: &Job<'_>, out: &mut [f32]) {
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
 unsafe fn pass<S: Step, F: Few256, const R: usize>(job: &Job<'_>, out: &mut [f32]) {
-    let groups = job.act_bytes.div_ceil(GROUP * TILE_BYTES);
+    let groups = (job.act_bytes / TILE_BYTES).div_ceil(GROUP);
     let tiles = |t: usize, g: usize| {
         let act = &job.acts[t * job.act_bytes..][..job.act_bytes];
         &act[g * GROUP * TILE_BYTES..job.act_bytes.min((g + 1) * GROUP * TILE_BYTES)]

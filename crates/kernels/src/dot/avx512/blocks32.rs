@@ -199,7 +199,7 @@ fn pass<F: Blocks32, const R: usize, const T: usize>(job: &Job<'_>, first: usize
     const { assert!(!F::OFFSET || F::BIAS == 0) };
     let count = if T == 1 { 1 } else { count };
     let acts = &job.acts[first * job.act_bytes..][..count * job.act_bytes];
-    let groups = job.act_bytes.div_ceil(2 * TILE_BYTES);
+    let groups = (job.act_bytes / TILE_BYTES).div_ceil(2);
     let tiles = |t: usize, g: usize| Tiles::of(&acts[t * job.act_bytes..][..job.act_bytes], g);
     // Of one row of long blocks (Q8_0) lines are asked for with each two, which reads 3 % faster; shorter ones have no time for it.
     let spread = R == 1 && F::BYTES > 32;

@@ -38,7 +38,7 @@ pub static IQ4_XS: Format = Format {
             isa: Isa::Amx,
             unpack: avx2::unpack,
             few: dot::avx512::blocks256::<avx512::Blocks>,
-            many: dot::amx::blocks256::<dot::avx512::many::Any<128>, dot::amx::Words, false>,
+            many: dot::amx::blocks256::<dot::avx512::many::Any<128>, dot::amx::Words, 32, 32, false>,
         },
         #[cfg(target_arch = "x86_64")]
         Kernel {

@@ -36,7 +36,7 @@ pub static Q3_K: Format = Format {
             isa: Isa::Amx,
             unpack: avx2::unpack,
             few: dot::avx512::blocks256::<avx512::Blocks>,
-            many: dot::amx::blocks256::<dot::avx512::many::Any<128>, dot::amx::Words, false>,
+            many: dot::amx::blocks256::<dot::avx512::many::Any<128>, dot::amx::Words, 16, 16, false>,
         },
         #[cfg(target_arch = "x86_64")]
         Kernel {

@@ -40,7 +40,7 @@ pub static Q4_K: Format = Format {
             isa: Isa::Amx,
             unpack: avx2::unpack,
             few: dot::avx512::blocks256::<avx512::Blocks>,
-            many: dot::amx::blocks256::<dot::avx512::many::Q4K, dot::amx::Nibbles, true>,
+            many: dot::amx::blocks256::<dot::avx512::many::Q4K, dot::amx::Nibbles, 16, 32, true>,
         },
         #[cfg(target_arch = "x86_64")]
         Kernel {

@@ -39,7 +39,7 @@ pub static Q5_K: Format = Format {
             isa: Isa::Amx,
             unpack: avx2::unpack,
             few: dot::avx512::blocks256::<avx512::Blocks>,
-            many: dot::amx::blocks256::<dot::avx512::many::Q5K, dot::amx::Words, true>,
+            many: dot::amx::blocks256::<dot::avx512::many::Q5K, dot::amx::Words, 32, 32, true>,
         },
         #[cfg(target_arch = "x86_64")]
         Kernel {

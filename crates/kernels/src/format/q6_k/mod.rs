@@ -40,7 +40,7 @@ pub static Q6_K: Format = Format {
             isa: Isa::Amx,
             unpack: avx2::unpack,
             few: dot::avx512::blocks256::<avx512::Blocks>,
-            many: dot::amx::blocks256::<dot::avx512::many::Q6K, dot::amx::Words, false>,
+            many: dot::amx::blocks256::<dot::avx512::many::Q6K, dot::amx::Words, 8, 16, false>,
         },
         #[cfg(target_arch = "x86_64")]
         Kernel {

@@ -35,6 +35,13 @@ pub static Q8_0: Format = Format {
     kernels: &[
         #[cfg(target_arch = "x86_64")]
         Kernel {
+            isa: Isa::Amx,
+            unpack: avx2::unpack,
+            few: dot::avx512::blocks32::<avx512::Blocks>,
+            many: dot::amx::blocks32::<dot::avx512::many::Q80>,
+        },
+        #[cfg(target_arch = "x86_64")]
+        Kernel {
             isa: Isa::Avx512Vnni,
             unpack: avx2::unpack,
             few: dot::avx512::blocks32::<avx512::Blocks>,

@@ -1,0 +1,276 @@
+//! Blocks of 32 columns times many tokens with AMX.
+//!
+//! A block's integer sum is one `tdpbssd` of eight rows of a tile: sixteen tokens and rows, 16 cycles. Then it has to become floats, four instructions for each token and block of
+//! sixteen rows (convert, dw * da, times, add), 32 cycles. Both are done with what lies in the first-level cache:
+//!
+//! ```text
+//! for each 32 rows:
+//!     fill a panel, as the drivers of the vector unit do, and make its codes signed    (second-level cache)
+//!     for each CHUNK tokens, for each lane in the order of the tree, for each AT_ONCE of its blocks, for each sixteen rows:
+//!         the blocks' weights to tiles 4 to 7
+//!         for each sixteen tokens:
+//!             the matrix unit: the sums of these blocks, to memory                     (tiles 0 and 1)
+//!             the vector unit: the sums of the tokens before as floats, added up in registers over the blocks
+//!             then onto what the tree has so far
+//! ```
+//! A chunk's activations of those blocks are still near for the second sixteen rows, its sums of all levels are 20 KiB, and they pass once in four blocks. With chunks of 64
+//! it is 190 GMAC/s in the place of 233 (Q8_0, 2048 columns), of 16 190 too, as then there is nothing before that could be finished meanwhile. Unlike `panels::walk`, this fills a
+//! panel once for all tokens, be the rows ever so long: rows of 8192 columns 176 -> 207. Asking for weights or activations before they are needed costs more than it gains: 2 to 15 %.
+
+use std::arch::asm;
+use std::arch::x86_64::*;
+use std::mem::MaybeUninit;
+
+use super::{GROUP, Groups, Place, Slots, Sums, Tiles};
+use crate::Line;
+use crate::activation::{HEADER, TILE_BYTES};
+use crate::dot::avx512::many::driver::write;
+use crate::dot::avx512::many::panel::{Fill32, LANES, ROWS, Rows, Unit32};
+use crate::dot::panels::{Ahead, LEVELS, Part, evenly, lane};
+use crate::dot::{Job, avx512, stack};
+use crate::tile::TILE;
+
+/// Columns of a block.
+const COLUMNS: usize = 32;
+
+/// Blocks of a lane whose weights are in tiles at the same time.
+const AT_ONCE: usize = 4;
+
+/// Tokens of a chunk: two groups.
+const CHUNK: usize = 32;
+
+/// Blocks of a panel at most: rows of 16,384 columns.
+const CAPACITY: usize = 512;
+
+/// Tokens that fill tiles often enough: with fewer the vector unit is as fast or faster (Emerald Rapids, 2048 columns, Q8_0: 8 tokens 0.80 of its speed, 32 0.95, 48 0.96, 64 1.09, 512
+/// 1.24; Q4_0: 0.66, 0.97, 0.99, 1.12, 1.21).
+const FEWEST: usize = 56;
+// So none of a job's chunks is less than a group.
+const _: () = assert!(FEWEST.div_ceil(FEWEST.div_ceil(CHUNK)) >= GROUP && CHUNK >= 2 * GROUP - 1);
+
+/// Bytes of a token's activations from one block of a lane to the next, sixteen blocks further.
+const NEXT: usize = 2 * TILE_BYTES;
+
+/// Blocks of 32 without an offset times Q8_0 activations, many tokens.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
+pub fn blocks32<F: Fill32>(job: &Job<'_>, out: &mut [f32]) {
+    const { assert!(F::BIAS == 128) };
+    let blocks = job.row_bytes / job.format.block_bytes;
+    if blocks > CAPACITY || job.tokens < FEWEST {
+        return avx512::many::blocks32::<F, false>(job, out);
+    }
+    const { assert!(CAPACITY * size_of::<Unit32>() <= stack::MOST * Line::BYTES) };
+    stack::with((blocks * size_of::<Unit32>()).div_ceil(Line::BYTES), &mut |panel| {
+        // SAFETY: the caller promises the instructions, and the panel has room for a row's blocks.
+        unsafe { panels::<F>(job, blocks, panel.cast(), out) }
+    });
+}
+
+/// All panels of a job, one after the other in the same room.
+///
+/// # Safety
+/// The CPU has AMX and AVX-512 with VNNI; there is room for `blocks` units.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
+unsafe fn panels<F: Fill32>(job: &Job<'_>, blocks: usize, panel: *mut Unit32, out: &mut [f32]) {
+    let rows = job.rows();
+    let mut levels = MaybeUninit::<[[Sums; CHUNK]; LEVELS]>::uninit();
+    let levels: *mut [Sums; CHUNK] = levels.as_mut_ptr().cast();
+    let slots: Slots = std::array::from_fn(|level| levels.wrapping_add(level).cast());
+    // SAFETY: the caller promises the instructions.
+    let _tiles = unsafe { Tiles::configure(GROUP, COLUMNS, 2, 2) };
+    for first in (0..rows).step_by(ROWS) {
+        let row = |r: usize| job.w[(first + r).min(rows - 1) * job.row_bytes..].as_ptr();
+        let halves: [Rows; 2] = [std::array::from_fn(row), std::array::from_fn(|r| row(LANES + r))];
+        let halves = &halves[..if first + LANES < rows { 2 } else { 1 }];
+        // SAFETY: the rows have the blocks, and the panel has room for them.
+        unsafe {
+            Part::of(0, 1, blocks).tiles(TILE / COLUMNS, panel, |block, units| {
+                for (p, rows) in halves.iter().enumerate() {
+                    F::fill(job, &rows.map(|row| row.add(block * job.format.block_bytes)), units, p);
+                }
+            });
+            signed(panel, blocks, halves.len());
+        }
+        let mut weights = Ahead::new(job, first + ROWS, job.tokens.div_ceil(CHUNK) * 16);
+        evenly(0..job.tokens, CHUNK, |tokens| {
+            let groups = Groups::full(tokens.len());
+            let acts = job.acts.as_ptr().wrapping_add(tokens.start * job.act_bytes);
+            let mut units = panel.cast_const();
+            for i in 0..16 {
+                weights.next();
+                let mut block = lane(i);
+                while block < blocks {
+                    let count = (blocks - block).div_ceil(16).min(AT_ONCE);
+                    let place = Place { first: block < 16, ..Place::of(block + 16 * (count - 1), i, blocks) };
+                    let run = match count {
+                        1 => products::<1>,
+                        2 => products::<2>,
+                        3 => products::<3>,
+                        _ => products::<AT_ONCE>,
+                    };
+                    for p in 0..halves.len() {
+                        // SAFETY: the panel holds the blocks in this order, every token has their activations, and the slots have room for the chunk.
+                        unsafe { run(units, p, acts.add(block / 8 * TILE_BYTES), job.act_bytes, block % 8, groups, place, &slots) };
+                    }
+                    units = units.wrapping_add(count);
+                    block += 16 * count;
+                }
+            }
+            for (from, token, count) in groups.slots() {
+                // SAFETY: the last block of the tree has left the sums of every slot there.
+                unsafe { write(slots[Place::ROOT].add(from), count, &mut out[(tokens.start + token) * rows..], first, rows) };
+            }
+        });
+    }
+}
+
+/// Takes 128 off the codes of a panel's first units: what the vector unit needs unsigned, tiles multiply as it is.
+///
+/// # Safety
+/// So many units are filled, the first `halves` registers of each.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
+unsafe fn signed(panel: *mut Unit32, count: usize, halves: usize) {
+    for i in 0..count {
+        // SAFETY: promised by the caller.
+        for q in unsafe { &mut (*panel.add(i)).q } {
+            for q in &mut q[..halves] {
+                *q = _mm512_xor_si512(*q, _mm512_set1_epi8(-128));
+            }
+        }
+    }
+}
+
+/// N blocks of a lane of sixteen rows (p) times the tokens of a chunk in groups of sixteen, onto what the tree has.
+///
+/// # Safety
+/// `units` are the blocks, filled, with signed codes; `acts` is the tile of the first one, in which it is number `within`, of the chunk's first token; the tiles are configured for
+/// those; the slots have room and what `place` adds.
+#[allow(clippy::too_many_arguments)]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
+unsafe fn products<const N: usize>(
+    units: *const Unit32,
+    p: usize,
+    acts: *const u8,
+    act_bytes: usize,
+    within: usize,
+    groups: Groups,
+    place: Place,
+    slots: &Slots,
+) {
+    let mut sums = MaybeUninit::<[[[__m512i; GROUP]; N]; 2]>::uninit();
+    let sums: *mut [[__m512i; GROUP]; N] = sums.as_mut_ptr().cast();
+    // SAFETY: promised by the caller.
+    unsafe {
+        macro_rules! weights {
+            ($k:literal, $tile:literal) => {
+                if N > $k {
+                    asm!(
+                        concat!("tileloadd ", $tile, ", [{from} + {row}]"),
+                        from = in(reg) (&raw const (*units.add($k)).q).cast::<u8>().add(64 * p), row = in(reg) 128usize,
+                        options(readonly, nostack, preserves_flags)
+                    );
+                }
+            };
+        }
+        weights!(0, "tmm4");
+        weights!(1, "tmm5");
+        weights!(2, "tmm6");
+        weights!(3, "tmm7");
+        let mut d = [_mm512_setzero_ps(); N];
+        for (k, d) in d.iter_mut().enumerate() {
+            *d = (*units.add(k)).d[p];
+        }
+        asm!(
+            "tileloadd tmm2, [{codes} + {act_bytes}]",
+            codes = in(reg) acts.wrapping_add(HEADER + COLUMNS * within), act_bytes = in(reg) act_bytes, options(readonly, nostack, preserves_flags)
+        );
+        for group in 0..=groups.count {
+            let (now, before) = (group < groups.count, group > 0);
+            let codes_of =
+                |group: usize| acts.wrapping_add(groups.first(group.min(groups.count - 1)) * act_bytes + HEADER + COLUMNS * within);
+            let (codes, after) = (codes_of(group), codes_of(group + 1));
+            let last = group.max(1) - 1;
+            let scales = acts.wrapping_add(groups.first(last) * act_bytes + 4 * within);
+            let slot = last * GROUP;
+            let (to, from) = (sums.add(group % 2), sums.add((group + 1) % 2));
+            let mut lanes = [_mm512_setzero_ps(); GROUP];
+            if before && !place.first {
+                for (t, lane) in lanes.iter_mut().enumerate() {
+                    *lane = (*slots[Place::ROOT].add(slot + t))[p];
+                }
+            }
+            macro_rules! store {
+                ($to:ident, $k:expr, $sums:literal) => {
+                    asm!(
+                        concat!("tilestored [{to} + {row}], ", $sums),
+                        to = in(reg) (&raw mut (*$to)[$k]), row = in(reg) 64usize, options(nostack, preserves_flags)
+                    )
+                };
+            }
+            macro_rules! acts {
+                ($codes:expr, $acts:literal) => {
+                    asm!(
+                        concat!("tileloadd ", $acts, ", [{codes} + {act_bytes}]"),
+                        codes = in(reg) $codes, act_bytes = in(reg) act_bytes, options(readonly, nostack, preserves_flags)
+                    )
+                };
+            }
+            macro_rules! block {
+                ($k:literal, $weights:literal, $sums:literal, $other:literal, $acts:literal, $next:literal) => {
+                    if N > $k {
+                        if $k > 0 && now {
+                            store!(to, $k - 1, $other);
+                        }
+                        if now {
+                            if $k + 1 < N {
+                                acts!(codes.wrapping_add(($k + 1) * NEXT), $next);
+                            } else if N % 2 == 0 {
+                                acts!(after, "tmm2");
+                            }
+                            asm!(
+                                concat!("tilezero ", $sums),
+                                concat!("tdpbssd ", $sums, ", ", $acts, ", ", $weights),
+                                options(nomem, nostack, preserves_flags)
+                            );
+                            if $k + 1 == N && N % 2 == 1 {
+                                acts!(after, "tmm2");
+                            }
+                        }
+                        if before {
+                            for (t, lane) in lanes.iter_mut().enumerate() {
+                                let scale = scales.add(t * act_bytes + $k * NEXT);
+                                let da = _mm512_set1_ps(scale.cast::<f32>().read_unaligned());
+                                let product = _mm512_mul_ps(_mm512_mul_ps(d[$k], da), _mm512_cvtepi32_ps((*from)[$k][t]));
+                                *lane = _mm512_add_ps(*lane, product);
+                            }
+                        }
+                    }
+                };
+            }
+            if before {
+                if N % 2 == 1 {
+                    store!(from, N - 1, "tmm0");
+                } else {
+                    store!(from, N - 1, "tmm1");
+                }
+            }
+            block!(0, "tmm4", "tmm0", "tmm1", "tmm2", "tmm3");
+            block!(1, "tmm5", "tmm1", "tmm0", "tmm3", "tmm2");
+            block!(2, "tmm6", "tmm0", "tmm1", "tmm2", "tmm3");
+            block!(3, "tmm7", "tmm1", "tmm0", "tmm3", "tmm2");
+            if before {
+                let mut levels = place.levels;
+                while levels != 0 {
+                    let level = slots[levels.trailing_zeros() as usize].add(slot);
+                    for (t, lane) in lanes.iter_mut().enumerate() {
+                        *lane = _mm512_add_ps((*level.add(t))[p], *lane);
+                    }
+                    levels &= levels - 1;
+                }
+                for (t, lane) in lanes.into_iter().enumerate() {
+                    (*slots[place.to].add(slot + t))[p] = lane;
+                }
+            }
+        }
+    }
+}
