@@ -87,7 +87,7 @@ pub fn lengths(format: &Format) -> Vec<usize> {
         256 if emulated() => vec![256, 512, 17 * 256],
         256 => [1, 2, 15, 16, 17, 33, 137].map(|blocks| 256 * blocks).to_vec(),
         n if emulated() => vec![n, 256 - n, 256, 256 + n, 5 * 256 + n],
-        n => [1, 2, 256 / n - 1, 256 / n, 256 / n + 1, 15, 16, 17, 33, 40, 350].map(|blocks| n * blocks).to_vec(),
+        n => [1, 2, 256 / n - 1, 256 / n, 256 / n + 1, 15, 16, 17, 33, 40, 48, 350].map(|blocks| n * blocks).to_vec(),
     }
 }
 

@@ -21,7 +21,7 @@
 use std::arch::x86_64::*;
 use std::marker::PhantomData;
 
-use super::{GROUP, Pass, load16, load64, passes, places, reduce, reload, small_sums4, sums4};
+use super::{GROUP, Pass, load16, load64, one32, passes, places, reduce, reload, small_sums4, sums4};
 use crate::activation::{HEADER, STARTS, TILE_BYTES};
 use crate::dot::Job;
 use crate::dot::places::{prefetch, prefetch_part, strips};
@@ -39,20 +39,22 @@ pub trait Blocks32 {
     const OFFSET: bool;
     /// Whether the codes (as read, with the bias) are below 32: eight products then fit in 16 bits.
     const SMALL: bool;
+    /// Whether a block is its scale and sixteen bytes, whose low nibbles are its first codes and the high ones the others: [`one32`].
+    const NIBBLES: bool = false;
     /// The codes of two blocks.
     unsafe fn codes(two: &[u8]) -> __m512i;
     /// d and m of sixteen blocks: halves that are the first words of each, unless the format says otherwise. Without an offset m counts for nothing.
     #[inline]
     #[target_feature(enable = "avx512bw")]
     unsafe fn scales(blocks: &[u8]) -> [__m512; 2] {
-        let Words { loads, from, place, take } = const { &words(Self::BYTES, Self::OFFSET) };
-        let mut x = _mm512_setzero_si512();
-        for i in 0..*loads {
-            // SAFETY: 32 words are 64 bytes; the load has no alignment.
-            let place = unsafe { _mm512_loadu_si512(place[i].as_ptr().cast()) };
-            x = _mm512_mask_permutexvar_epi16(x, take[i], place, load64(blocks, from[i]));
-        }
+        let x = gathered(blocks, const { &words(Self::BYTES, Self::OFFSET, false) });
         [_mm512_cvtph_ps(_mm512_castsi512_si256(x)), _mm512_cvtph_ps(_mm512_extracti64x4_epi64::<1>(x))]
+    }
+    /// d of sixteen blocks, block 4j + q in lane 4q + j.
+    #[inline]
+    #[target_feature(enable = "avx512bw")]
+    unsafe fn scales_of_quarters(blocks: &[u8]) -> __m512 {
+        _mm512_cvtph_ps(_mm512_castsi512_si256(gathered(blocks, const { &words(Self::BYTES, false, true) })))
     }
 }
 
@@ -68,8 +70,21 @@ struct Words {
     take: [u32; 9],
 }
 
-/// The table for blocks of that many bytes.
-const fn words(bytes: usize, second: bool) -> Words {
+/// What a table takes from sixteen blocks.
+#[inline]
+#[target_feature(enable = "avx512bw")]
+fn gathered(blocks: &[u8], Words { loads, from, place, take }: &Words) -> __m512i {
+    let mut x = _mm512_setzero_si512();
+    for i in 0..*loads {
+        // SAFETY: 32 words are 64 bytes; the load has no alignment.
+        let place = unsafe { _mm512_loadu_si512(place[i].as_ptr().cast()) };
+        x = _mm512_mask_permutexvar_epi16(x, take[i], place, load64(blocks, from[i]));
+    }
+    x
+}
+
+/// The table for blocks of that many bytes; with `quarters` block 4j + q goes to word 4q + j.
+const fn words(bytes: usize, second: bool, quarters: bool) -> Words {
     let total = GROUP * bytes;
     let mut out = Words { loads: total.div_ceil(64), from: [0; 9], place: [[0; 32]; 9], take: [0; 9] };
     let mut i = 0;
@@ -78,7 +93,8 @@ const fn words(bytes: usize, second: bool) -> Words {
         out.from[i] = if 64 * i + 64 <= total { 64 * i } else { total - 64 };
         let mut word = 0;
         while word < if second { 32 } else { 16 } {
-            let at = word % 16 * bytes + word / 16 * 2;
+            let block = if quarters { word % 4 * 4 + word % 16 / 4 } else { word % 16 };
+            let at = block * bytes + word / 16 * 2;
             if at / 64 == i {
                 out.place[i][word] = ((at - out.from[i]) / 2) as u16;
                 out.take[i] |= 1 << word;
@@ -187,6 +203,9 @@ impl<F: Blocks32> Pass for Few<F> {
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
     unsafe fn pass<const R: usize, const T: usize>(job: &Job<'_>, first: usize, count: usize, out: &mut [f32]) {
+        if F::NIBBLES && R > 1 && T == 1 && one32::fits(job, F::BYTES) {
+            return one32::one32::<F, R>(job, out);
+        }
         pass::<F, R, T>(job, first, count, out);
     }
 }

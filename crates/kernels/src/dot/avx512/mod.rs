@@ -46,6 +46,7 @@ mod blocks32;
 mod floats;
 pub(crate) mod many;
 mod one256;
+mod one32;
 
 pub(crate) use blocks32::{Blocks32, bits, blocks32, nibbles};
 pub(crate) use blocks256::{Blocks256, Heads, Scales, Signed, Small, blocks256};

@@ -12,6 +12,7 @@ impl Blocks32 for Blocks {
     const BIAS: i32 = 8;
     const OFFSET: bool = false;
     const SMALL: bool = true;
+    const NIBBLES: bool = true;
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
