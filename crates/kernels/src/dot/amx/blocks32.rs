@@ -215,13 +215,15 @@ unsafe fn products<const N: usize>(
                     )
                 };
             }
+            // Block k of this group on the matrix unit and of the one before on the other. Sums are in tiles 0 and 1 in turn, activations in 2 and 3, so that what the next product needs is on its
+            // way and what the last one gave is there: a tile is stored a block after its product, the last of a group with the next group.
             macro_rules! block {
                 ($k:literal, $weights:literal, $sums:literal, $other:literal, $acts:literal, $next:literal) => {
                     if N > $k {
-                        if $k > 0 && now {
-                            store!(to, $k - 1, $other);
-                        }
                         if now {
+                            if $k > 0 {
+                                store!(to, $k - 1, $other);
+                            }
                             if $k + 1 < N {
                                 acts!(codes.wrapping_add(($k + 1) * NEXT), $next);
                             } else if N % 2 == 0 {
