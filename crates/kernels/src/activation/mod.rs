@@ -7,8 +7,8 @@
 //! Q8_0 tile: f32 d[8], i32 starts[8], i8 q[256]: element i of block b is d[b] * q[32b + i]; starts[b] is -128 * (sum of the block's codes): where a sum of products
 //! starts for which 128 has been added to each code of the weights, as it must be where weights have to be unsigned. Blocks past the end of the row are zero.
 //! Q8_1 tile: the same with f32 s[8] in the place of the starts: d * (sum of the block's codes), for formats with an offset.
-//! Rows of tiles end with a line of zeros where that makes an odd number of lines.
 //! Q8_K tile: f32 d, 28 bytes of zero, i16 sums[16] (of 16 codes each), i8 q[256].
+//! Rows of tiles end with a line of zeros where that makes an odd number of lines.
 //!
 //! A block with a NaN or an infinity gets d = NaN and s = NaN, and codes of zero: every product that reads it is NaN, and nothing panics.
 

@@ -22,7 +22,7 @@ use super::{Groups, Onto, Place, Slots, TILE, Tiles};
 use crate::activation::{HEADER, SUMS, TILE_BYTES};
 use crate::dot::avx512::many::add_pair;
 use crate::dot::avx512::many::driver::write;
-use crate::dot::avx512::many::panel::{Fill256, LANES, Rows, Unit256};
+use crate::dot::avx512::many::panel::{Fill256, Unit256, rows_of};
 use crate::dot::panels::{LEVELS, Memory, hide, lane, walk};
 use crate::dot::{Job, avx512};
 
@@ -122,8 +122,7 @@ pub fn blocks256<F: Fill256, S: Split, const W: usize, const ZEN: usize, const O
             // SAFETY: the caller promises the instructions.
             tiles = Some((groups.size, unsafe { Tiles::configure(groups.size, STEP, 4, 1) }));
         }
-        let row = |r: usize| job.w[(step.row + r).min(rows - 1) * job.row_bytes..].as_ptr();
-        let halves: [Rows; 2] = [std::array::from_fn(row), std::array::from_fn(|r| row(LANES + r))];
+        let halves = rows_of(job, step.row);
         let mut slots = [std::ptr::null_mut(); LEVELS];
         for (slot, level) in slots.iter_mut().zip(step.levels) {
             *slot = level.cast();

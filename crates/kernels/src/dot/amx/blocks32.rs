@@ -25,7 +25,7 @@ use super::{GROUP, Groups, Place, Slots, Sums, Tiles};
 use crate::Line;
 use crate::activation::{HEADER, TILE_BYTES};
 use crate::dot::avx512::many::driver::write;
-use crate::dot::avx512::many::panel::{Fill32, LANES, ROWS, Rows, Unit32};
+use crate::dot::avx512::many::panel::{Fill32, LANES, ROWS, Unit32, rows_of};
 use crate::dot::panels::{Ahead, LEVELS, Part, evenly, lane};
 use crate::dot::{Job, avx512, stack};
 use crate::tile::TILE;
@@ -79,8 +79,7 @@ unsafe fn panels<F: Fill32>(job: &Job<'_>, blocks: usize, panel: *mut Unit32, ou
     // SAFETY: the caller promises the instructions.
     let _tiles = unsafe { Tiles::configure(GROUP, COLUMNS, 2, 2) };
     for first in (0..rows).step_by(ROWS) {
-        let row = |r: usize| job.w[(first + r).min(rows - 1) * job.row_bytes..].as_ptr();
-        let halves: [Rows; 2] = [std::array::from_fn(row), std::array::from_fn(|r| row(LANES + r))];
+        let halves = rows_of(job, first);
         let halves = &halves[..if first + LANES < rows { 2 } else { 1 }];
         // SAFETY: the rows have the blocks, and the panel has room for them.
         unsafe {
@@ -144,7 +143,7 @@ unsafe fn signed(panel: *mut Unit32, count: usize, halves: usize) {
 ///
 /// # Safety
 /// `units` are the blocks, filled, with signed codes; `acts` is the tile of the first one, in which it is number `within`, of the chunk's first token; the tiles are configured for
-/// those; the slots have room and what `place` adds.
+/// groups of sixteen; the slots have room and what `place` adds.
 #[allow(clippy::too_many_arguments)]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
 unsafe fn products<const N: usize>(

@@ -140,12 +140,12 @@ fn sums8<const SMALL: bool>(p: [__m512i; 8]) -> __m512i {
 
 /// A token's activations for a group: two tiles.
 #[derive(Clone, Copy)]
-struct Tiles<'a>([&'a [u8]; 2]);
+pub(super) struct Tiles<'a>(pub(super) [&'a [u8]; 2]);
 
 impl<'a> Tiles<'a> {
     /// Group g of a token's row. Where the row ends with the first tile, the second is zero.
     #[inline(always)]
-    fn of(act: &'a [u8], g: usize) -> Self {
+    pub(super) fn of(act: &'a [u8], g: usize) -> Self {
         static ZERO: [u8; TILE_BYTES] = [0; TILE_BYTES];
         let act = &act[2 * g * TILE_BYTES..];
         Tiles([&act[..TILE_BYTES], if act.len() < 2 * TILE_BYTES { &ZERO } else { &act[TILE_BYTES..2 * TILE_BYTES] }])
@@ -169,14 +169,14 @@ impl<'a> Tiles<'a> {
     /// Sixteen floats, in the same way.
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq")]
-    fn floats(self, at: usize) -> __m512 {
+    pub(super) fn floats(self, at: usize) -> __m512 {
         _mm512_castsi512_ps(self.dwords(at))
     }
 
     /// Lane b: minus the bias times the sum of the activations of block b.
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq")]
-    fn mended<F: Blocks32>(self) -> __m512i {
+    pub(super) fn mended<F: Blocks32>(self) -> __m512i {
         // -128 times the sum.
         let starts = self.dwords(STARTS);
         match F::BIAS {

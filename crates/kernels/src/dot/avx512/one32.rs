@@ -19,9 +19,9 @@
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 
-use super::blocks32::Blocks32;
+use super::blocks32::{Blocks32, Tiles};
 use super::{GROUP, add_words, load16, reduce, reload};
-use crate::activation::{HEADER, STARTS, TILE_BYTES};
+use crate::activation::HEADER;
 use crate::dot::Job;
 use crate::dot::places::{prefetch, strips};
 
@@ -66,19 +66,13 @@ fn quarters(bytes: &[u8], at: usize, stride: usize) -> __m512i {
 /// Of the two tiles of a group.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512dq")]
-fn turned(tiles: &[u8], bias: i32) -> Turned {
+fn turned<F: Blocks32>(tiles: Tiles<'_>) -> Turned {
     let mut codes = [[_mm512_setzero_si512(); 2]; 4];
     for (j, codes) in codes.iter_mut().enumerate() {
-        let at = j / 2 * TILE_BYTES + HEADER + j % 2 * 128;
-        *codes = [quarters(tiles, at, 32), quarters(tiles, at + 16, 32)];
+        let (tile, at) = (tiles.0[j / 2], HEADER + j % 2 * 128);
+        *codes = [quarters(tile, at, 32), quarters(tile, at + 16, 32)];
     }
-    let dwords = |at: usize| {
-        let both = _mm512_castsi256_si512(super::load32(tiles, at));
-        _mm512_permutexvar_epi32(order(), _mm512_inserti64x4::<1>(both, super::load32(tiles, TILE_BYTES + at)))
-    };
-    // -128 times the sum.
-    let starts = _mm512_srai_epi32::<7>(_mm512_mullo_epi32(dwords(STARTS), _mm512_set1_epi32(bias)));
-    Turned { codes, d: _mm512_castsi512_ps(dwords(0)), starts }
+    Turned { codes, d: _mm512_permutexvar_ps(order(), tiles.floats(0)), starts: _mm512_permutexvar_epi32(order(), tiles.mended::<F>()) }
 }
 
 /// The products of a job that [`fits`], with R rows side by side.
@@ -90,7 +84,7 @@ pub(super) fn one32<F: Blocks32, const R: usize>(job: &Job<'_>, out: &mut [f32])
     let mut room = [const { MaybeUninit::<Turned>::uninit() }; KEPT];
     let room = &mut room[..job.row_bytes / bytes];
     for (g, kept) in room.iter_mut().enumerate() {
-        kept.write(turned(&job.acts[2 * g * TILE_BYTES..][..2 * TILE_BYTES], F::BIAS));
+        kept.write(turned::<F>(Tiles::of(job.acts, g)));
     }
     // SAFETY: every one of these has been written.
     let kept = unsafe { room.assume_init_ref() };

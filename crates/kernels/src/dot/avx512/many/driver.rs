@@ -26,7 +26,7 @@
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 
-use super::panel::{LANES, ROWS, Rows};
+use super::panel::{LANES, ROWS, Rows, rows_of};
 use crate::Line;
 use crate::dot::Job;
 use crate::dot::panels::{Ahead, LEVELS, Memory, Part, Step, evenly, lane, walk};
@@ -74,8 +74,7 @@ pub unsafe fn drive<S: Shape>(job: &Job<'_>, out: &mut [f32], long: crate::dot::
     };
     let rows = job.rows();
     let done = walk(job, memory, |step| {
-        let row = |r: usize| job.w[(step.row + r).min(rows - 1) * job.row_bytes..].as_ptr();
-        let halves: [Rows; 2] = [std::array::from_fn(row), std::array::from_fn(|r| row(LANES + r))];
+        let halves = rows_of(job, step.row);
         let halves = &halves[..if step.row + LANES < rows { 2 } else { 1 }];
         let Step { tokens, part, .. } = &step;
         let panel: *mut S::Unit = step.panel.cast();

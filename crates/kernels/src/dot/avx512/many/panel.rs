@@ -30,6 +30,14 @@ const _: () = assert!(ROWS == 2 * LANES);
 /// The sixteen rows of one register: where their current block or tile begins. Past the end of the matrix the last row stands again.
 pub type Rows = [*const u8; LANES];
 
+/// Where the rows of the panel that begins at row `first` begin.
+#[inline(always)]
+pub fn rows_of(job: &Job<'_>, first: usize) -> [Rows; 2] {
+    let last = job.rows() - 1;
+    let row = |r: usize| job.w[(first + r).min(last) * job.row_bytes..].as_ptr();
+    [std::array::from_fn(row), std::array::from_fn(|r| row(LANES + r))]
+}
+
 /// One block of 32 columns of a panel. `[.][p]` is the register of rows 16p .. 16p + 16.
 #[repr(C)]
 pub struct Unit32 {
