@@ -10,7 +10,7 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use nibble_kernels::Line;
+use nibble_kernels::{Chosen, Line};
 
 use crate::pool::Pool;
 use crate::weights::Matrix;
@@ -158,8 +158,9 @@ pub(crate) fn products(
     let mut from = 0;
     while from < matrices.len() {
         // Neighbours that want the same form of activations share it, and a barrier.
-        let kind = matrices[from].chosen.format().activation;
-        let same = matrices[from..].iter().take_while(|m| std::ptr::eq(m.chosen.format().activation, kind)).count();
+        let kind = |m: &Matrix| (std::ptr::from_ref(m.chosen.format().activation), m.chosen.group_bytes(m.cols, tokens));
+        let (_, groups) = kind(matrices[from]);
+        let same = matrices[from..].iter().take_while(|m| kind(m) == kind(matrices[from])).count();
         let acts = prepare(pool, matrices[from], input, tokens, acts);
         if tokens == 1 {
             one(pool, &matrices[from..from + same], acts, out, from, tile);
@@ -171,7 +172,11 @@ pub(crate) fn products(
         pool.parts(&mut out.floats[first..], &ends, |i, part| {
             let (m, rows) = &tiles[i];
             let m = matrices[*m];
-            m.chosen.matmul(&m.bytes()[rows.start * m.row_bytes..rows.end * m.row_bytes], m.cols, acts, tokens, part);
+            let bytes = &m.bytes()[rows.start * m.row_bytes..rows.end * m.row_bytes];
+            match groups {
+                None => m.chosen.matmul(bytes, m.cols, acts, tokens, part),
+                Some(_) => m.chosen.matmul_groups(bytes, m.cols, acts, tokens, part),
+            }
         });
         from += same;
     }
@@ -227,18 +232,32 @@ fn one(pool: &Pool, matrices: &[&Matrix], acts: &[u8], out: &mut Outputs, from: 
 
 /// Brings the rows of the input into the form that the matrix's kernel wants.
 fn prepare<'a>(pool: &Pool, m: &Matrix, input: &Input, tokens: usize, acts: &'a mut Vec<Line>) -> &'a [u8] {
-    let bytes = m.chosen.activation_bytes(m.cols);
-    let lines = (tokens * bytes).div_ceil(Line::BYTES);
-    large::grow(acts, lines, Line::ZERO);
-    let acts = &mut Line::bytes_mut(acts)[..tokens * bytes];
-    let block = block(tokens, pool);
+    // Tokens of a unit of activations and its bytes, and units that a thread takes at once.
+    let (of, bytes, block) = match m.chosen.group_bytes(m.cols, tokens) {
+        None => (1, m.chosen.activation_bytes(m.cols), block(tokens, pool)),
+        Some(bytes) => (Chosen::GROUP, bytes, 1),
+    };
+    let len = tokens.div_ceil(of) * bytes;
+    large::grow(acts, len.div_ceil(Line::BYTES), Line::ZERO);
+    let acts = &mut Line::bytes_mut(acts)[..len];
     pool.chunks(acts, block * bytes, |i, out| {
         ROW.with_borrow_mut(|row| {
             // One at a time: a row is in the first-level cache still when it is rounded.
             let row = sized(row, m.cols);
-            for (t, out) in (i * block..).zip(out.chunks_exact_mut(bytes)) {
-                input(t, row);
-                m.chosen.quantize(row, out);
+            for (unit, out) in (i * block..).zip(out.chunks_exact_mut(bytes)) {
+                if of == 1 {
+                    input(unit, row);
+                    m.chosen.quantize(row, out);
+                    continue;
+                }
+                let own = unit * of..tokens.min((unit + 1) * of);
+                if own.len() < of {
+                    out.fill(0);
+                }
+                for t in own.clone() {
+                    input(t, row);
+                    m.chosen.quantize_in(row, t - own.start, out);
+                }
             }
         });
     });

@@ -33,6 +33,10 @@ fn main() {
             let mut acts = vec![Line::ZERO; size * 512 / Line::BYTES];
             let acts = Line::bytes_mut(&mut acts);
             acts.chunks_exact_mut(size).for_each(|a| chosen.quantize(&x, a));
+            let group = chosen.group_bytes(cols, 512).unwrap_or(0);
+            let mut groups = vec![Line::ZERO; group * 512 / Chosen::GROUP / Line::BYTES];
+            let groups = Line::bytes_mut(&mut groups);
+            groups.chunks_exact_mut(group.max(1)).for_each(|g| (0..Chosen::GROUP).for_each(|t| chosen.quantize_in(&x, t, g)));
             let mut out = vec![0f32; rows * 512];
             // The best of many short pieces: the others met something else that ran. The peak's pieces stand between.
             let mut best = [f64::INFINITY; 3];
@@ -40,7 +44,11 @@ fn main() {
             for _ in 0..100 {
                 for (best, tokens) in best.iter_mut().zip([32, 64, 512]) {
                     let start = Instant::now();
-                    chosen.matmul(&w, cols, &acts[..size * tokens], tokens, &mut out[..rows * tokens]);
+                    let out = &mut out[..rows * tokens];
+                    match chosen.group_bytes(cols, tokens) {
+                        None => chosen.matmul(&w, cols, &acts[..size * tokens], tokens, out),
+                        Some(group) => chosen.matmul_groups(&w, cols, &groups[..group * tokens.div_ceil(Chosen::GROUP)], tokens, out),
+                    }
                     *best = best.min(start.elapsed().as_secs_f64() / (rows * cols * tokens) as f64);
                 }
                 peak = peak.max(integer_peak());

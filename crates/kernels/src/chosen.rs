@@ -1,5 +1,6 @@
 //! A format with the kernel that this CPU runs: capability as a value.
 
+use crate::activation::groups;
 use crate::dot::{Job, Kernel, MANY};
 use crate::{Core, Format, Isa};
 
@@ -45,6 +46,30 @@ impl Chosen {
         (self.format.activation.bytes)(cols)
     }
 
+    /// Tokens of a group of activations.
+    pub const GROUP: usize = groups::TOKENS;
+
+    /// Bytes of a group of [`Chosen::GROUP`] tokens of `cols` columns, if products of so many tokens are faster with [`Chosen::matmul_groups`].
+    pub fn group_bytes(&self, cols: usize, tokens: usize) -> Option<usize> {
+        #[cfg(target_arch = "x86_64")]
+        if self.kernel.isa == Isa::Amx
+            && std::ptr::eq(self.format.activation, &crate::activation::Q8_0)
+            && crate::dot::amx::wants_groups(cols, tokens)
+        {
+            return Some(groups::bytes(cols));
+        }
+        let _ = (cols, tokens);
+        None
+    }
+
+    /// Puts one token's row of activations into its place in a group of `group_bytes(x.len(), ..)` bytes, which it shares with the others.
+    ///
+    /// # Panics
+    /// When the lengths do not fit, and where there are no groups.
+    pub fn quantize_in(&self, x: &[f32], token: usize, group: &mut [u8]) {
+        crate::activation::q8_0_quantize_in(x, token, group);
+    }
+
     /// Turns one token's row of activations into the form that [`Chosen::matmul`] reads: `out` has `activation_bytes(x.len())` bytes.
     ///
     /// # Panics
@@ -61,17 +86,32 @@ impl Chosen {
     /// # Panics
     /// When the lengths do not fit each other.
     pub fn matmul(&self, w: &[u8], cols: usize, acts: &[u8], tokens: usize, out: &mut [f32]) {
-        let row_bytes =
-            self.format.row_bytes(cols).unwrap_or_else(|| panic!("{cols} columns are not whole blocks of {}", self.format.name));
         let act_bytes = self.activation_bytes(cols);
         assert_eq!(Some(acts.len()), act_bytes.checked_mul(tokens), "bytes of {tokens} tokens of activations, {cols} columns");
+        self.run(w, cols, acts, act_bytes, false, tokens, out);
+    }
+
+    /// The same with activations in groups of [`Chosen::GROUP`] tokens from [`Chosen::quantize_in`], the last one of which may have fewer.
+    ///
+    /// # Panics
+    /// When the lengths do not fit each other, and where [`Chosen::group_bytes`] gives none.
+    pub fn matmul_groups(&self, w: &[u8], cols: usize, acts: &[u8], tokens: usize, out: &mut [f32]) {
+        let group_bytes = self.group_bytes(cols, tokens).expect("a kernel that wants groups");
+        assert_eq!(acts.len(), group_bytes * tokens.div_ceil(Self::GROUP), "bytes of {tokens} tokens of activations, {cols} columns");
+        self.run(w, cols, acts, group_bytes, true, tokens, out);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the product's, and how its activations lie")]
+    fn run(&self, w: &[u8], cols: usize, acts: &[u8], act_bytes: usize, grouped: bool, tokens: usize, out: &mut [f32]) {
+        let row_bytes =
+            self.format.row_bytes(cols).unwrap_or_else(|| panic!("{cols} columns are not whole blocks of {}", self.format.name));
         if tokens == 0 || cols == 0 {
             out.fill(0.0);
             return;
         }
         assert!(w.len().is_multiple_of(row_bytes), "{} bytes of weights are not rows of {row_bytes}", w.len());
         assert_eq!(out.len(), w.len() / row_bytes * tokens, "products of {} rows and {tokens} tokens", w.len() / row_bytes);
-        let job = Job { format: self.format, unpack: self.kernel.unpack, w, row_bytes, acts, act_bytes, tokens, core: self.core };
+        let job = Job { format: self.format, unpack: self.kernel.unpack, w, row_bytes, acts, act_bytes, grouped, tokens, core: self.core };
         // SAFETY: `self` was made by asking the CPU for `kernel.isa`, which is all that the kernel needs; lengths are checked above.
         unsafe { if tokens < MANY { (self.kernel.few)(&job, out) } else { (self.kernel.many)(&job, out) } }
     }

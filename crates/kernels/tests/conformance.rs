@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Acts, Rng, Weights, acts, blocks, emulated, fnv, gamma, lengths, magnitude, quantize, rows_of};
+use common::{Acts, Rng, Weights, acts, blocks, emulated, fnv, gamma, lengths, magnitude, quantize, quantize_groups, rows_of};
 use nibble_kernels::{Chosen, FORMATS, Format, Isa};
 
 fn scalar(format: &'static Format) -> Chosen {
@@ -15,6 +15,15 @@ fn matmul(chosen: Chosen, w: &[u8], cols: usize, acts: &[u8], tokens: usize) -> 
     let mut out = vec![f32::NAN; rows * tokens];
     chosen.matmul(w, cols, acts, tokens, &mut out);
     out
+}
+
+/// The same with activations in groups, where the kernel wants them so many.
+fn matmul_groups(chosen: Chosen, w: &[u8], rows: &[Vec<f32>]) -> Option<Vec<f32>> {
+    let (cols, tokens) = (rows[0].len(), rows.len());
+    let acts = quantize_groups(chosen, rows)?;
+    let mut out = vec![f32::NAN; w.len() / chosen.format().row_bytes(cols).unwrap() * tokens];
+    chosen.matmul_groups(w, cols, &acts, tokens, &mut out);
+    Some(out)
 }
 
 /// Bits, with any NaN equal to any other: which operand's payload survives is not specified.
@@ -57,7 +66,7 @@ fn every_instruction_set_gives_the_bits_of_the_scalar_product() {
     let sizes: &[(usize, usize)] = if emulated() {
         &[(1, 1), (2, 2), (3, 3), (9, 3), (33, 19)]
     } else {
-        &[(1, 0), (2, 0), (3, 0), (5, 0), (7, 0), (8, 15), (9, 33), (31, 17), (32, 1), (33, 19), (57, 35), (64, 16), (65, 4)]
+        &[(1, 0), (2, 0), (3, 0), (5, 0), (7, 0), (8, 15), (9, 33), (31, 17), (32, 1), (33, 19), (32, 65), (57, 35), (64, 16), (65, 4)]
     };
     for format in FORMATS {
         let others = rows_of(format);
@@ -80,6 +89,9 @@ fn every_instruction_set_gives_the_bits_of_the_scalar_product() {
                 let alone = matmul(scalar(format), &w[w.len() - row_bytes..], cols, &act[act.len() / tokens * (tokens - 1)..], 1);
                 assert!(same(&alone, &want[want.len() - 1..]), "{} {cols}: neighbours matter", format.name);
                 for &other in &others {
+                    if let Some(got) = matmul_groups(other, &w, &xs) {
+                        assert!(same(&got, &want), "{} {:?} {cols} columns, {tokens} tokens in groups", format.name, other.isa());
+                    }
                     for shift in 0..if emulated() { 2 } else { 4 } {
                         let mut shifted_w = vec![0xaa; shift];
                         shifted_w.extend(&w);
@@ -139,6 +151,9 @@ fn long_rows_and_long_prompts_give_the_bits_of_the_scalar_product() {
             for other in rows_of(format) {
                 let got = matmul(other, &w, cols, &act, tokens);
                 assert!(same(&got, &want), "{} {:?} {cols} columns, {tokens} tokens, {rows} rows", format.name, other.isa());
+                if let Some(got) = matmul_groups(other, &w, &xs) {
+                    assert!(same(&got, &want), "{} {:?} {cols} columns, {tokens} tokens in groups", format.name, other.isa());
+                }
             }
         }
     }
@@ -171,6 +186,11 @@ fn a_bad_activation_poisons_its_token_and_no_other() {
                     format.name
                 );
                 out = matmul(chosen, &w, cols, &act, tokens);
+                // In groups, as many as are wanted so.
+                let many: Vec<_> = rows.iter().cycle().take(32).cloned().collect();
+                for (i, y) in matmul_groups(chosen, &w, &many).into_iter().flatten().enumerate() {
+                    assert_eq!(!y.is_finite(), i / 2 % tokens == 1, "{} {bad}: product {i} in groups is {y}", format.name);
+                }
                 for (i, y) in out.iter().enumerate() {
                     // Floats: an infinity stays one, unless its weight is zero.
                     assert_eq!(!y.is_finite(), i / 2 == 1, "{} {bad}: product {i} is {y}", format.name);

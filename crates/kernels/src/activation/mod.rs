@@ -14,6 +14,7 @@
 
 use crate::tile::TILE;
 
+pub mod groups;
 pub(crate) mod portable;
 
 /// Bytes before the codes of a tile.
@@ -84,6 +85,8 @@ fn tile_bytes(cols: usize) -> usize {
 
 crate::each::compiled_for_each! {
     fn q8_0_quantize(x: &[f32], out: &mut [u8]);
+    /// One token of a group ([`groups`]).
+    fn q8_0_quantize_in(x: &[f32], token: usize, group: &mut [u8]);
     fn q8_1_quantize(x: &[f32], out: &mut [u8]);
     fn q8_k_quantize(x: &[f32], out: &mut [u8]);
 }

@@ -1,6 +1,6 @@
 //! Rounding activations to int8, as loops that vectorise by themselves.
 
-use super::{HEADER, STARTS, TILE_BYTES, tile_bytes};
+use super::{HEADER, STARTS, TILE_BYTES, groups, tile_bytes};
 use crate::ops::{f16_to_f32, f32_to_f16};
 use crate::tile::TILE;
 
@@ -35,6 +35,23 @@ pub fn q8_1_quantize(x: &[f32], out: &mut [u8]) {
     blocks32(x, out, |d, sum| f16_rounded(d * sum as f32).to_le_bytes());
 }
 
+/// One block of 32: its codes, and its scale, not rounded, with the codes' sum. The codes are zero to begin with.
+#[inline(always)]
+fn block32(x: &[f32], codes: &mut [u8]) -> (f32, i32) {
+    let amax = amax(x);
+    let mut sum = 0;
+    if !amax.is_nan() {
+        // Below 3.7e-37 the inverse overflows; d is zero in f16 there, so the codes may be zero too.
+        let inverse = if amax != 0.0 && 127.0 / amax < f32::INFINITY { 127.0 / amax } else { 0.0 };
+        for (q, x) in codes.iter_mut().zip(x) {
+            let n = nearest(x * inverse);
+            sum += n;
+            *q = n as i8 as u8;
+        }
+    }
+    (amax / 127.0, sum)
+}
+
 /// Blocks of 32; `word` makes what stands beside a block's scale from the scale, not rounded, and the sum of the codes.
 #[inline(always)]
 fn blocks32(x: &[f32], out: &mut [u8], word: impl Fn(f32, i32) -> [u8; 4]) {
@@ -45,23 +62,25 @@ fn blocks32(x: &[f32], out: &mut [u8], word: impl Fn(f32, i32) -> [u8; 4]) {
         out.fill(0);
         let (header, codes) = out.split_at_mut(HEADER);
         for (b, (x, codes)) in x.chunks_exact(32).zip(codes.chunks_exact_mut(32)).enumerate() {
-            let amax = amax(x);
-            let d = amax / 127.0;
-            let mut sum = 0;
-            if !amax.is_nan() {
-                // Below 3.7e-37 the inverse overflows; d is zero in f16 there, so the codes may be zero too.
-                let inverse = if amax != 0.0 && 127.0 / amax < f32::INFINITY { 127.0 / amax } else { 0.0 };
-                for (q, x) in codes.iter_mut().zip(x) {
-                    let n = nearest(x * inverse);
-                    sum += n;
-                    *q = n as i8 as u8;
-                }
-            }
+            let (d, sum) = block32(x, codes);
             header[4 * b..4 * b + 4].copy_from_slice(&f16_rounded(d).to_le_bytes());
             header[STARTS + 4 * b..STARTS + 4 * b + 4].copy_from_slice(&word(d, sum));
         }
     }
     tiles.into_remainder().fill(0);
+}
+
+#[inline(always)]
+pub fn q8_0_quantize_in(x: &[f32], token: usize, group: &mut [u8]) {
+    assert!(x.len().is_multiple_of(32), "{} activations are not blocks of 32", x.len());
+    assert!(token < groups::TOKENS && group.len() == groups::bytes(x.len()), "bytes of a group of Q8_0 activations");
+    for (b, unit) in groups::order(x.len() / 32).zip(group.chunks_exact_mut(groups::BLOCK)) {
+        let (codes, scales) = unit.split_at_mut(groups::SCALES);
+        let codes = &mut codes[32 * token..][..32];
+        codes.fill(0);
+        let (d, _) = block32(&x[32 * b..][..32], codes);
+        scales[4 * token..4 * token + 4].copy_from_slice(&f16_rounded(d).to_le_bytes());
+    }
 }
 
 #[inline(always)]

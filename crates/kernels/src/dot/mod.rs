@@ -78,11 +78,13 @@ pub struct Job<'a> {
     pub w: &'a [u8],
     /// Bytes of a row of weights.
     pub row_bytes: usize,
-    /// Tokens of `act_bytes`.
+    /// Tokens of `act_bytes`, or groups of tokens.
     pub acts: &'a [u8],
-    /// Bytes of a row of activations.
+    /// Bytes of a row of activations, or of a group.
     pub act_bytes: usize,
-    /// Rows of `acts`.
+    /// Whether `acts` are groups of sixteen tokens ([`crate::Chosen::matmul_groups`]): only [`Kernel::many`] of kernels that want them meets them.
+    pub grouped: bool,
+    /// Tokens in `acts`.
     pub tokens: usize,
     /// What the drivers that have a choice are to suit.
     pub core: Core,
@@ -112,6 +114,12 @@ pub fn reduce(lanes: &[f32; 16]) -> f32 {
         }
     }
     l[0]
+}
+
+/// The lane that is the `i`th in the order of the tree; its own inverse. A walk in this order meets every pair of a level right after one another.
+#[inline(always)]
+pub fn lane(i: usize) -> usize {
+    (i & 1) << 3 | (i & 2) << 1 | (i & 4) >> 1 | (i & 8) >> 3
 }
 
 /// The walk over rows, tiles and tokens, inlined into each driver so that it is compiled with the driver's instructions.

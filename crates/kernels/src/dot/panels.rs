@@ -7,6 +7,7 @@
 use std::arch::x86_64::_MM_HINT_T0;
 use std::ops::Range;
 
+pub use super::lane;
 use super::places::ask;
 use super::{Job, stack};
 use crate::tile::TILE;
@@ -18,12 +19,6 @@ pub const ROWS: usize = 32;
 pub const TOKENS: usize = 256;
 /// Levels of the tree, the leaves counted.
 pub const LEVELS: usize = 5;
-
-/// The lane that is the `i`th in the order of the tree; its own inverse.
-#[inline(always)]
-pub fn lane(i: usize) -> usize {
-    (i & 1) << 3 | (i & 2) << 1 | (i & 4) >> 1 | (i & 8) >> 3
-}
 
 /// The lanes of one panel, and the blocks of a row.
 #[derive(Clone, Copy)]

@@ -101,6 +101,17 @@ pub fn quantize(chosen: Chosen, rows: &[Vec<f32>]) -> Vec<u8> {
     out
 }
 
+/// Quantizes rows of activations into groups, if products of so many want them so.
+pub fn quantize_groups(chosen: Chosen, rows: &[Vec<f32>]) -> Option<Vec<u8>> {
+    let bytes = chosen.group_bytes(rows[0].len(), rows.len())?;
+    // What was there before must not matter to those that are there.
+    let mut out = vec![0x7fu8; bytes * rows.len().div_ceil(Chosen::GROUP)];
+    for (rows, out) in rows.chunks(Chosen::GROUP).zip(out.chunks_exact_mut(bytes)) {
+        rows.iter().enumerate().for_each(|(t, row)| chosen.quantize_in(row, t, out));
+    }
+    Some(out)
+}
+
 /// The format's kernels that this CPU runs, but the scalar one, as they run on every core. A missing one is printed; if the CPU lacks one that `NIBBLE_REQUIRE_ISA` names,
 /// the test fails.
 pub fn rows_of(format: &'static Format) -> Vec<Chosen> {

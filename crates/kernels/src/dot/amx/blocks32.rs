@@ -6,24 +6,25 @@
 //! ```text
 //! for each 32 rows:
 //!     fill a panel, as the drivers of the vector unit do, and make its codes signed    (second-level cache)
-//!     for each CHUNK tokens, for each lane in the order of the tree, for each AT_ONCE of its blocks, for each sixteen rows:
+//!     for each CHUNK groups of tokens, for each lane in the order of the tree, for each AT_ONCE of its blocks, for each sixteen rows:
 //!         the blocks' weights to tiles 4 to 7
 //!         for each sixteen tokens:
 //!             the matrix unit: the sums of these blocks, to memory                     (tiles 0 and 1)
 //!             the vector unit: the sums of the tokens before as floats, added up in registers over the blocks
 //!             then onto what the tree has so far
 //! ```
-//! A chunk's activations of those blocks are still near for the second sixteen rows, its sums of all levels are 20 KiB, and they pass once in four blocks. With chunks of 64
-//! it is 190 GMAC/s in the place of 233 (Q8_0, 2048 columns), of 16 190 too, as then there is nothing before that could be finished meanwhile. Unlike `panels::walk`, this fills a
-//! panel once for all tokens, be the rows ever so long: rows of 8192 columns 176 -> 207. Asking for weights or activations before they are needed costs more than it gains: 2 to 15 %.
+//! A chunk's activations of those blocks are still near for the second sixteen rows, its sums of all levels are 20 KiB, and they pass once in four blocks. With chunks of four groups
+//! it is 190 GMAC/s in the place of 233 (Q8_0, 2048 columns, before activations were in groups), of one 190 too, as then there is nothing before that could be finished meanwhile. Unlike
+//! `panels::walk`, this fills a panel once for all tokens, be the rows ever so long: rows of 8192 columns 176 -> 207. Asking for weights or activations before they are needed costs more
+//! than it gains: 2 to 15 %. Activations come in groups ([`crate::activation::groups`]).
 
 use std::arch::asm;
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 
-use super::{GROUP, Groups, Place, Slots, Sums, Tiles};
+use super::{GROUP, Place, Slots, Sums, Tiles};
 use crate::Line;
-use crate::activation::{HEADER, TILE_BYTES};
+use crate::activation::groups;
 use crate::dot::avx512::many::driver::write;
 use crate::dot::avx512::many::panel::{Fill32, LANES, ROWS, Unit32, rows_of};
 use crate::dot::panels::{Ahead, LEVELS, Part, evenly, lane};
@@ -36,27 +37,29 @@ const COLUMNS: usize = 32;
 /// Blocks of a lane whose weights are in tiles at the same time.
 const AT_ONCE: usize = 4;
 
-/// Tokens of a chunk: two groups.
-const CHUNK: usize = 32;
+/// Groups of a chunk.
+const CHUNK: usize = 2;
 
 /// Blocks of a panel at most: rows of 16,384 columns.
 const CAPACITY: usize = 512;
 
-/// Tokens that fill tiles often enough: with fewer the vector unit is as fast or faster (Emerald Rapids, 2048 columns, Q8_0: 8 tokens 0.80 of its speed, 32 0.95, 48 0.96, 64 1.09, 512
-/// 1.24; Q4_0: 0.66, 0.97, 0.99, 1.12, 1.21).
-const FEWEST: usize = 56;
-// So none of a job's chunks is less than a group.
-const _: () = assert!(FEWEST.div_ceil(FEWEST.div_ceil(CHUNK)) >= GROUP && CHUNK >= 2 * GROUP - 1);
+const _: () = assert!(GROUP == groups::TOKENS);
 
-/// Bytes of a token's activations from one block of a lane to the next, sixteen blocks further.
-const NEXT: usize = 2 * TILE_BYTES;
+/// Whether products of so many tokens and columns are faster with activations in groups.
+///
+/// One group is slower than the vector unit, as nothing is there that could be finished meanwhile, and a group costs the same with fewer tokens (Emerald Rapids, 2048 columns, Q8_0, beside the
+/// vector unit: 16 tokens 0.96 of its speed, 24 0.93, 32 1.19, 40 1.03, 48 1.18).
+pub fn wants_groups(cols: usize, tokens: usize) -> bool {
+    let filled = 5 * tokens >= 4 * tokens.next_multiple_of(GROUP);
+    tokens > GROUP && filled && cols <= CAPACITY * COLUMNS
+}
 
-/// Blocks of 32 without an offset times Q8_0 activations, many tokens.
+/// Blocks of 32 without an offset times Q8_0 activations, many tokens. In rows they are left to the vector unit.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
 pub fn blocks32<F: Fill32>(job: &Job<'_>, out: &mut [f32]) {
     const { assert!(F::BIAS == 128) };
     let blocks = job.row_bytes / job.format.block_bytes;
-    if blocks > CAPACITY || job.tokens < FEWEST {
+    if !job.grouped {
         return avx512::many::blocks32::<F, false>(job, out);
     }
     const { assert!(CAPACITY * size_of::<Unit32>() <= stack::MOST * Line::BYTES) };
@@ -73,8 +76,8 @@ pub fn blocks32<F: Fill32>(job: &Job<'_>, out: &mut [f32]) {
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
 unsafe fn panels<F: Fill32>(job: &Job<'_>, blocks: usize, panel: *mut Unit32, out: &mut [f32]) {
     let rows = job.rows();
-    let mut levels = MaybeUninit::<[[Sums; CHUNK]; LEVELS]>::uninit();
-    let levels: *mut [Sums; CHUNK] = levels.as_mut_ptr().cast();
+    let mut levels = MaybeUninit::<[[Sums; CHUNK * GROUP]; LEVELS]>::uninit();
+    let levels: *mut [Sums; CHUNK * GROUP] = levels.as_mut_ptr().cast();
     let slots: Slots = std::array::from_fn(|level| levels.wrapping_add(level).cast());
     // SAFETY: the caller promises the instructions.
     let _tiles = unsafe { Tiles::configure(GROUP, COLUMNS, 2, 2) };
@@ -90,10 +93,10 @@ unsafe fn panels<F: Fill32>(job: &Job<'_>, blocks: usize, panel: *mut Unit32, ou
             });
             signed(panel, blocks, halves.len());
         }
-        let mut weights = Ahead::new(job, first + ROWS, job.tokens.div_ceil(CHUNK) * 16);
-        evenly(0..job.tokens, CHUNK, |tokens| {
-            let groups = Groups::full(tokens.len());
-            let acts = job.acts.as_ptr().wrapping_add(tokens.start * job.act_bytes);
+        let all = job.tokens.div_ceil(GROUP);
+        let mut weights = Ahead::new(job, first + ROWS, all.div_ceil(CHUNK) * 16);
+        evenly(0..all, CHUNK, |chunk| {
+            let mut acts = job.acts.as_ptr().wrapping_add(chunk.start * job.act_bytes);
             let mut units = panel.cast_const();
             for i in 0..16 {
                 weights.next();
@@ -108,16 +111,18 @@ unsafe fn panels<F: Fill32>(job: &Job<'_>, blocks: usize, panel: *mut Unit32, ou
                         _ => products::<AT_ONCE>,
                     };
                     for p in 0..halves.len() {
-                        // SAFETY: the panel holds the blocks in this order, every token has their activations, and the slots have room for the chunk.
-                        unsafe { run(units, p, acts.add(block / 8 * TILE_BYTES), job.act_bytes, block % 8, groups, place, &slots) };
+                        // SAFETY: the panel holds the blocks in this order, every group has their activations, and the slots have room for the chunk.
+                        unsafe { run(units, p, acts, job.act_bytes, chunk.len(), place, &slots) };
                     }
                     units = units.wrapping_add(count);
+                    acts = acts.wrapping_add(count * groups::BLOCK);
                     block += 16 * count;
                 }
             }
-            for (from, token, count) in groups.slots() {
+            for (i, token) in chunk.map(|group| group * GROUP).enumerate() {
+                let count = GROUP.min(job.tokens - token);
                 // SAFETY: the last block of the tree has left the sums of every slot there.
-                unsafe { write(slots[Place::ROOT].add(from), count, &mut out[(tokens.start + token) * rows..], first, rows) };
+                unsafe { write(slots[Place::ROOT].add(i * GROUP), count, &mut out[token * rows..], first, rows) };
             }
         });
     }
@@ -139,20 +144,18 @@ unsafe fn signed(panel: *mut Unit32, count: usize, halves: usize) {
     }
 }
 
-/// N blocks of a lane of sixteen rows (p) times the tokens of a chunk in groups of sixteen, onto what the tree has.
+/// N blocks of a lane of sixteen rows (p) times some groups of tokens, onto what the tree has.
 ///
 /// # Safety
-/// `units` are the blocks, filled, with signed codes; `acts` is the tile of the first one, in which it is number `within`, of the chunk's first token; the tiles are configured for
-/// groups of sixteen; the slots have room and what `place` adds.
-#[allow(clippy::too_many_arguments)]
+/// `units` are the blocks, filled, with signed codes; `acts` is the first one of the first group, and groups are `group_bytes` apart; the tiles are configured for groups of
+/// sixteen; the slots have room and what `place` adds.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
 unsafe fn products<const N: usize>(
     units: *const Unit32,
     p: usize,
     acts: *const u8,
-    act_bytes: usize,
-    within: usize,
-    groups: Groups,
+    group_bytes: usize,
+    groups: usize,
     place: Place,
     slots: &Slots,
 ) {
@@ -179,17 +182,21 @@ unsafe fn products<const N: usize>(
         for (k, d) in d.iter_mut().enumerate() {
             *d = (*units.add(k)).d[p];
         }
-        asm!(
-            "tileloadd tmm2, [{codes} + {act_bytes}]",
-            codes = in(reg) acts.wrapping_add(HEADER + COLUMNS * within), act_bytes = in(reg) act_bytes, options(readonly, nostack, preserves_flags)
-        );
-        for group in 0..=groups.count {
-            let (now, before) = (group < groups.count, group > 0);
-            let codes_of =
-                |group: usize| acts.wrapping_add(groups.first(group.min(groups.count - 1)) * act_bytes + HEADER + COLUMNS * within);
-            let (codes, after) = (codes_of(group), codes_of(group + 1));
+        macro_rules! acts {
+            ($codes:expr, $acts:literal) => {
+                asm!(
+                    concat!("tileloadd ", $acts, ", [{codes} + {token}]"),
+                    codes = in(reg) $codes, token = in(reg) COLUMNS, options(readonly, nostack, preserves_flags)
+                )
+            };
+        }
+        acts!(acts, "tmm2");
+        for group in 0..=groups {
+            let (now, before) = (group < groups, group > 0);
+            let acts_of = |group: usize| acts.wrapping_add(group.min(groups - 1) * group_bytes);
+            let (codes, after) = (acts_of(group), acts_of(group + 1));
             let last = group.max(1) - 1;
-            let scales = acts.wrapping_add(groups.first(last) * act_bytes + 4 * within);
+            let scales = acts_of(last).wrapping_add(groups::SCALES);
             let slot = last * GROUP;
             let (to, from) = (sums.add(group % 2), sums.add((group + 1) % 2));
             let mut lanes = [_mm512_setzero_ps(); GROUP];
@@ -206,14 +213,6 @@ unsafe fn products<const N: usize>(
                     )
                 };
             }
-            macro_rules! acts {
-                ($codes:expr, $acts:literal) => {
-                    asm!(
-                        concat!("tileloadd ", $acts, ", [{codes} + {act_bytes}]"),
-                        codes = in(reg) $codes, act_bytes = in(reg) act_bytes, options(readonly, nostack, preserves_flags)
-                    )
-                };
-            }
             // Block k of this group on the matrix unit and of the one before on the other. Sums are in tiles 0 and 1 in turn, activations in 2 and 3, so that what the next product needs is on its
             // way and what the last one gave is there: a tile is stored a block after its product, the last of a group with the next group.
             macro_rules! block {
@@ -224,7 +223,7 @@ unsafe fn products<const N: usize>(
                                 store!(to, $k - 1, $other);
                             }
                             if $k + 1 < N {
-                                acts!(codes.wrapping_add(($k + 1) * NEXT), $next);
+                                acts!(codes.wrapping_add(($k + 1) * groups::BLOCK), $next);
                             } else if N % 2 == 0 {
                                 acts!(after, "tmm2");
                             }
@@ -239,7 +238,7 @@ unsafe fn products<const N: usize>(
                         }
                         if before {
                             for (t, lane) in lanes.iter_mut().enumerate() {
-                                let scale = scales.add(t * act_bytes + $k * NEXT);
+                                let scale = scales.add(4 * t + $k * groups::BLOCK);
                                 let da = _mm512_set1_ps(scale.cast::<f32>().read_unaligned());
                                 let product = _mm512_mul_ps(_mm512_mul_ps(d[$k], da), _mm512_cvtepi32_ps((*from)[$k][t]));
                                 *lane = _mm512_add_ps(*lane, product);

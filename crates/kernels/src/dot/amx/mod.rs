@@ -34,7 +34,7 @@ use super::panels::{LEVELS, lane};
 mod blocks256;
 mod blocks32;
 
-pub(crate) use blocks32::blocks32;
+pub(crate) use blocks32::{blocks32, wants_groups};
 pub(crate) use blocks256::{Nibbles, Words, blocks256};
 
 /// Tokens of a group at most: rows of a tile.
@@ -99,12 +99,6 @@ impl Groups {
     fn fewest(tokens: usize) -> Groups {
         let count = tokens.div_ceil(GROUP);
         Groups { tokens, count, size: tokens.div_ceil(count) }
-    }
-
-    /// Of sixteen: there are as many tokens at least.
-    fn full(tokens: usize) -> Groups {
-        assert!(tokens >= GROUP);
-        Groups { tokens, count: tokens.div_ceil(GROUP), size: GROUP }
     }
 
     /// The first token of a group. Its sums lie at `size` times its number.
@@ -236,18 +230,17 @@ mod tests {
     #[test]
     fn groups_are_of_one_size_and_meet_every_token() {
         for tokens in 1..=TOKENS {
-            for groups in [Some(Groups::fewest(tokens)), (tokens >= GROUP).then(|| Groups::full(tokens))].into_iter().flatten() {
-                assert!(groups.size <= GROUP && groups.count * groups.size <= TOKENS, "{tokens} tokens");
-                let mut met = vec![false; tokens];
-                for (slot, token, count) in groups.slots() {
-                    for i in 0..count {
-                        let (group, within) = ((slot + i) / groups.size, (slot + i) % groups.size);
-                        assert_eq!(groups.first(group) + within, token + i, "{tokens} tokens");
-                        met[token + i] = true;
-                    }
+            let groups = Groups::fewest(tokens);
+            assert!(groups.size <= GROUP && groups.count * groups.size <= TOKENS, "{tokens} tokens");
+            let mut met = vec![false; tokens];
+            for (slot, token, count) in groups.slots() {
+                for i in 0..count {
+                    let (group, within) = ((slot + i) / groups.size, (slot + i) % groups.size);
+                    assert_eq!(groups.first(group) + within, token + i, "{tokens} tokens");
+                    met[token + i] = true;
                 }
-                assert!(met.iter().all(|met| *met), "{tokens} tokens");
             }
+            assert!(met.iter().all(|met| *met), "{tokens} tokens");
         }
     }
 }
