@@ -243,6 +243,10 @@ unsafe fn products<const N: usize>(
                                 let product = _mm512_mul_ps(_mm512_mul_ps(d[$k], da), _mm512_cvtepi32_ps((*from)[$k][t]));
                                 *lane = _mm512_add_ps(*lane, product);
                             }
+                            // Here, and not after the next block's tiles have been begun: the compiler would, and then lack registers.
+                            for lane in &mut lanes {
+                                asm!("/* {} */", inout(zmm_reg) *lane, options(nomem, nostack, preserves_flags));
+                            }
                         }
                     }
                 };
