@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! for each 32 rows:
-//!     fill a panel, as the drivers of the vector unit do, and make its codes signed    (second-level cache)
+//!     fill a panel, as the drivers of the vector unit do, but with signed codes        (second-level cache)
 //!     for each CHUNK groups of tokens, for each lane in the order of the tree, for each AT_ONCE of its blocks, for each sixteen rows:
 //!         the blocks' weights to tiles 4 to 7
 //!         for each sixteen tokens:
@@ -28,6 +28,7 @@ use crate::activation::groups;
 use crate::dot::avx512::many::driver::write;
 use crate::dot::avx512::many::panel::{Fill32, LANES, ROWS, Unit32, rows_of};
 use crate::dot::panels::{Ahead, LEVELS, Part, evenly, lane};
+use crate::dot::places::ask;
 use crate::dot::{Job, avx512, stack};
 use crate::tile::TILE;
 
@@ -88,14 +89,19 @@ unsafe fn panels<F: Fill32>(job: &Job<'_>, blocks: usize, panel: *mut Unit32, ou
         unsafe {
             Part::of(0, 1, blocks).tiles(TILE / COLUMNS, panel, |block, units| {
                 for (p, rows) in halves.iter().enumerate() {
-                    F::fill(job, &rows.map(|row| row.add(block * job.format.block_bytes)), units, p);
+                    F::fill::<true>(job, &rows.map(|row| row.add(block * job.format.block_bytes)), units, p);
                 }
             });
-            signed(panel, blocks, halves.len());
         }
         let all = job.tokens.div_ceil(GROUP);
         let mut weights = Ahead::new(job, first + ROWS, all.div_ceil(CHUNK) * 16);
         evenly(0..all, CHUNK, |chunk| {
+            // Where the sums go.
+            for token in chunk.start * GROUP..job.tokens.min(chunk.end * GROUP) {
+                let to = out.as_ptr().wrapping_add(token * rows + first);
+                ask::<_MM_HINT_ET0>(to.cast());
+                ask::<_MM_HINT_ET0>(to.wrapping_add(LANES).cast());
+            }
             let mut acts = job.acts.as_ptr().wrapping_add(chunk.start * job.act_bytes);
             let mut units = panel.cast_const();
             for i in 0..16 {
@@ -125,22 +131,6 @@ unsafe fn panels<F: Fill32>(job: &Job<'_>, blocks: usize, panel: *mut Unit32, ou
                 unsafe { write(slots[Place::ROOT].add(i * GROUP), count, &mut out[token * rows..], first, rows) };
             }
         });
-    }
-}
-
-/// Takes 128 off the codes of a panel's first units: what the vector unit needs unsigned, tiles multiply as it is.
-///
-/// # Safety
-/// So many units are filled, the first `halves` registers of each.
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
-unsafe fn signed(panel: *mut Unit32, count: usize, halves: usize) {
-    for i in 0..count {
-        // SAFETY: promised by the caller.
-        for q in unsafe { &mut (*panel.add(i)).q } {
-            for q in &mut q[..halves] {
-                *q = _mm512_xor_si512(*q, _mm512_set1_epi8(-128));
-            }
-        }
     }
 }
 
@@ -245,7 +235,7 @@ unsafe fn products<const N: usize>(
                             }
                             // Here, and not after the next block's tiles have been begun: the compiler would, and then lack registers.
                             for lane in &mut lanes {
-                                asm!("/* {} */", inout(zmm_reg) *lane, options(nomem, nostack, preserves_flags));
+                                asm!("/* {} */", inout(zmm_reg) * lane, options(nomem, nostack, preserves_flags));
                             }
                         }
                     }

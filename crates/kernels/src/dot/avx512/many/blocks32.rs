@@ -48,7 +48,7 @@ impl<F: Fill32, const OFFSET: bool, const ZEN: bool> Shape for Blocks32<F, OFFSE
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
     unsafe fn fill(job: &Job<'_>, rows: &Rows, units: &[*mut Unit32], p: usize) {
         // SAFETY: as this function.
-        unsafe { F::fill(job, rows, units, p) }
+        unsafe { F::fill::<false>(job, rows, units, p) }
     }
 
     #[inline]

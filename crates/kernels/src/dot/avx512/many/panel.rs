@@ -41,7 +41,7 @@ pub fn rows_of(job: &Job<'_>, first: usize) -> [Rows; 2] {
 /// One block of 32 columns of a panel. `[.][p]` is the register of rows 16p .. 16p + 16.
 #[repr(C)]
 pub struct Unit32 {
-    /// Codes 4j .. 4j + 4, unsigned: 128 has been added, unless the format has an offset.
+    /// Codes 4j .. 4j + 4, unsigned: 128 has been added, unless the format has an offset. For tiles signed.
     pub q: [[__m512i; 2]; 8],
     /// Scales.
     pub d: [__m512; 2],
@@ -69,11 +69,11 @@ pub trait Fill32 {
     /// What has been added to the codes: 128, or with an offset nothing.
     const BIAS: i32;
 
-    /// Fills the registers `p` of `units` from `units.len()` neighbouring blocks of sixteen rows; a null unit is left out.
+    /// Fills the registers `p` of `units` from `units.len()` neighbouring blocks of sixteen rows; a null unit is left out. `SIGNED`: with codes as they are.
     ///
     /// # Safety
     /// Each row has that many blocks, units are valid or null, the CPU has AVX-512 with VNNI and what `job.unpack` needs.
-    unsafe fn fill(job: &Job<'_>, rows: &Rows, units: &[*mut Unit32], p: usize);
+    unsafe fn fill<const SIGNED: bool>(job: &Job<'_>, rows: &Rows, units: &[*mut Unit32], p: usize);
 }
 
 /// Where panels of blocks of 256 come from.
@@ -214,7 +214,7 @@ impl<const B: i32> Fill32 for Any<B> {
     const BIAS: i32 = B;
 
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
-    unsafe fn fill(job: &Job<'_>, rows: &Rows, units: &[*mut Unit32], p: usize) {
+    unsafe fn fill<const SIGNED: bool>(job: &Job<'_>, rows: &Rows, units: &[*mut Unit32], p: usize) {
         let mut tiles = MaybeUninit::uninit();
         // SAFETY: promised by the caller; a tile has the bytes that are read.
         unsafe {
@@ -222,8 +222,9 @@ impl<const B: i32> Fill32 for Any<B> {
             for (b, &unit) in units.iter().enumerate().filter(|(_, unit)| !unit.is_null()) {
                 let codes = [rows16(&tiles, offset_of!(Tile, q) + 32 * b), rows16(&tiles, offset_of!(Tile, q) + 32 * b + 16)];
                 let float = |field: usize| _mm512_castsi512_ps(rows16(&tiles, field + b / 4 * 16)[b % 4]);
+                let flip = bytes(if SIGNED { 0 } else { Self::FLIP });
                 for (q, &codes) in (*unit).q.iter_mut().zip(codes.as_flattened()) {
-                    q[p] = _mm512_xor_si512(codes, bytes(Self::FLIP));
+                    q[p] = _mm512_xor_si512(codes, flip);
                 }
                 (*unit).d[p] = float(offset_of!(Tile, d));
                 (*unit).m[p] = float(offset_of!(Tile, m));
@@ -271,15 +272,16 @@ impl Fill32 for Q40 {
     const BIAS: i32 = 128;
 
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
-    unsafe fn fill(_: &Job<'_>, rows: &Rows, units: &[*mut Unit32], p: usize) {
+    unsafe fn fill<const SIGNED: bool>(_: &Job<'_>, rows: &Rows, units: &[*mut Unit32], p: usize) {
         for (b, &unit) in units.iter().enumerate().filter(|(_, unit)| !unit.is_null()) {
             // SAFETY: a block is 18 bytes; the caller promises as many as units.
             unsafe {
                 let unit = &mut *unit;
+                // Codes begin at -8.
+                let first = bytes(if SIGNED { 0u8 } else { 128 }.wrapping_sub(8));
                 for (k, x) in rows16(rows, 18 * b + 2).into_iter().enumerate() {
-                    // 128 more than codes from -8 on.
-                    unit.q[k][p] = _mm512_add_epi8(low4(x), bytes(120));
-                    unit.q[4 + k][p] = _mm512_add_epi8(high4(x), bytes(120));
+                    unit.q[k][p] = _mm512_add_epi8(low4(x), first);
+                    unit.q[4 + k][p] = _mm512_add_epi8(high4(x), first);
                 }
                 unit.d[p] = halves(rows, 18 * b);
             }
@@ -294,14 +296,14 @@ impl Fill32 for Q80 {
     const BIAS: i32 = 128;
 
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
-    unsafe fn fill(_: &Job<'_>, rows: &Rows, units: &[*mut Unit32], p: usize) {
+    unsafe fn fill<const SIGNED: bool>(_: &Job<'_>, rows: &Rows, units: &[*mut Unit32], p: usize) {
         for (b, &unit) in units.iter().enumerate().filter(|(_, unit)| !unit.is_null()) {
             // SAFETY: a block is 34 bytes; the caller promises as many as units.
             unsafe {
                 let unit = &mut *unit;
                 for half in 0..2 {
                     for (k, x) in rows16(rows, 34 * b + 2 + 16 * half).into_iter().enumerate() {
-                        unit.q[4 * half + k][p] = _mm512_xor_si512(x, bytes(128));
+                        unit.q[4 * half + k][p] = _mm512_xor_si512(x, bytes(if SIGNED { 0 } else { 128 }));
                     }
                 }
                 unit.d[p] = halves(rows, 34 * b);
