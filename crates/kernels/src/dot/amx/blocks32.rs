@@ -94,18 +94,18 @@ unsafe fn panels<F: Fill32>(job: &Job<'_>, blocks: usize, panel: *mut Unit32, ou
             });
         }
         let all = job.tokens.div_ceil(GROUP);
-        let mut weights = Ahead::new(job, first + ROWS, all.div_ceil(CHUNK) * 16);
+        let mut weights = Ahead::new(job, first + ROWS, all.div_ceil(CHUNK) * 16 * halves.len());
         evenly(0..all, CHUNK, |chunk| {
             // Where the sums go.
-            for token in chunk.start * GROUP..job.tokens.min(chunk.end * GROUP) {
-                let to = out.as_ptr().wrapping_add(token * rows + first);
-                ask::<_MM_HINT_ET0>(to.cast());
-                ask::<_MM_HINT_ET0>(to.wrapping_add(LANES).cast());
-            }
+            let mut to = chunk.start * GROUP..job.tokens.min(chunk.end * GROUP);
             let mut acts = job.acts.as_ptr().wrapping_add(chunk.start * job.act_bytes);
             let mut units = panel.cast_const();
             for i in 0..16 {
-                weights.next();
+                for token in to.by_ref().take(CHUNK) {
+                    let to = out.as_ptr().wrapping_add(token * rows + first);
+                    ask::<_MM_HINT_ET0>(to.cast());
+                    ask::<_MM_HINT_ET0>(to.wrapping_add(LANES).cast());
+                }
                 let mut block = lane(i);
                 while block < blocks {
                     let count = (blocks - block).div_ceil(16).min(AT_ONCE);
@@ -117,6 +117,7 @@ unsafe fn panels<F: Fill32>(job: &Job<'_>, blocks: usize, panel: *mut Unit32, ou
                         _ => products::<AT_ONCE>,
                     };
                     for p in 0..halves.len() {
+                        weights.next();
                         // SAFETY: the panel holds the blocks in this order, every group has their activations, and the slots have room for the chunk.
                         unsafe { run(units, p, acts, job.act_bytes, chunk.len(), place, &slots) };
                     }
