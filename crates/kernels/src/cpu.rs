@@ -15,7 +15,7 @@ pub enum Isa {
     AvxVnni,
     /// x86-64 with AVX-512 (F, BW, DQ, VL) and VNNI (Cascade Lake, 2019; Zen 4, 2022), and all of AVX2.
     Avx512Vnni,
-    /// All of AVX-512 with VNNI, and AMX with bytes (Sapphire Rapids, 2023), which the system must let the process use.
+    /// All of AVX-512 with VNNI, GFNI, and AMX with bytes (Sapphire Rapids, 2023), which the system must let the process use.
     Amx,
     /// Base Armv8 NEON: every aarch64 CPU.
     Neon,
@@ -62,7 +62,7 @@ impl Isa {
                     && std::arch::is_x86_feature_detected!("avx512vnni")
             }
             #[cfg(target_arch = "x86_64")]
-            Isa::Amx => Isa::Avx512Vnni.available() && amx::available(),
+            Isa::Amx => Isa::Avx512Vnni.available() && std::arch::is_x86_feature_detected!("gfni") && amx::available(),
             // NEON is part of the aarch64 baseline: no question to ask.
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => true,

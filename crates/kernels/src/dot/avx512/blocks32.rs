@@ -41,6 +41,8 @@ pub trait Blocks32 {
     const SMALL: bool;
     /// Whether a block is its scale and sixteen bytes, whose low nibbles are its first codes and the high ones the others: [`one32`].
     const NIBBLES: bool = false;
+    /// Whether it is for CPUs with GFNI.
+    const GFNI: bool = false;
     /// The codes of two blocks.
     unsafe fn codes(two: &[u8]) -> __m512i;
     /// d and m of sixteen blocks: halves that are the first words of each, unless the format says otherwise. Without an offset m counts for nothing.

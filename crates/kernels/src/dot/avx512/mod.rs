@@ -41,6 +41,7 @@ use super::Job;
 use super::places::{self, APART};
 use crate::Core;
 
+mod affine;
 mod blocks256;
 mod blocks32;
 mod floats;
@@ -48,6 +49,7 @@ pub(crate) mod many;
 mod one256;
 mod one32;
 
+pub(crate) use affine::moved_down;
 pub(crate) use blocks32::{Blocks32, bits, blocks32, nibbles};
 pub(crate) use blocks256::{Blocks256, Heads, Scales, Signed, Small, blocks256};
 pub(crate) use blocks256::{by_sixteen, by_thirty_two, signed_words, unsigned_words};
@@ -173,10 +175,14 @@ pub(crate) fn halves(low: i16, high: i16) -> __m512i {
     _mm512_inserti64x4::<1>(_mm512_set1_epi16(low), _mm256_set1_epi16(high))
 }
 
-/// Codes in nibbles: the low ones of the lower half, the high ones of the upper half.
+/// Codes in nibbles: the low ones of the lower half, the high ones of the upper half. Unsafe because with GFNI the CPU must have it.
 #[inline]
 #[target_feature(enable = "avx512bw")]
-pub(crate) fn low_then_high(bytes: __m512i) -> __m512i {
+pub(crate) unsafe fn low_then_high<const GFNI: bool>(bytes: __m512i) -> __m512i {
+    if GFNI {
+        // SAFETY: promised by the caller.
+        return unsafe { moved_down::<0, 4, 15>(bytes) };
+    }
     // A shift of 16 bits brings four bits over from the neighbour: the mask removes them.
     _mm512_and_si512(_mm512_srlv_epi16(bytes, halves(0, 4)), _mm512_set1_epi8(15))
 }

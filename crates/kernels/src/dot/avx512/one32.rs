@@ -20,7 +20,7 @@ use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 
 use super::blocks32::{Blocks32, Tiles};
-use super::{GROUP, add_words, load16, reduce, reload};
+use super::{GROUP, add_words, load16, moved_down, reduce, reload};
 use crate::activation::HEADER;
 use crate::dot::Job;
 use crate::dot::places::{prefetch, strips};
@@ -100,7 +100,12 @@ pub(super) fn one32<F: Blocks32, const R: usize>(job: &Job<'_>, out: &mut [f32])
                 let p = |j: usize| {
                     let x = quarters(blocks, 4 * j * F::BYTES + 2, F::BYTES);
                     let low = _mm512_and_si512(x, _mm512_set1_epi8(15));
-                    let high = _mm512_and_si512(_mm512_srli_epi16::<4>(x), _mm512_set1_epi8(15));
+                    let high = if F::GFNI {
+                        // SAFETY: a kernel for GFNI runs on a CPU that has it.
+                        unsafe { moved_down::<4, 4, 15>(x) }
+                    } else {
+                        _mm512_and_si512(_mm512_srli_epi16::<4>(x), _mm512_set1_epi8(15))
+                    };
                     let first = _mm512_dpbusd_epi32(_mm512_setzero_si512(), low, act.codes[j][0]);
                     _mm512_dpbusd_epi32(first, high, act.codes[j][1])
                 };

@@ -37,14 +37,14 @@ pub static Q4_0: Format = Format {
         Kernel {
             isa: Isa::Amx,
             unpack: avx2::unpack,
-            few: dot::avx512::blocks32::<avx512::Blocks>,
+            few: dot::avx512::blocks32::<avx512::Blocks<true>>,
             many: dot::amx::blocks32::<dot::avx512::many::Q40>,
         },
         #[cfg(target_arch = "x86_64")]
         Kernel {
             isa: Isa::Avx512Vnni,
             unpack: avx2::unpack,
-            few: dot::avx512::blocks32::<avx512::Blocks>,
+            few: dot::avx512::blocks32::<avx512::Blocks<false>>,
             many: dot::avx512::many::blocks32::<dot::avx512::many::Q40, false>,
         },
         #[cfg(target_arch = "x86_64")]

@@ -39,14 +39,14 @@ pub static Q4_K: Format = Format {
         Kernel {
             isa: Isa::Amx,
             unpack: avx2::unpack,
-            few: dot::avx512::blocks256::<avx512::Blocks>,
+            few: dot::avx512::blocks256::<avx512::Blocks<true>>,
             many: dot::amx::blocks256::<dot::avx512::many::Q4K, dot::amx::Nibbles, 16, 32, true>,
         },
         #[cfg(target_arch = "x86_64")]
         Kernel {
             isa: Isa::Avx512Vnni,
             unpack: avx2::unpack,
-            few: dot::avx512::blocks256::<avx512::Blocks>,
+            few: dot::avx512::blocks256::<avx512::Blocks<false>>,
             many: dot::avx512::many::blocks256::<dot::avx512::many::Q4K, 16, 32, true>,
         },
         #[cfg(target_arch = "x86_64")]
