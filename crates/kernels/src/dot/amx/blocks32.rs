@@ -1,7 +1,8 @@
 //! Blocks of 32 columns times many tokens with AMX.
 //!
 //! A block's integer sum is one `tdpbssd` of eight rows of a tile: sixteen tokens and rows, 16 cycles. Then it has to become floats, four instructions for each token and block of
-//! sixteen rows (convert, dw * da, times, add), 32 cycles. Both are done with what lies in the first-level cache:
+//! sixteen rows (convert, dw * da, times, add): 32 cycles by themselves, 48 beside tiles, where only one of the two ports multiplies and converts (and both add): the second one's multiplier
+//! is the matrix unit's. Both are done with what lies in the first-level cache:
 //!
 //! ```text
 //! for each 32 rows:
