@@ -65,8 +65,9 @@ impl Chosen {
     /// Puts one token's row of activations into its place in a group of `group_bytes(x.len(), ..)` bytes, which it shares with the others.
     ///
     /// # Panics
-    /// When the lengths do not fit, and where there are no groups.
+    /// When the lengths do not fit, and for a format that has no groups.
     pub fn quantize_in(&self, x: &[f32], token: usize, group: &mut [u8]) {
+        assert!(std::ptr::eq(self.format.activation, &crate::activation::Q8_0), "{} has no groups of activations", self.format.name);
         crate::activation::q8_0_quantize_in(x, token, group);
     }
 
