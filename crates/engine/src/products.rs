@@ -279,6 +279,39 @@ mod tests {
     use crate::weights::Place;
     use nibble_kernels::format;
 
+    /// However the activations of many tokens lie (by themselves or in groups, the last of them begun or full), a token's products are those that it has alone.
+    #[test]
+    fn tokens_together_give_the_bits_of_each_alone() {
+        const COLS: usize = 96;
+        let bytes = |rows: usize, block: usize| {
+            (0..rows * COLS / 32 * block).map(|i| if matches!(i % block, 1 | 3) { 0x2c } else { (i * 37 % 251) as u8 }).collect()
+        };
+        let matrix = |format, rows, block| Matrix::new(format, None, rows, COLS, Place::Own(bytes(rows, block))).expect("whole blocks");
+        // Two that may share activations, and one that has others.
+        let matrices = [matrix(&format::Q8_0, 70, 34), matrix(&format::Q4_0, 33, 18), matrix(&format::Q4_1, 40, 20)];
+        let matrices: Vec<&Matrix> = matrices.iter().collect();
+        let pool = Pool::new(2, &[]);
+        let row = |t: usize, out: &mut [f32]| out.iter_mut().enumerate().for_each(|(i, x)| *x = ((t * 31 + i * 7) % 61) as f32 - 30.0);
+        let run = |first: usize, tokens: usize| {
+            let (mut acts, mut out) = (Vec::new(), Outputs::default());
+            products(&pool, &matrices, &|t, out| row(first + t, out), &mut acts, tokens, &mut out, UNIT);
+            let of = |t: usize| -> Vec<u32> {
+                let rows = matrices.iter().enumerate().map(|(i, m)| {
+                    let mut row = vec![f32::NAN; m.rows];
+                    out.copy(i, t, 0, &mut row);
+                    row
+                });
+                rows.flatten().map(f32::to_bits).collect()
+            };
+            (0..tokens).map(of).collect::<Vec<_>>()
+        };
+        let alone: Vec<_> = (0..70).map(|t| run(t, 1).remove(0)).collect();
+        assert!(alone.iter().flatten().all(|&bits| f32::from_bits(bits).is_finite()) && alone[0] != alone[1]);
+        for tokens in [2, 25, 26, 32, 40, 70] {
+            assert!(run(0, tokens) == alone[..tokens], "{tokens} tokens");
+        }
+    }
+
     /// Each thread's first row of the next matrices, and none past the last.
     #[test]
     fn a_thread_begins_with_its_first_row() {
