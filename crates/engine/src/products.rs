@@ -156,7 +156,7 @@ pub(crate) fn products(
     let mut tile = tile(pool, matrices, unit);
     if tokens > 1 {
         // An odd number of units: where rows of outputs are a power of two, those of many tokens lie in one set of a first-level cache.
-        tile = (tile / unit | 1) * unit;
+        tile = ((tile / unit) | 1) * unit;
     }
     out.shape(matrices, tokens, tile);
     let mut from = 0;
