@@ -25,6 +25,8 @@ const TILES: usize = 8;
 const PIECES: usize = 8;
 /// Rows of a model's matrices that are not taken apart: kernels for many tokens work on up to 32 side by side, and every call prepares its activations.
 const UNIT: usize = 32;
+/// Rows of a tile of which many tokens have no multiple: their outputs, 1 KiB and more apart, would lie in a few sets of a first-level cache.
+const SPREAD: usize = 256;
 /// Bytes of the next matrices that a thread asks for while it waits, at most: its second-level cache holds them.
 const NEXT: usize = 128 << 10;
 
@@ -154,9 +156,8 @@ pub(crate) fn products(
     unit: usize,
 ) {
     let mut tile = tile(pool, matrices, unit);
-    if tokens > 1 {
-        // An odd number of units: where rows of outputs are a power of two, those of many tokens lie in one set of a first-level cache.
-        tile = ((tile / unit) | 1) * unit;
+    if tokens > 1 && tile.is_multiple_of(SPREAD) {
+        tile += unit;
     }
     out.shape(matrices, tokens, tile);
     let mut from = 0;
@@ -288,7 +289,7 @@ mod tests {
         };
         let matrix = |format, rows, block| Matrix::new(format, None, rows, COLS, Place::Own(bytes(rows, block))).expect("whole blocks");
         // Two that may share activations, and one that has others.
-        let matrices = [matrix(&format::Q8_0, 70, 34), matrix(&format::Q4_0, 33, 18), matrix(&format::Q4_1, 40, 20)];
+        let matrices = [matrix(&format::Q8_0, 270, 34), matrix(&format::Q4_0, 133, 18), matrix(&format::Q4_1, 140, 20)];
         let matrices: Vec<&Matrix> = matrices.iter().collect();
         let pool = Pool::new(2, &[]);
         let row = |t: usize, out: &mut [f32]| out.iter_mut().enumerate().for_each(|(i, x)| *x = ((t * 31 + i * 7) % 61) as f32 - 30.0);

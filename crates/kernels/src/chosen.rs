@@ -84,6 +84,8 @@ impl Chosen {
     /// `w`: rows of `row_bytes(cols)` bytes, any alignment; their number follows from the length. `acts`: `tokens` rows from
     /// [`Chosen::quantize`]. The bits of each result depend on its row and its token alone: not on the instruction set, not on its neighbours.
     ///
+    /// Rows are what every kernel takes; where [`Chosen::group_bytes`] gives a size, groups are faster.
+    ///
     /// # Panics
     /// When the lengths do not fit each other.
     pub fn matmul(&self, w: &[u8], cols: usize, acts: &[u8], tokens: usize, out: &mut [f32]) {

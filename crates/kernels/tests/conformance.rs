@@ -140,7 +140,17 @@ fn long_rows_and_long_prompts_give_the_bits_of_the_scalar_product() {
     let sizes: &[(usize, usize, usize)] = if emulated() {
         &[(4608, 8, 1)]
     } else {
-        &[(4608, 8, 18), (9216, 70, 40), (24_576, 8, 1), (40_960, 8, 1), (66_048, 8, 1), (131_584, 8, 1), (512, 257, 3)]
+        &[
+            (4608, 8, 18),
+            (9216, 70, 40),
+            (24_576, 8, 1),
+            (40_960, 8, 1),
+            (66_048, 8, 1),
+            (131_584, 8, 1),
+            (512, 257, 3),
+            (16_384, 26, 1),
+            (16_640, 26, 1),
+        ]
     };
     for format in FORMATS {
         for &(cols, tokens, rows) in sizes {

@@ -15,6 +15,7 @@ use nibble_engine::source::Source;
 use nibble_engine::walk::Site;
 use nibble_kernels::feedback::ROWS;
 use nibble_kernels::{Chosen, format};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
 
@@ -248,14 +249,16 @@ impl<'a> Place<'a> {
 
     /// Some tokens' inputs, divided by the scales where there are some, as a kernel takes them.
     fn activations(&self, chosen: &Chosen, columns: Option<&[f32]>) -> Vec<u8> {
-        let cols = self.inputs.cols;
-        let size = chosen.activation_bytes(cols);
-        let mut acts = vec![0; self.inputs.counts.len() * size];
-        self.pool.chunks(&mut acts, size, |t, out| {
-            let x = &self.inputs.kept[t * cols..][..cols];
-            match columns {
-                None => chosen.quantize(x, out),
-                Some(s) => chosen.quantize(&x.iter().zip(s).map(|(x, s)| x / s).collect::<Vec<_>>(), out),
+        let (cols, tokens) = (self.inputs.cols, self.inputs.counts.len());
+        let (of, size) = chosen.group_bytes(cols, tokens).map_or((1, chosen.activation_bytes(cols)), |bytes| (Chosen::GROUP, bytes));
+        let mut acts = vec![0; tokens.div_ceil(of) * size];
+        self.pool.chunks(&mut acts, size, |i, out| {
+            for t in i * of..tokens.min((i + 1) * of) {
+                let mut x = Cow::Borrowed(&self.inputs.kept[t * cols..][..cols]);
+                if let Some(scales) = columns {
+                    x.to_mut().iter_mut().zip(scales).for_each(|(x, s)| *x /= s);
+                }
+                if of == 1 { chosen.quantize(&x, out) } else { chosen.quantize_in(&x, t - i * of, out) }
             }
         });
         acts
@@ -287,7 +290,10 @@ impl<'a> Place<'a> {
         self.sum(matrix.rows.len() / cols, |first, count| {
             let (_, bytes) = self.encode(matrix, &matrix.rows[first * cols..][..count * cols], columns);
             let mut found = vec![0.0; count * tokens];
-            rounded.matmul(&bytes, cols, &acts, tokens, &mut found);
+            match rounded.group_bytes(cols, tokens) {
+                None => rounded.matmul(&bytes, cols, &acts, tokens, &mut found),
+                Some(_) => rounded.matmul_groups(&bytes, cols, &acts, tokens, &mut found),
+            }
             let wanted = &matrix.outputs[first * tokens..][..count * tokens];
             let errors = by_row(count, &self.inputs.counts).map(|(i, c)| {
                 let error = f64::from(wanted[i] - found[i]);

@@ -8,7 +8,7 @@
 //! starts for which 128 has been added to each code of the weights, as it must be where weights have to be unsigned. Blocks past the end of the row are zero.
 //! Q8_1 tile: the same with f32 s[8] in the place of the starts: d * (sum of the block's codes), for formats with an offset.
 //! Q8_K tile: f32 d, 28 bytes of zero, i16 sums[16] (of 16 codes each), i8 q[256].
-//! Rows of tiles end with a line of zeros where that makes an odd number of lines.
+//! Rows of tiles end with a line of zeros where that makes an odd number of lines. For the matrix unit Q8_0 comes in groups of tokens too ([`groups`]).
 //!
 //! A block with a NaN or an infinity gets d = NaN and s = NaN, and codes of zero: every product that reads it is NaN, and nothing panics.
 
@@ -112,7 +112,7 @@ fn q8_k_decode(bytes: &[u8], out: &mut [f32]) {
 
 #[cfg(test)]
 mod tests {
-    use super::{portable, q8_0_quantize, q8_1_quantize, q8_k_quantize, tile_bytes};
+    use super::{HEADER, TILE_BYTES, groups, portable, q8_0_quantize, q8_0_quantize_in, q8_1_quantize, q8_k_quantize, tile_bytes};
 
     #[test]
     fn both_compilations_give_the_same_bytes() {
@@ -130,5 +130,26 @@ mod tests {
         q8_k_quantize(&x, &mut a);
         portable::q8_k_quantize(&x, &mut b);
         assert!(a == b, "Q8_K");
+    }
+
+    #[test]
+    fn a_group_has_the_codes_and_scales_of_the_rows() {
+        let row = |t: usize| -> Vec<f32> { (0..1120).map(|i| ((i * 7919 + t * 104_729) % 255) as f32 - 127.0).collect() };
+        let mut group = vec![0x7fu8; groups::bytes(1120)];
+        let mut same = group.clone();
+        for t in 0..groups::TOKENS {
+            q8_0_quantize_in(&row(t), t, &mut group);
+            portable::q8_0_quantize_in(&row(t), t, &mut same);
+        }
+        assert!(group == same, "both compilations");
+        for t in 0..groups::TOKENS {
+            let mut alone = vec![0u8; tile_bytes(1120)];
+            q8_0_quantize(&row(t), &mut alone);
+            for (unit, b) in group.chunks_exact(groups::BLOCK).zip(groups::order(35)) {
+                let tile = &alone[b / 8 * TILE_BYTES..][..TILE_BYTES];
+                assert_eq!(unit[32 * t..][..32], tile[HEADER + b % 8 * 32..][..32], "token {t}, block {b}");
+                assert_eq!(unit[groups::SCALES + 4 * t..][..4], tile[b % 8 * 4..][..4], "token {t}, block {b}");
+            }
+        }
     }
 }

@@ -67,7 +67,7 @@ pub struct Kernel {
     pub many: Driver,
 }
 
-/// One product, its lengths checked by [`crate::Chosen::matmul`].
+/// One product, its lengths checked by [`crate::Chosen::matmul`] or [`crate::Chosen::matmul_groups`].
 #[derive(Debug)]
 pub struct Job<'a> {
     /// The format of `w`.
@@ -118,7 +118,7 @@ pub fn reduce(lanes: &[f32; 16]) -> f32 {
 
 /// The lane that is the `i`th in the order of the tree; its own inverse. A walk in this order meets every pair of a level right after one another.
 #[inline(always)]
-pub fn lane(i: usize) -> usize {
+pub(crate) fn lane(i: usize) -> usize {
     (i & 1) << 3 | (i & 2) << 1 | (i & 4) >> 1 | (i & 8) >> 3
 }
 

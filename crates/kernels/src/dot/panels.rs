@@ -7,7 +7,7 @@
 use std::arch::x86_64::_MM_HINT_T0;
 use std::ops::Range;
 
-pub use super::lane;
+pub(crate) use super::lane;
 use super::places::ask;
 use super::{Job, stack};
 use crate::tile::TILE;

@@ -109,6 +109,7 @@ pub fn blocks256<F: Fill256, S: Split, const W: usize, const ZEN: usize, const O
     if job.tokens < FEWEST {
         return avx512::many::blocks256::<F, W, ZEN, OFFSET>(job, out);
     }
+    assert!(!job.grouped, "activations in rows");
     let blocks = job.row_bytes / job.format.block_bytes;
     let rows = job.rows();
     let mut unit = MaybeUninit::<Unit256>::uninit();

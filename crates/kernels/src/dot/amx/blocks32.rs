@@ -16,8 +16,8 @@
 //! ```
 //! A chunk's activations of those blocks are still near for the second sixteen rows, its sums of all levels are 20 KiB, and they pass once in four blocks. With chunks of four groups
 //! it is 190 GMAC/s in the place of 233 (Q8_0, 2048 columns, before activations were in groups), of one 190 too, as then there is nothing before that could be finished meanwhile. Unlike
-//! `panels::walk`, this fills a panel once for all tokens, be the rows ever so long: rows of 8192 columns 176 -> 207. Asking for weights or activations before they are needed costs more
-//! than it gains: 2 to 15 %. Activations come in groups ([`crate::activation::groups`]).
+//! `panels::walk`, this fills a panel once for all tokens, be the rows ever so long: rows of 8192 columns 176 -> 207. Asking for a panel's own weights or for activations before they are needed
+//! costs more than it gains, 2 to 15 %; the next panel's bytes and the lines that sums go to are asked for, a few with each step. Activations come in groups ([`crate::activation::groups`]).
 
 use std::arch::asm;
 use std::arch::x86_64::*;
@@ -30,7 +30,7 @@ use crate::dot::avx512::many::driver::write;
 use crate::dot::avx512::many::panel::{Fill32, LANES, ROWS, Unit32, rows_of};
 use crate::dot::panels::{Ahead, LEVELS, Part, evenly, lane};
 use crate::dot::places::ask;
-use crate::dot::{Job, avx512, stack};
+use crate::dot::{Job, MANY, avx512, stack};
 use crate::tile::TILE;
 
 /// Columns of a block.
@@ -45,7 +45,8 @@ const CHUNK: usize = 2;
 /// Blocks of a panel at most: rows of 16,384 columns.
 const CAPACITY: usize = 512;
 
-const _: () = assert!(GROUP == groups::TOKENS);
+// Kernels for few tokens know no groups.
+const _: () = assert!(GROUP >= MANY);
 
 /// Whether products of so many tokens and columns are faster with activations in groups.
 ///
@@ -95,14 +96,15 @@ unsafe fn panels<F: Fill32>(job: &Job<'_>, blocks: usize, panel: *mut Unit32, ou
             });
         }
         let all = job.tokens.div_ceil(GROUP);
-        let mut weights = Ahead::new(job, first + ROWS, all.div_ceil(CHUNK) * 16 * halves.len());
+        let steps: usize = (0..16.min(blocks)).map(|lane| (blocks - lane).div_ceil(16).div_ceil(AT_ONCE)).sum();
+        let mut weights = Ahead::new(job, first + ROWS, all.div_ceil(CHUNK) * steps * halves.len());
         evenly(0..all, CHUNK, |chunk| {
             // Where the sums go.
             let mut to = chunk.start * GROUP..job.tokens.min(chunk.end * GROUP);
             let mut acts = job.acts.as_ptr().wrapping_add(chunk.start * job.act_bytes);
             let mut units = panel.cast_const();
             for i in 0..16 {
-                for token in to.by_ref().take(CHUNK) {
+                for token in to.by_ref().take(CHUNK * GROUP / 16) {
                     let to = out.as_ptr().wrapping_add(token * rows + first);
                     ask::<_MM_HINT_ET0>(to.cast());
                     ask::<_MM_HINT_ET0>(to.wrapping_add(LANES).cast());
@@ -136,7 +138,7 @@ unsafe fn panels<F: Fill32>(job: &Job<'_>, blocks: usize, panel: *mut Unit32, ou
     }
 }
 
-/// N blocks of a lane of sixteen rows (p) times some groups of tokens, onto what the tree has.
+/// N blocks of a lane of sixteen rows (p) times `count` groups of tokens, onto what the tree has.
 ///
 /// # Safety
 /// `units` are the blocks, filled, with signed codes; `acts` is the first one of the first group, and groups are `group_bytes` apart; the tiles are configured for groups of
@@ -147,7 +149,7 @@ unsafe fn products<const N: usize>(
     p: usize,
     acts: *const u8,
     group_bytes: usize,
-    groups: usize,
+    count: usize,
     place: Place,
     slots: &Slots,
 ) {
@@ -183,9 +185,9 @@ unsafe fn products<const N: usize>(
             };
         }
         acts!(acts, "tmm2");
-        for group in 0..=groups {
-            let (now, before) = (group < groups, group > 0);
-            let acts_of = |group: usize| acts.wrapping_add(group.min(groups - 1) * group_bytes);
+        for group in 0..=count {
+            let (now, before) = (group < count, group > 0);
+            let acts_of = |group: usize| acts.wrapping_add(group.min(count - 1) * group_bytes);
             let (codes, after) = (acts_of(group), acts_of(group + 1));
             let last = group.max(1) - 1;
             let scales = acts_of(last).wrapping_add(groups::SCALES);

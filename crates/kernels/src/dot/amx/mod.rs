@@ -8,17 +8,18 @@
 //! integers and float arithmetic is that of the other kernels in the same order, so the bits are the same.
 //!
 //! Measured on a shared core of a Xeon of 2023 (Emerald Rapids) at 512 tokens and 2048 columns (the example `peak`), GMAC/s, beside `avx512::many` in the same run: Q4_K 349 and
-//! 211, Q5_K 330 and 184, Q6_K 393 and 193, Q4_0 234 and 196, Q8_0 229 and 189. The loop of nothing but `vpdpbusd` makes 380, one of nothing but `tdpbssd` 2600.
+//! 211, Q5_K 330 and 184, Q6_K 393 and 193, Q4_0 289 and 196, Q8_0 288 and 189. The loop of nothing but `vpdpbusd` makes 380, one of nothing but `tdpbssd` 2600.
 //!
 //! The two units do not work side by side as one would think. With clocks of 2.6 GHz a loop of 64 float instructions takes 12.6 ns, one `tdp` of sixteen tokens 6.2, a `tileloadd` of sixteen
-//! half lines 3.7 and a `tilestored` 6.2; the floats together with any one of the three take 18.6, and with all three 22.4.
+//! half lines 3.7 and a `tilestored` 6.2; the floats together with any one of the three take 18.6, and with all three 22.4. Beside tiles, if only a load, the second port adds but neither multiplies nor
+//! converts: its multiplier is the matrix unit's. (64 multiplications take 11.4 ns, beside a tile instruction 22.9; 64 additions 11.4 and 11.4.)
 //!
-//! Blocks of 32 with an offset (Q4_1, Q5_1) have two more float instructions in six, and nothing is won (170 beside 166): they stay with `avx512::many`.
+//! Blocks of 32 with an offset (Q4_1, Q5_1) have two more float instructions in six, and nothing was won (170 beside 166, from rows): they stay with `avx512::many`.
 //!
 //! A panel's blocks go by in the order of the fixed tree (`dot::panels`). Unfinished sums lie in memory, one a level, token and row: [`Place`] says for each block what its
 //! sum is added to and where it goes.
 //!
-//! Tokens go by sixteen at most in groups of the same size, so that the tiles are configured once: the last group may begin before the end of the one before it, and what
+//! Tokens go by sixteen at most in groups. Of [`blocks256`] these are of the same size, so that the tiles are configured once: the last group may begin before the end of the one before it, and what
 //! both have is computed twice. Few tokens do not fill tiles often enough, and go to the vector unit.
 //!
 //! The instructions are inline assembly, as they are not stable in Rust 1.95. The compiler knows nothing of tiles and so leaves them alone; [`Tiles`] gives them back.
@@ -38,7 +39,7 @@ pub(crate) use blocks32::{blocks32, wants_groups};
 pub(crate) use blocks256::{Nibbles, Words, blocks256};
 
 /// Tokens of a group at most: rows of a tile.
-const GROUP: usize = 16;
+const GROUP: usize = crate::activation::groups::TOKENS;
 
 /// Bytes of a tile.
 const TILE: usize = 1024;

@@ -72,6 +72,7 @@ pub unsafe fn drive<S: Shape>(job: &Job<'_>, out: &mut [f32], long: crate::dot::
         assert!(memory.fits() && align_of::<S::Unit>() <= Line::BYTES);
         memory
     };
+    assert!(!job.grouped, "activations in rows");
     let rows = job.rows();
     let done = walk(job, memory, |step| {
         let halves = rows_of(job, step.row);
