@@ -164,8 +164,8 @@ pub(crate) fn products(
     while from < matrices.len() {
         // Neighbours that want the same form of activations share it, and a barrier.
         let kind = |m: &Matrix| (std::ptr::from_ref(m.chosen.format().activation), m.chosen.group_bytes(m.cols, tokens));
-        let (_, groups) = kind(matrices[from]);
-        let same = matrices[from..].iter().take_while(|m| kind(m) == kind(matrices[from])).count();
+        let wanted @ (_, groups) = kind(matrices[from]);
+        let same = matrices[from..].iter().take_while(|m| kind(m) == wanted).count();
         let acts = prepare(pool, matrices[from], input, tokens, acts);
         if tokens == 1 {
             one(pool, &matrices[from..from + same], acts, out, from, tile);
