@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use nibble_kernels::{Chosen, Line};
 
-use crate::pool::Pool;
+use crate::pool::{PLACES, Pool};
 use crate::weights::Matrix;
 use crate::{adapter, large};
 
@@ -193,44 +193,71 @@ fn tile(pool: &Pool, matrices: &[&Matrix], unit: usize) -> usize {
     total.div_ceil(pool.threads() * TILES).next_multiple_of(unit).max(2 * unit)
 }
 
-/// Rows of a piece of a tile for one token. Kernels work on up to sixteen rows of few columns side by side.
-fn piece(tile: usize) -> usize {
-    tile.div_ceil(PIECES).next_multiple_of(16)
+/// Strips that these matrices are read in with one token.
+fn places(matrices: &[&Matrix]) -> usize {
+    if matrices.iter().all(|m| m.chosen.apart()) { PLACES } else { 1 }
+}
+
+/// Rows of a piece of a strip for one token. Kernels work on up to sixteen rows of few columns side by side, four in strips.
+fn piece(tile: usize, places: usize) -> usize {
+    tile.div_ceil(PIECES).next_multiple_of(16) / places
 }
 
 /// Says that these matrices are the next to be multiplied with one token: threads that wait ask for what they begin with.
 pub(crate) fn prefetch(pool: &Pool, matrices: &[&Matrix]) {
-    let total: usize = matrices.iter().map(|m| m.rows).sum();
-    let piece = piece(tile(pool, matrices, UNIT));
-    pool.prefetch(|thread| begin(matrices, pool.first(total.div_ceil(piece), thread) * piece));
+    let places = places(matrices);
+    let piece = piece(tile(pool, matrices, UNIT), places);
+    let pieces = matrices.iter().map(|m| m.rows.div_ceil(places).div_ceil(piece)).sum();
+    pool.prefetch(|thread| begin(matrices, places, piece, pool.first(pieces, thread)));
 }
 
-/// What row `first` of all rows of these matrices begins with, no more than [`NEXT`] and none of another matrix.
-fn begin<'m>(matrices: &[&'m Matrix], mut first: usize) -> &'m [u8] {
+/// What a piece of all pieces of the strips of these matrices begins with: in each strip, and no more than [`NEXT`] in all.
+fn begin<'m>(matrices: &[&'m Matrix], places: usize, piece: usize, mut number: usize) -> [&'m [u8]; PLACES] {
     for m in matrices {
-        if first < m.rows {
-            let bytes = &m.bytes()[first * m.row_bytes..];
-            return &bytes[..bytes.len().min(NEXT)];
+        let strip = m.rows.div_ceil(places);
+        if number < strip.div_ceil(piece) {
+            return std::array::from_fn(|s| {
+                let [first, end] = [s * strip + number * piece, (s + 1) * strip].map(|row| if s < places { row.min(m.rows) } else { 0 });
+                let bytes = &m.bytes()[first * m.row_bytes..end * m.row_bytes];
+                &bytes[..bytes.len().min(NEXT / places)]
+            });
         }
-        first -= m.rows;
+        number -= strip.div_ceil(piece);
     }
-    &[]
+    [&[]; PLACES]
 }
 
 /// The matrices from number `from` on times one token, whose outputs lie together whatever the tiles. A tile is divided further: what a thread takes towards the end is small,
 /// so that none waits for long. About a tile is one call otherwise, because a call begins with a wait for memory.
+///
+/// A matrix is read in strips where the kernel likes that, and a thread goes on in each of them from call to call: the hardware's reading ahead does not end with a call, and lines that a
+/// kernel asks for ahead are those of the next.
 fn one(pool: &Pool, matrices: &[&Matrix], acts: &[u8], out: &mut Outputs, from: usize, tile: usize) {
     let rows = out.matrices[from].start..out.matrices[from + matrices.len() - 1].end;
-    let places = &out.matrices[from..];
-    let piece = piece(tile);
-    pool.runs(&mut out.floats[rows.clone()], piece, tile.div_ceil(piece), |i, part| {
-        let first = rows.start + i * piece;
-        for (m, place) in matrices.iter().zip(places) {
-            let own = first.max(place.start)..(first + part.len()).min(place.end);
-            if own.start < own.end {
-                let bytes = (own.start - place.start) * m.row_bytes..(own.end - place.start) * m.row_bytes;
-                m.chosen.matmul(&m.bytes()[bytes], m.cols, acts, 1, &mut part[own.start - first..own.end - first]);
-            }
+    let ends: Vec<usize> = out.matrices[from..][..matrices.len()].iter().map(|own| own.end - rows.start).collect();
+    let products = &mut out.floats[rows];
+    match places(matrices) {
+        PLACES => in_strips::<PLACES>(pool, matrices, acts, products, &ends, tile),
+        _ => in_strips::<1>(pool, matrices, acts, products, &ends, tile),
+    }
+}
+
+/// The same in N strips of each matrix; the products of each end before `ends`.
+fn in_strips<const N: usize>(pool: &Pool, matrices: &[&Matrix], acts: &[u8], products: &mut [f32], ends: &[usize], tile: usize) {
+    let piece = piece(tile, N);
+    pool.strips(products, ends, piece, tile.div_ceil(N * piece), |k, first, out: [&mut [f32]; N]| {
+        let m = matrices[k];
+        let strip = m.rows.div_ceil(N);
+        let w = |s: usize, rows: usize| &m.bytes()[(s * strip + first) * m.row_bytes..][..rows * m.row_bytes];
+        let rows = out[0].len();
+        if N == PLACES && rows < strip && out.iter().all(|out| out.len() == rows) {
+            let w = std::array::from_fn(|s| w(s, rows));
+            let mut out = out.into_iter();
+            m.chosen.matmul_apart(w, m.cols, acts, std::array::from_fn(|_| out.next().expect("N are PLACES")));
+            return;
+        }
+        for (s, out) in out.into_iter().enumerate().filter(|(_, out)| !out.is_empty()) {
+            m.chosen.matmul(w(s, out.len()), m.cols, acts, 1, out);
         }
     });
 }
@@ -313,17 +340,36 @@ mod tests {
         }
     }
 
-    /// Each thread's first row of the next matrices, and none past the last.
+    /// What each thread begins with in the next matrices, and nothing past the last.
     #[test]
-    fn a_thread_begins_with_its_first_row() {
-        let matrix =
-            |rows: usize, byte| Matrix::new(&format::F32, None, rows, 1024, Place::Own(vec![byte; rows * 4096])).expect("whole blocks");
-        let (a, b) = (matrix(100, 1), matrix(60, 2));
+    fn a_thread_begins_with_its_first_rows() {
+        let matrix = |rows: usize, byte: u8| {
+            let row = |i: usize| [[byte; 2048], [i as u8; 2048]].concat();
+            Matrix::new(&format::F32, None, rows, 1024, Place::Own((0..rows).flat_map(row).collect())).expect("whole blocks")
+        };
+        let (a, b) = (matrix(100, 1), matrix(61, 2));
         let all = [&a, &b];
-        for (first, byte, rows) in [(0, 1, 32), (99, 1, 1), (100, 2, 32), (150, 2, 10), (160, 0, 0), (1000, 0, 0)] {
-            let bytes = begin(&all, first);
-            assert_eq!(bytes.len(), rows * 4096, "row {first}");
-            assert!(bytes.iter().all(|&x| x == byte), "row {first}");
+        // Of pieces of four rows: a matrix's byte, and the first row and the number of rows in each strip.
+        for (places, number, byte, strips) in [
+            (4, 0, 1, vec![(0, 8), (25, 8), (50, 8), (75, 8)]),
+            (4, 6, 1, vec![(24, 1), (49, 1), (74, 1), (99, 1)]),
+            (4, 7, 2, vec![(0, 8), (16, 8), (32, 8), (48, 8)]),
+            (4, 10, 2, vec![(12, 4), (28, 4), (44, 4), (60, 1)]),
+            (4, 11, 0, vec![]),
+            (1, 0, 1, vec![(0, 32)]),
+            (1, 24, 1, vec![(96, 4)]),
+            (1, 25, 2, vec![(0, 32)]),
+            (1, 1000, 0, vec![]),
+        ] {
+            let found = begin(&all, places, 4, number);
+            for (s, bytes) in found.into_iter().enumerate() {
+                let (first, rows) = strips.get(s).copied().unwrap_or_default();
+                assert_eq!(bytes.len(), rows * 4096, "{places} places, piece {number}, strip {s}");
+                assert!(
+                    bytes.iter().take(2048).all(|&x| x == byte) && bytes.get(2048).is_none_or(|&x| x == first),
+                    "piece {number}, strip {s}"
+                );
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A format with the kernel that this CPU runs: capability as a value.
 
 use crate::activation::groups;
-use crate::dot::{Job, Kernel, MANY};
+use crate::dot::{self, Job, Kernel, MANY};
 use crate::{Core, Format, Isa};
 
 /// A format's kernel that the CPU is known to run. It can only be made by asking the CPU, so its methods are safe, and the one call of an
@@ -91,7 +91,7 @@ impl Chosen {
     pub fn matmul(&self, w: &[u8], cols: usize, acts: &[u8], tokens: usize, out: &mut [f32]) {
         let act_bytes = self.activation_bytes(cols);
         assert_eq!(Some(acts.len()), act_bytes.checked_mul(tokens), "bytes of {tokens} tokens of activations, {cols} columns");
-        self.run(w, cols, acts, act_bytes, false, tokens, out);
+        self.run(w, None, cols, acts, act_bytes, false, tokens, out);
     }
 
     /// The same with activations in groups of [`Chosen::GROUP`] tokens from [`Chosen::quantize_in`], the last one of which may have fewer.
@@ -101,11 +101,55 @@ impl Chosen {
     pub fn matmul_groups(&self, w: &[u8], cols: usize, acts: &[u8], tokens: usize, out: &mut [f32]) {
         let group_bytes = self.group_bytes(cols, tokens).expect("a kernel that wants groups");
         assert_eq!(acts.len(), group_bytes * tokens.div_ceil(Self::GROUP), "bytes of {tokens} tokens of activations, {cols} columns");
-        self.run(w, cols, acts, group_bytes, true, tokens, out);
+        self.run(w, None, cols, acts, group_bytes, true, tokens, out);
+    }
+
+    /// Strips of [`Chosen::matmul_apart`].
+    pub const APART: usize = dot::APART;
+
+    /// Whether products of one token are faster where rows are read in several places, long strips of a matrix side by side, than one after the other.
+    pub fn apart(&self) -> bool {
+        // Every kernel for few tokens of these instruction sets works so, if it is not told what AMD's cores like.
+        cfg!(target_arch = "x86_64") && self.kernel.isa != Isa::Scalar && self.core == Core::Other
+    }
+
+    /// Products of one token, `out[s][r]` of row r of `w[s]`: strips of as many rows each, as in [`Chosen::matmul`]. What strips are followed by in memory may be asked for.
+    ///
+    /// # Panics
+    /// When the lengths do not fit each other, and where rows are not read [`Chosen::apart`].
+    pub fn matmul_apart(&self, w: [&[u8]; Self::APART], cols: usize, act: &[u8], mut out: [&mut [f32]; Self::APART]) {
+        // Products of so many rows of each strip lie together, and are then put where they belong.
+        const ROWS: usize = 256;
+        assert!(self.apart(), "a kernel that reads in several places");
+        assert_eq!(act.len(), self.activation_bytes(cols), "bytes of a token's activations, {cols} columns");
+        let rows = out[0].len();
+        assert!(out.iter().all(|out| out.len() == rows), "as many products of each strip");
+        let row_bytes = if rows == 0 { 0 } else { w[0].len() / rows };
+        assert!(w.iter().all(|w| w.len() == rows * row_bytes), "strips of {rows} rows of as many bytes");
+        for first in (0..rows).step_by(ROWS) {
+            let count = ROWS.min(rows - first);
+            let mut products = [0f32; ROWS * Self::APART];
+            let products = &mut products[..count * Self::APART];
+            let strips = w.map(|w| &w[first * row_bytes..][..count * row_bytes]);
+            self.run(strips[0], Some(strips), cols, act, act.len(), false, 1, products);
+            for (out, products) in out.iter_mut().zip(products.chunks_exact(count)) {
+                out[first..][..count].copy_from_slice(products);
+            }
+        }
     }
 
     #[expect(clippy::too_many_arguments, reason = "the product's, and how its activations lie")]
-    fn run(&self, w: &[u8], cols: usize, acts: &[u8], act_bytes: usize, grouped: bool, tokens: usize, out: &mut [f32]) {
+    fn run(
+        &self,
+        w: &[u8],
+        strips: Option<[&[u8]; Self::APART]>,
+        cols: usize,
+        acts: &[u8],
+        act_bytes: usize,
+        grouped: bool,
+        tokens: usize,
+        out: &mut [f32],
+    ) {
         let row_bytes =
             self.format.row_bytes(cols).unwrap_or_else(|| panic!("{cols} columns are not whole blocks of {}", self.format.name));
         if tokens == 0 || cols == 0 {
@@ -113,8 +157,20 @@ impl Chosen {
             return;
         }
         assert!(w.len().is_multiple_of(row_bytes), "{} bytes of weights are not rows of {row_bytes}", w.len());
-        assert_eq!(out.len(), w.len() / row_bytes * tokens, "products of {} rows and {tokens} tokens", w.len() / row_bytes);
-        let job = Job { format: self.format, unpack: self.kernel.unpack, w, row_bytes, acts, act_bytes, grouped, tokens, core: self.core };
+        let of = if strips.is_some() { Self::APART } else { 1 };
+        assert_eq!(out.len(), w.len() / row_bytes * tokens * of, "products of {} rows and {tokens} tokens", w.len() / row_bytes);
+        let job = Job {
+            format: self.format,
+            unpack: self.kernel.unpack,
+            w,
+            strips,
+            row_bytes,
+            acts,
+            act_bytes,
+            grouped,
+            tokens,
+            core: self.core,
+        };
         // SAFETY: `self` was made by asking the CPU for `kernel.isa`, which is all that the kernel needs; lengths are checked above.
         unsafe { if tokens < MANY { (self.kernel.few)(&job, out) } else { (self.kernel.many)(&job, out) } }
     }

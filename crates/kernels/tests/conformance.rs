@@ -26,6 +26,16 @@ fn matmul_groups(chosen: Chosen, w: &[u8], rows: &[Vec<f32>]) -> Option<Vec<f32>
     Some(out)
 }
 
+/// One token's products of `rows` rows from each of these on, if the kernel reads strips side by side.
+fn matmul_apart(chosen: Chosen, w: &[u8], cols: usize, act: &[u8], starts: [usize; Chosen::APART], rows: usize) -> Option<Vec<f32>> {
+    let row_bytes = chosen.format().row_bytes(cols).unwrap();
+    let mut out = vec![f32::NAN; Chosen::APART * rows];
+    let mut runs = out.chunks_mut(rows.max(1));
+    let runs = std::array::from_fn(|_| runs.next().unwrap_or_default());
+    chosen.apart().then(|| chosen.matmul_apart(starts.map(|first| &w[first * row_bytes..][..rows * row_bytes]), cols, act, runs))?;
+    Some(out)
+}
+
 /// Bits, with any NaN equal to any other: which operand's payload survives is not specified.
 fn same(a: &[f32], b: &[f32]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan())
@@ -107,6 +117,22 @@ fn every_instruction_set_gives_the_bits_of_the_scalar_product() {
 }
 
 #[test]
+fn strips_that_are_longer_than_what_is_done_at_once() {
+    let mut rng = Rng(12);
+    for format in FORMATS {
+        let (cols, rows) = (256, 4 * 300);
+        let w = blocks(format, rows * cols / format.block_len, Weights::Random, &mut rng);
+        let act = quantize(scalar(format), &[acts(cols, Acts::Uniform, &mut rng)]);
+        let want = matmul(scalar(format), &w, cols, &act, 1);
+        for other in rows_of(format) {
+            if let Some(got) = matmul_apart(other, &w, cols, &act, [0, 300, 600, 900], 300) {
+                assert!(same(&got, &want), "{} {:?}", format.name, other.isa());
+            }
+        }
+    }
+}
+
+#[test]
 fn rows_that_are_read_as_bundles_do_not_touch_each_other() {
     // Drivers for few tokens may read several short rows as one long one: bundles of every size (blocks of 256: an odd number makes sixteen rows of one
     // bundle, 12 blocks four), rows left over, a row in which a scale is not a number, and more tokens than there is room for at once.
@@ -126,6 +152,17 @@ fn rows_that_are_read_as_bundles_do_not_touch_each_other() {
                 for other in rows_of(format) {
                     let got = matmul(other, &w, cols, &act, tokens);
                     assert!(same(&got, &want), "{} {:?} {cols} columns, {tokens} tokens", format.name, other.isa());
+                    // Strips in any order, that touch and do not, of whole bundles and of none.
+                    for (starts, each) in
+                        [([0, 9, 18, 28], 9), ([30, 4, 21, 1], 7), ([5, 33, 5, 12], 4), ([36, 0, 5, 6], 1), ([1, 2, 3, 4], 0)]
+                    {
+                        if tokens == 1
+                            && let Some(got) = matmul_apart(other, &w, cols, &act, starts, each)
+                        {
+                            let want: Vec<f32> = starts.iter().flat_map(|&first| &want[first..first + each]).copied().collect();
+                            assert!(same(&got, &want), "{} {:?} {cols} columns, strips from {starts:?}", format.name, other.isa());
+                        }
+                    }
                 }
             }
         }

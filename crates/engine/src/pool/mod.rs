@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle, Thread};
 
-use nibble_kernels::{Line, prefetch};
+use nibble_kernels::{Chosen, Line, prefetch};
 
 /// Set in the gate while a loop takes joiners.
 const OPEN: u64 = 1 << 31;
@@ -32,6 +32,14 @@ const JOINED: u64 = OPEN - 1;
 const EPOCH: u64 = 1 << 32;
 /// Looks at the gate before a thread goes to sleep: about 50 microseconds.
 const SPINS: u32 = 2000;
+
+/// Places in which a thread reads side by side, at most.
+pub(crate) const PLACES: usize = Chosen::APART;
+/// Lines that are asked for in one place before the next.
+const TURN: usize = 4;
+
+/// The addresses of what a thread will read next.
+type Next = [Range<usize>; PLACES];
 
 /// A running loop's body. The lifetime is erased, see [`Pool::ranges`].
 #[derive(Clone, Copy)]
@@ -49,23 +57,26 @@ struct Share {
     /// What is left of its indices: the first one in the high half, the end in the low half.
     left: AtomicU64,
     /// The addresses of what it will read next, as far as is known: from, to. They are only ever asked for, never read, so they may be of memory that is gone.
-    next: [AtomicUsize; 2],
+    next: [[AtomicUsize; 2]; PLACES],
 }
 
 impl Share {
-    fn next(&self) -> Range<usize> {
-        self.next[0].load(Ordering::Relaxed)..self.next[1].load(Ordering::Relaxed)
+    fn next(&self) -> Next {
+        self.next.each_ref().map(|[from, to]| from.load(Ordering::Relaxed)..to.load(Ordering::Relaxed))
     }
 }
 
-/// Asks for a line of what is to be read next. False: all of it has been asked for.
-fn ahead(next: &mut Range<usize>) -> bool {
-    let more = next.start < next.end;
+/// Asks for a line of what is to be read next, of each place in turn. False: all of it has been asked for.
+fn ahead(next: &mut Next) -> bool {
+    let more = !next[0].is_empty();
     if more {
-        prefetch(std::ptr::without_provenance(next.start));
-        next.start += Line::BYTES;
+        prefetch(std::ptr::without_provenance(next[0].start));
+        next[0].start += Line::BYTES;
     }
-    more
+    if next[0].is_empty() || (next[0].start / Line::BYTES).is_multiple_of(TURN) {
+        next.rotate_left(1);
+    }
+    more || next.iter().any(|next| !next.is_empty())
 }
 
 struct Shared {
@@ -134,11 +145,12 @@ impl Pool {
     }
 
     /// Says what each thread will read first in the next loop that reads much: until the next call of this, a thread that waits asks for it meanwhile. Only a hint: the bytes may be gone by then.
-    pub fn prefetch<'a>(&self, bytes: impl Fn(usize) -> &'a [u8]) {
+    pub fn prefetch<'a>(&self, bytes: impl Fn(usize) -> [&'a [u8]; PLACES]) {
         for (i, share) in self.shared.shares[..self.threads()].iter().enumerate() {
-            let range = bytes(i).as_ptr_range();
-            share.next[0].store(range.start.addr(), Ordering::Relaxed);
-            share.next[1].store(range.end.addr(), Ordering::Relaxed);
+            for (bytes, [from, to]) in bytes(i).into_iter().zip(&share.next) {
+                from.store(bytes.as_ptr_range().start.addr(), Ordering::Relaxed);
+                to.store(bytes.as_ptr_range().end.addr(), Ordering::Relaxed);
+            }
         }
     }
 
@@ -208,15 +220,39 @@ impl Pool {
         });
     }
 
-    /// As [`Pool::chunks`] for several neighbours at once: body gets up to `most` chunks in one piece (one thread alone gets all), and the number of the first.
-    pub fn runs<T: Send>(&self, data: &mut [T], len: usize, most: usize, body: impl Fn(usize, &mut [T]) + Sync) {
-        let (total, start) = (data.len(), Start(data.as_mut_ptr()));
-        let len = len.max(1);
-        self.ranges(total.div_ceil(len), most, &|range| {
-            let from = range.start * len;
-            // SAFETY: `ranges` gives each index once, chunks of different ones do not overlap, all lie within `data`, and `data` stays borrowed.
-            let chunks = unsafe { std::slice::from_raw_parts_mut(start.at(from), (range.len() * len).min(total - from)) };
-            body(range.start, chunks);
+    /// Takes each of the parts of `data` (part k ends before `ends[k]`) as N strips of as many elements each, the last of which may have fewer, and calls `body(k, first, runs)` on all threads
+    /// with a run of each strip from element `first` of it on: `len` elements, or several times as many, `most` at most (one thread alone gets all at once). A thread goes on where it
+    /// was in each of them, for as long as it can. Panics when the ends go down or past the data.
+    pub fn strips<T: Send, const N: usize>(
+        &self,
+        data: &mut [T],
+        ends: &[usize],
+        len: usize,
+        most: usize,
+        body: impl Fn(usize, usize, [&mut [T]; N]) + Sync,
+    ) {
+        assert!(ends.is_sorted() && ends.last().is_none_or(|&e| e <= data.len()), "ends {ends:?} of {} elements", data.len());
+        let (len, start) = (len.max(1), Start(data.as_mut_ptr()));
+        let part = |k: usize| if k == 0 { 0 } else { ends[k - 1] }..ends[k];
+        let strip = |k: usize| part(k).len().div_ceil(N);
+        self.ranges((0..ends.len()).map(|k| strip(k).div_ceil(len)).sum(), most, &|mut units| {
+            for k in 0..ends.len() {
+                let (part, strip) = (part(k), strip(k));
+                let own = strip.div_ceil(len);
+                let run = (units.start.min(own) * len).min(strip)..(units.end.min(own) * len).min(strip);
+                units = units.start.saturating_sub(own)..units.end.saturating_sub(own);
+                if run.is_empty() {
+                    continue;
+                }
+                let runs = std::array::from_fn(|s| {
+                    let end = part.end.min(part.start + (s + 1) * strip);
+                    let [from, to] = [run.start, run.end].map(|x| (part.start + s * strip + x).min(end));
+                    // SAFETY: `ranges` gives each unit once; units are of different elements of a strip, strips of different elements of a part and parts of the data (asserted),
+                    // which stays borrowed. Of a strip that is short both places are its end, which is not past the part's.
+                    unsafe { std::slice::from_raw_parts_mut(start.at(from), to - from) }
+                });
+                body(k, run.start, runs);
+            }
         });
     }
 
@@ -313,7 +349,7 @@ fn take(s: &Shared, me: usize, most: u64, body: &(dyn Fn(Range<usize>) + Sync)) 
 /// A worker's life: wait for a loop, join it, take indices, leave.
 fn work(s: &Shared, me: usize) {
     let mut last = 0;
-    let (mut spins, mut next) = (0u32, 0..0);
+    let (mut spins, mut next) = (0u32, Next::default());
     while !s.stop.load(Ordering::Relaxed) {
         let gate = s.gate.load(Ordering::Acquire);
         if gate & OPEN == 0 || gate / EPOCH == last {

@@ -30,17 +30,41 @@ fn chunks_cover_the_slice() {
 }
 
 #[test]
-fn runs_are_neighbouring_chunks_no_more_than_allowed() {
-    for (threads, n, len, most) in [(1, 10, 3, 2), (3, 0, 4, 2), (3, 1000, 7, 5), (2, 64, 1, 100), (3, 50, 0, 0)] {
+fn strips_go_on_side_by_side() {
+    fn check<const N: usize>(threads: usize, ends: &[usize], len: usize, most: usize) {
         let pool = Pool::new(threads, &[]);
-        let mut data = vec![0usize; n];
-        pool.runs(&mut data, len, most, |i, run| {
-            let len = len.max(1);
-            assert!(threads == 1 || run.len() <= most.max(1) * len, "{} elements", run.len());
-            run.iter_mut().enumerate().for_each(|(j, x)| *x += 1 + i * len + j);
+        let total = ends.last().map_or(0, |end| end + 3);
+        let mut data = vec![0usize; total];
+        pool.strips(&mut data, ends, len, most, |k, first, runs: [&mut [usize]; N]| {
+            let start = if k == 0 { 0 } else { ends[k - 1] };
+            let strip = (ends[k] - start).div_ceil(N);
+            let rows = runs[0].len();
+            assert!(rows > 0 && (threads == 1 || rows <= most.max(1) * len.max(1)), "{rows} elements");
+            for (s, run) in runs.into_iter().enumerate() {
+                // Those of a last strip that is short, or of strips that are not there, are fewer.
+                let end = strip.min((ends[k] - start).saturating_sub(s * strip));
+                assert_eq!(run.len(), (first + rows).min(end).saturating_sub(first), "strip {s} of part {k}");
+                run.iter_mut().enumerate().for_each(|(j, x)| *x += 1 + start + s * strip + first + j);
+            }
         });
-        assert_eq!(data, (1..=n).collect::<Vec<_>>());
+        let last = ends.last().copied().unwrap_or_default();
+        assert!(data.iter().enumerate().all(|(i, &x)| x == if i < last { i + 1 } else { 0 }), "{N} strips, {ends:?}");
     }
+    for (threads, ends, len, most) in [
+        (1, &[10, 64][..], 3, 2),
+        (3, &[], 4, 2),
+        (3, &[0, 1000, 1000, 1777], 7, 5),
+        (2, &[64], 1, 100),
+        (3, &[2, 5, 50], 0, 0),
+        (4, &[9, 4096], 16, 8),
+    ] {
+        check::<1>(threads, ends, len, most);
+        check::<4>(threads, ends, len, most);
+    }
+    let wrong = |ends: &[usize]| {
+        catch_unwind(AssertUnwindSafe(|| Pool::new(1, &[]).strips(&mut [0; 4], ends, 1, 1, |_, _, _: [&mut [i32]; 4]| ()))).is_err()
+    };
+    assert!(wrong(&[3, 2]) && wrong(&[5]) && !wrong(&[4]));
 }
 
 #[test]
@@ -104,14 +128,22 @@ fn what_comes_next_may_be_gone_before_it_is_asked_for() {
     let mut data = vec![0; 100];
     for round in 1..200 {
         let gone = vec![1u8; 1 << 20];
-        pool.prefetch(|i| &gone[i << 10..]);
+        pool.prefetch(|i| [0, 100, 0, 1000].map(|from| &gone[(i << 10) + from..]));
         drop(gone);
         pool.chunks(&mut data, 1, |_, c| c[0] += 1);
         assert!(data.iter().all(|&x| x == round));
     }
     let end = usize::MAX - 100;
-    let mut next = end - 130..end;
-    assert_eq!((0..5).map(|_| ahead(&mut next)).collect::<Vec<_>>(), [true, true, true, false, false]);
+    let mut next = [end - 130..end, 0..0, 64 * 7..64 * 13, 5..5];
+    let left = |next: &Next| next.iter().map(|place| place.len().div_ceil(Line::BYTES)).sum::<usize>();
+    assert_eq!(left(&next), 9);
+    // Each call one line less, or another place.
+    let mut calls = 0;
+    while ahead(&mut next) {
+        calls += 1;
+    }
+    assert!((9..20).contains(&calls), "{calls} calls");
+    assert!(!ahead(&mut next) && left(&next) == 0);
 }
 
 #[test]

@@ -48,6 +48,9 @@ pub(crate) mod stack;
 /// Tokens that share one unpacked tile: 32 accumulators of 16 lanes are 2 KiB of stack.
 pub const TOKENS: usize = 32;
 
+/// Rows side by side where memory is faster in several places.
+pub const APART: usize = 4;
+
 /// From this many tokens on [`Kernel::many`] runs.
 pub const MANY: usize = 8;
 
@@ -74,8 +77,11 @@ pub struct Job<'a> {
     pub format: &'static Format,
     /// The unpack of the same kernel as the driver.
     pub unpack: unsafe fn(&[u8], &mut Tile),
-    /// Rows of `row_bytes`.
+    /// Rows of `row_bytes`; of the first strip, if there are several.
     pub w: &'a [u8],
+    /// Strips of as many rows each, which are read side by side: only drivers for few tokens of CPUs that want that meet them, with one token ([`crate::Chosen::apart`]). Their products
+    /// follow one another.
+    pub strips: Option<[&'a [u8]; APART]>,
     /// Bytes of a row of weights.
     pub row_bytes: usize,
     /// Tokens of `act_bytes`, or groups of tokens.
@@ -97,7 +103,7 @@ impl Job<'_> {
         self.tokens == 1 && self.core == Core::Zen
     }
 
-    /// Rows of `w`.
+    /// Rows of `w`: of each strip.
     #[inline(always)]
     pub fn rows(&self) -> usize {
         self.w.len() / self.row_bytes

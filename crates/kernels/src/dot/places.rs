@@ -18,42 +18,57 @@
 //! Floats go side by side everywhere: each addition waits for the one before it, and one row's are too few to keep up with memory.
 
 use std::arch::x86_64::{_MM_HINT_NTA, _MM_HINT_T0, _mm_prefetch};
+use std::ops::Range;
 
 use super::Job;
 
-/// Rows side by side where memory is faster in several places.
-pub const APART: usize = 4;
-
-/// Row i of each of R strips of a job's rows, for i from 0 on until every row has been given: `rows(numbers, weights)`. Where the number of rows is no multiple of
-/// R, the last row is given more than once: its products are the same each time.
+/// `size` neighbouring rows at a time of the rows `rows` of a job, R at once, of one strip each: the numbers of their first rows, and the weights. A job of one strip is cut into R; of a
+/// job of several, `rows` are each strip's. Where they do not come out even, the last are given more than once: their products are the same each time.
 #[inline(always)]
-pub fn strips<'a, const R: usize>(job: &Job<'a>, mut rows: impl FnMut([usize; R], [&'a [u8]; R])) {
-    let count = job.rows();
-    let strip = count / R;
-    for i in 0..count.div_ceil(R) {
-        let (mut numbers, mut w) = ([0; R], [&job.w[..0]; R]);
+pub fn strips<'a, const R: usize>(job: &Job<'a>, rows: Range<usize>, size: usize, mut turn: impl FnMut([usize; R], [&'a [u8]; R])) {
+    let (count, bytes) = (rows.len() / size, size * job.row_bytes);
+    let strip = if job.strips.is_some() { count } else { count / R };
+    let (mut first, mut starts) = ([0; R], [job.w; R]);
+    for s in 0..R {
+        let at = if let Some(strips) = job.strips {
+            (first[s], starts[s]) = (s * job.rows() + rows.start, strips[s]);
+            rows.start
+        } else {
+            first[s] = rows.start + s * strip * size;
+            first[s]
+        };
+        starts[s] = &starts[s][at * job.row_bytes..];
+    }
+    for i in 0..if job.strips.is_some() { count } else { count.div_ceil(R) } {
+        let (mut numbers, mut w) = ([0; R], [job.w; R]);
         for s in 0..R {
-            numbers[s] = if i < strip { s * strip + i } else { (R * strip + s).min(count - 1) };
-            w[s] = &job.w[numbers[s] * job.row_bytes..][..job.row_bytes];
+            let (of, at) = if i < strip { (s, i) } else { (0, (R * strip + s).min(count - 1)) };
+            numbers[s] = first[of] + at * size;
+            w[s] = &starts[of][at * bytes..][..bytes];
         }
-        // One call for both cases, so that the body is compiled once and in place.
-        rows(numbers, w);
+        // One call for all cases, so that the body is compiled once and in place.
+        turn(numbers, w);
     }
 }
 
 /// Asks for the lines that `bytes` are followed by at some distance, where R rows of blocks of so many bytes are read side by side. An address past the end does nothing.
 #[inline(always)]
 pub fn prefetch<const R: usize>(bytes: &[u8], block: usize) {
-    prefetch_part::<R>(bytes, block, 0, 1);
+    lines::<R>(bytes.as_ptr().wrapping_add(ahead(R, block)), 0..bytes.len().div_ceil(64));
 }
 
 /// The same for one part of some: where a row stands by itself, a few lines with each block are asked for faster than many at once.
 #[inline(always)]
 pub fn prefetch_part<const R: usize>(bytes: &[u8], block: usize, part: usize, parts: usize) {
-    let ahead = ahead(R, block);
     let lines = bytes.len().div_ceil(64);
-    for line in lines * part / parts..lines * (part + 1) / parts {
-        let at = bytes.as_ptr().wrapping_add(ahead + 64 * line);
+    self::lines::<R>(bytes.as_ptr().wrapping_add(ahead(R, block)), lines * part / parts..lines * (part + 1) / parts);
+}
+
+/// Asks for some of the lines from an address on, of one of R rows.
+#[inline(always)]
+pub fn lines<const R: usize>(from: *const u8, lines: Range<usize>) {
+    for line in lines {
+        let at = from.wrapping_add(64 * line);
         if R == 1 { ask::<_MM_HINT_NTA>(at) } else { ask::<_MM_HINT_T0>(at) }
     }
 }

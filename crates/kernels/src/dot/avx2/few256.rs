@@ -21,8 +21,8 @@ use std::mem::MaybeUninit;
 use super::many::{self, Fill256};
 use super::{Step, load, pairs};
 use crate::activation::{HEADER, TILE_BYTES};
-use crate::dot::Job;
-use crate::dot::places::{APART, prefetch, strips};
+use crate::dot::places::{prefetch, strips};
+use crate::dot::{APART, Job};
 use crate::tile::TILE;
 
 /// Most tokens that go one by one.
@@ -114,7 +114,7 @@ unsafe fn pass<S: Step, F: Few256, const R: usize>(job: &Job<'_>, out: &mut [f32
     }
     // SAFETY: every one of these has been written.
     let kept = unsafe { room.assume_init_ref() };
-    strips(job, |rows: [usize; R], w| {
+    strips(job, 0..job.rows(), 1, |rows: [usize; R], w| {
         for t in 0..job.tokens {
             let mut lanes = [[_mm256_setzero_ps(); 2]; R];
             for g in 0..groups {

@@ -15,8 +15,8 @@ use super::few256::{PANELS, PASSES, halves_at, sums8};
 use super::many::{self, Fill32};
 use super::{Step, load, pairs};
 use crate::activation::{HEADER, STARTS, TILE_BYTES};
-use crate::dot::Job;
-use crate::dot::places::{APART, prefetch, strips};
+use crate::dot::places::{prefetch, strips};
+use crate::dot::{APART, Job};
 
 /// Blocks of a group.
 const GROUP: usize = 8;
@@ -74,7 +74,7 @@ unsafe fn pass<S: Step, F: Few32, const R: usize>(job: &Job<'_>, out: &mut [f32]
     let tile = |t: usize, g: usize| &job.acts[t * job.act_bytes + g * TILE_BYTES..][..TILE_BYTES];
     // The end of a row, filled up with blocks of zeros.
     let mut end = [0u8; GROUP * LONGEST];
-    strips(job, |rows: [usize; R], w| {
+    strips(job, 0..job.rows(), 1, |rows: [usize; R], w| {
         for t in 0..job.tokens {
             let mut lanes = [[_mm256_setzero_ps(); 2]; R];
             for g in 0..tiles {

@@ -9,8 +9,8 @@ use std::arch::x86_64::*;
 
 use super::few256::PASSES;
 use super::load;
-use crate::dot::places::{APART, prefetch, strips};
-use crate::dot::{Job, MANY};
+use crate::dot::places::{prefetch, strips};
+use crate::dot::{APART, Job, MANY};
 
 /// Columns for which a token's turn lasts: 8 KiB of four rows of F16. A multiple of 16.
 const COLUMNS: usize = 1024;
@@ -35,7 +35,7 @@ pub fn few_floats<F: Floats>(job: &Job<'_>, out: &mut [f32]) {
     for first in (0..job.tokens).step_by(MANY) {
         let count = MANY.min(job.tokens - first);
         let acts = &job.acts[first * job.act_bytes..][..count * job.act_bytes];
-        strips(job, |rows: [usize; APART], w| {
+        strips(job, 0..job.rows(), 1, |rows: [usize; APART], w| {
             let mut lanes = [[[_mm256_setzero_ps(); 2]; APART]; MANY];
             for from in (0..sixteens).step_by(turn) {
                 let mut part = w;

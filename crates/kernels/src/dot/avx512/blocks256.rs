@@ -238,7 +238,7 @@ impl<F: Blocks256> Pass for Few<F> {
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
     unsafe fn pass<const R: usize, const T: usize>(job: &Job<'_>, first: usize, count: usize, out: &mut [f32]) {
-        if R == 1 && T == 1 { one256::<F>(job, out) } else { pass::<F, R, T>(job, first, count, out) }
+        if T == 1 { one256::<F, R>(job, out) } else { pass::<F, R, T>(job, first, count, out) }
     }
 }
 
@@ -261,7 +261,6 @@ pub(super) fn lane_numbers() -> __m512i {
 #[inline]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
 fn pass<F: Blocks256, const R: usize, const T: usize>(job: &Job<'_>, first: usize, count: usize, out: &mut [f32]) {
-    let count = if T == 1 { 1 } else { count };
     let acts = &job.acts[first * job.act_bytes..][..count * job.act_bytes];
     let act = |t: usize| &acts[t * job.act_bytes..][..job.act_bytes];
     let blocks = job.row_bytes / F::BYTES;
@@ -282,9 +281,7 @@ fn pass<F: Blocks256, const R: usize, const T: usize>(job: &Job<'_>, first: usiz
         }
         // SAFETY: every one of these has been written.
         let kept = unsafe { room.assume_init_ref() };
-        let bundles = Job { w: &job.w[from * job.row_bytes..][..rows * job.row_bytes], row_bytes: size * job.row_bytes, ..*job };
-        strips(&bundles, |bundles: [usize; R], w| {
-            let count = if T == 1 { 1 } else { count };
+        strips(job, from..from + rows, size, |numbers: [usize; R], w| {
             // The row of the bundle that is being added up, and how many of its blocks have been.
             let (mut row, mut done) = (0, 0);
             let mut lanes = [[_mm512_setzero_ps(); T]; R];
@@ -300,53 +297,7 @@ fn pass<F: Blocks256, const R: usize, const T: usize>(job: &Job<'_>, first: usiz
                 }
                 // SAFETY: R have been written.
                 let heads = unsafe { heads.assume_init_ref() };
-                // Of one token the sums of four blocks are added up at once, in registers; of several they wait in memory, a block being unpacked for all.
-                let (quads, ones) = if T == 1 { (present.div_ceil(FOUR), 0) } else { (0, present) };
-                // A range: the place is one of several arrays.
-                #[allow(clippy::needless_range_loop)]
-                for q in 0..quads {
-                    let (first, n) = (FOUR * q, FOUR.min(present - FOUR * q));
-                    if n == FOUR && tile + FOUR <= blocks {
-                        let tiles = &act(0)[tile * TILE_BYTES..][..FOUR * TILE_BYTES];
-                        // Written out, and no closures, which the compiler does not put in place so often: with all rows' prefetches and blocks in one run of
-                        // instructions, what memory is slow with is waited for once.
-                        macro_rules! product {
-                            ($w:ident, $r:literal, $b:literal) => {
-                                // SAFETY: as above.
-                                unsafe {
-                                    F::block(&$w[$b * F::BYTES..($b + 1) * F::BYTES], &heads[$r].scales, first + $b)
-                                        .product(&tiles[$b * TILE_BYTES + HEADER..][..TILE])
-                                }
-                            };
-                        }
-                        macro_rules! row {
-                            ($r:literal) => {
-                                if R > $r {
-                                    let four = &w[$r][at + first * F::BYTES..][..FOUR * F::BYTES];
-                                    prefetch::<R>(four, F::BYTES);
-                                    let [a, b] = [product!(four, $r, 0), product!(four, $r, 1)];
-                                    let [c, d] = [product!(four, $r, 2), product!(four, $r, 3)];
-                                    sums[$r][0][q] = sums4(a, b, c, d);
-                                }
-                            };
-                        }
-                        const { assert!(R <= 4, "a row is missing here") };
-                        row!(0);
-                        row!(1);
-                        row!(2);
-                        row!(3);
-                    } else {
-                        for r in 0..R {
-                            sums[r][0][q] =
-                                end_of_row::<F, R>(&w[r][at + first * F::BYTES..][..n * F::BYTES], &heads[r].scales, first, act(0), tile);
-                        }
-                    }
-                    tile += n;
-                    while tile >= blocks {
-                        tile -= blocks;
-                    }
-                }
-                for b in 0..ones {
+                for b in 0..present {
                     // A range: four iterators side by side would be kept in memory.
                     #[allow(clippy::needless_range_loop)]
                     for r in 0..R {
@@ -373,7 +324,7 @@ fn pass<F: Blocks256, const R: usize, const T: usize>(job: &Job<'_>, first: usiz
                         }
                     };
                     for r in 0..R {
-                        let isum = if T == 1 { sums16(&sums[r][t][..FOUR]) } else { sums16(&fours(&sums[r][t])) };
+                        let isum = sums16(&fours(&sums[r][t]));
                         added[r][t] = contribution::<F>(&heads[r], isum, turned);
                     }
                 }
@@ -393,7 +344,7 @@ fn pass<F: Blocks256, const R: usize, const T: usize>(job: &Job<'_>, first: usiz
                         let order = _mm512_add_epi32(lane_numbers(), _mm512_set1_epi32((row * blocks) as i32));
                         for r in 0..R {
                             for t in 0..count {
-                                out[(first + t) * all + from + bundles[r] * size + row] = reduce(_mm512_permutexvar_ps(order, lanes[r][t]));
+                                out[(first + t) * all + numbers[r] + row] = reduce(_mm512_permutexvar_ps(order, lanes[r][t]));
                                 lanes[r][t] = _mm512_setzero_ps();
                             }
                         }
@@ -409,8 +360,7 @@ fn pass<F: Blocks256, const R: usize, const T: usize>(job: &Job<'_>, first: usiz
 /// group from `first` on, the first with the activations of tile `tile`.
 #[inline(never)]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-pub(super) fn end_of_row<F: Blocks256, const R: usize>(w: &[u8], scales: &Scales, first: usize, act: &[u8], tile: usize) -> __m512i {
-    prefetch::<R>(w, F::BYTES);
+pub(super) fn end_of_row<F: Blocks256>(w: &[u8], scales: &Scales, first: usize, act: &[u8], tile: usize) -> __m512i {
     let tiles = act.len() / TILE_BYTES;
     let mut parts = [_mm512_setzero_si512(); FOUR];
     for (b, (block, part)) in w.chunks_exact(F::BYTES).zip(&mut parts).enumerate() {

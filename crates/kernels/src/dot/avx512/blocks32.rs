@@ -226,7 +226,7 @@ fn pass<F: Blocks32, const R: usize, const T: usize>(job: &Job<'_>, first: usize
     let spread = R == 1 && F::BYTES > 32;
     // The end of a row, filled up with blocks of zeros.
     let mut end = [0u8; GROUP * LONGEST];
-    strips(job, |rows: [usize; R], w| {
+    strips(job, 0..job.rows(), 1, |rows: [usize; R], w| {
         let count = if T == 1 { 1 } else { count };
         let mut lanes = [[_mm512_setzero_ps(); T]; R];
         for g in 0..groups {

@@ -9,8 +9,8 @@
 use std::arch::x86_64::*;
 
 use super::{FEW, load64, reduce};
-use crate::dot::Job;
-use crate::dot::places::{APART, prefetch, strips};
+use crate::dot::places::{prefetch, strips};
+use crate::dot::{APART, Job};
 
 /// Columns for which a token's turn lasts: 8 KiB of four rows of F16. A multiple of 16.
 const COLUMNS: usize = 1024;
@@ -30,7 +30,7 @@ pub fn floats<F: Floats>(job: &Job<'_>, out: &mut [f32]) {
     for first in (0..job.tokens).step_by(FEW) {
         let count = FEW.min(job.tokens - first);
         let acts = &job.acts[first * job.act_bytes..][..count * job.act_bytes];
-        strips(job, |rows: [usize; APART], w| {
+        strips(job, 0..job.rows(), 1, |rows: [usize; APART], w| {
             let mut lanes = [[_mm512_setzero_ps(); APART]; FEW];
             for from in (0..cols).step_by(COLUMNS) {
                 let to = cols.min(from + COLUMNS);

@@ -37,8 +37,8 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 
-use super::Job;
-use super::places::{self, APART};
+use super::places;
+use super::{APART, Job};
 use crate::Core;
 
 mod affine;

@@ -15,7 +15,7 @@ use super::blocks256::{Block, Blocks256, KEPT, Turned, bundle, end_of_row, lane_
 use super::{FOUR, GROUP, add_words, reduce, sums4, sums16};
 use crate::activation::{HEADER, TILE_BYTES};
 use crate::dot::Job;
-use crate::dot::places::prefetch_part;
+use crate::dot::places::{ahead, lines, strips};
 use crate::tile::TILE;
 
 /// A group whose end is still to be done: `contribution` of [`super::blocks256`] in two halves, before and after the wait. One type for both files' formula is 3 to 4 % slower here (Q5_K, Q6_K,
@@ -76,10 +76,21 @@ impl Rows {
     }
 }
 
+/// Asks for the lines of part b of four of what comes while four blocks are multiplied, the `q`th of a group.
+#[inline(always)]
+fn ask<F: Blocks256, const R: usize>(asked: &[*const u8; R], q: usize, b: usize) {
+    if R == 1 {
+        let count = (FOUR * F::BYTES).div_ceil(64);
+        lines::<R>(asked[0].wrapping_add(q * FOUR * F::BYTES), count * b / FOUR..count * (b + 1) / FOUR);
+    } else {
+        lines::<R>(asked[b % R].wrapping_add(q * F::BYTES), 0..F::BYTES.div_ceil(64));
+    }
+}
+
 /// The driver: the whole job, of one token. A function of its own, so that what a pass of several tokens keeps does not take its registers.
 #[inline(never)]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-pub fn one256<F: Blocks256>(job: &Job<'_>, out: &mut [f32]) {
+pub fn one256<F: Blocks256, const R: usize>(job: &Job<'_>, out: &mut [f32]) {
     let act = &job.acts[..job.act_bytes];
     let blocks = job.row_bytes / F::BYTES;
     let all = job.rows();
@@ -100,69 +111,84 @@ pub fn one256<F: Blocks256>(job: &Job<'_>, out: &mut [f32]) {
         }
         // SAFETY: every one of these has been written.
         let kept = unsafe { room.assume_init_ref() };
-        let mut sums = Rows { blocks, size, row: 0, done: 0, lanes: _mm512_setzero_ps() };
         let zero = _mm512_setzero_si512();
+        let mut sums: [Rows; R] = std::array::from_fn(|_| Rows { blocks, size, row: 0, done: 0, lanes: _mm512_setzero_ps() });
         let mut ended = Ended { sums: [zero; FOUR], d: _mm512_setzero_ps(), msum: zero, m: _mm512_setzero_ps(), present: 0, row: 0 };
-        let w = &job.w[from * job.row_bytes..][..rows * job.row_bytes];
-        for (i, w) in w.chunks_exact(size * job.row_bytes).enumerate() {
-            let mut tile = 0;
+        let mut ended_of = 0;
+        strips(job, from..from + rows, size, |numbers: [usize; R], w| {
+            let mut group_tile = 0;
             for g in 0..groups {
                 let present = present(g);
-                let w = &w[g * GROUP * F::BYTES..][..present * F::BYTES];
-                // SAFETY: this function's instructions are those that the format's functions need.
-                let heads = unsafe { F::heads(w) };
-                let scales = heads.scales;
-                let mut parts = [zero; FOUR];
-                for (q, part) in parts.iter_mut().enumerate().take(present.div_ceil(FOUR)) {
-                    let (first, n) = (FOUR * q, FOUR.min(present - FOUR * q));
-                    *part = if n == FOUR && tile + FOUR <= blocks {
-                        let tiles = &act[tile * TILE_BYTES..][..FOUR * TILE_BYTES];
-                        let four = &w[first * F::BYTES..][..FOUR * F::BYTES];
-                        macro_rules! product {
-                            ($b:literal) => {{
-                                prefetch_part::<1>(four, F::BYTES, $b, FOUR);
-                                // SAFETY: as above.
-                                unsafe {
-                                    F::block(&four[$b * F::BYTES..($b + 1) * F::BYTES], &scales, first + $b)
-                                        .product(&tiles[$b * TILE_BYTES + HEADER..][..TILE])
-                                }
-                            }};
+                let at = g * GROUP * F::BYTES;
+                let mut tile = group_tile;
+                for r in 0..R {
+                    tile = group_tile;
+                    let w_r = &w[r][at..][..present * F::BYTES];
+                    // SAFETY: this function's instructions are those that the format's functions need.
+                    let heads = unsafe { F::heads(w_r) };
+                    let scales = heads.scales;
+                    // What comes in all rows is asked for in turns of about a block, whichever row is worked on: a R-th of a group in each while one of R is.
+                    let mut asked = [std::ptr::null(); R];
+                    for (asked, w) in asked.iter_mut().zip(w) {
+                        *asked = w.as_ptr().wrapping_add(at + r * (GROUP / R) * F::BYTES + ahead(R, F::BYTES));
+                    }
+                    let mut parts = [zero; FOUR];
+                    for (q, four_sums) in parts.iter_mut().enumerate().take(present.div_ceil(FOUR)) {
+                        let (first, n) = (FOUR * q, FOUR.min(present - FOUR * q));
+                        *four_sums = if n == FOUR && tile + FOUR <= blocks {
+                            let tiles = &act[tile * TILE_BYTES..][..FOUR * TILE_BYTES];
+                            let four = &w_r[first * F::BYTES..][..FOUR * F::BYTES];
+                            macro_rules! product {
+                                ($b:literal) => {{
+                                    ask::<F, R>(&asked, q, $b);
+                                    // SAFETY: as above.
+                                    unsafe {
+                                        F::block(&four[$b * F::BYTES..($b + 1) * F::BYTES], &scales, first + $b)
+                                            .product(&tiles[$b * TILE_BYTES + HEADER..][..TILE])
+                                    }
+                                }};
+                            }
+                            let [a, b] = [product!(0), product!(1)];
+                            let [c, d] = [product!(2), product!(3)];
+                            sums4(a, b, c, d)
+                        } else {
+                            for b in 0..FOUR {
+                                ask::<F, R>(&asked, q, b);
+                            }
+                            end_of_row::<F>(&w_r[first * F::BYTES..][..n * F::BYTES], &scales, first, act, tile)
+                        };
+                        tile += n;
+                        while tile >= blocks {
+                            tile -= blocks;
                         }
-                        let [a, b] = [product!(0), product!(1)];
-                        let [c, d] = [product!(2), product!(3)];
-                        sums4(a, b, c, d)
-                    } else {
-                        end_of_row::<F, 1>(&w[first * F::BYTES..][..n * F::BYTES], &scales, first, act, tile)
+                        if q == 0 && ended.present > 0 {
+                            sums[ended_of].finish::<F>(&ended, out);
+                        }
+                    }
+                    let fresh;
+                    let turned = match kept.get(g) {
+                        Some(kept) => kept,
+                        None => {
+                            fresh = turned(act, g * GROUP, present, F::WORDS);
+                            &fresh
+                        }
                     };
-                    tile += n;
-                    while tile >= blocks {
-                        tile -= blocks;
+                    let mut msum = zero;
+                    for i in 0..F::WORDS {
+                        msum = add_words(msum, heads.words[i], turned.sums[i]);
                     }
-                    if q == 0 && ended.present > 0 {
-                        sums.finish::<F>(&ended, out);
+                    let mut m = _mm512_setzero_ps();
+                    if F::OFFSET {
+                        m = _mm512_mul_ps(_mm512_mul_ps(heads.m, turned.d), _mm512_cvtepi32_ps(msum));
                     }
+                    ended = Ended { sums: parts, d: _mm512_mul_ps(heads.d, turned.d), msum, m, present, row: numbers[r] };
+                    ended_of = r;
                 }
-                let fresh;
-                let turned = match kept.get(g) {
-                    Some(kept) => kept,
-                    None => {
-                        fresh = turned(act, g * GROUP, present, F::WORDS);
-                        &fresh
-                    }
-                };
-                let mut msum = zero;
-                for i in 0..F::WORDS {
-                    msum = add_words(msum, heads.words[i], turned.sums[i]);
-                }
-                let mut m = _mm512_setzero_ps();
-                if F::OFFSET {
-                    m = _mm512_mul_ps(_mm512_mul_ps(heads.m, turned.d), _mm512_cvtepi32_ps(msum));
-                }
-                ended = Ended { sums: parts, d: _mm512_mul_ps(heads.d, turned.d), msum, m, present, row: from + i * size };
+                group_tile = tile;
             }
-        }
+        });
         if ended.present > 0 {
-            sums.finish::<F>(&ended, out);
+            sums[ended_of].finish::<F>(&ended, out);
         }
     }
 }

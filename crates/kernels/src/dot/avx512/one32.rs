@@ -88,7 +88,7 @@ pub(super) fn one32<F: Blocks32, const R: usize>(job: &Job<'_>, out: &mut [f32])
     }
     // SAFETY: every one of these has been written.
     let kept = unsafe { room.assume_init_ref() };
-    strips(job, |rows: [usize; R], w| {
+    strips(job, 0..job.rows(), 1, |rows: [usize; R], w| {
         let mut lanes = [_mm512_setzero_ps(); R];
         for (g, act) in kept.iter().enumerate() {
             for (lanes, w) in lanes.iter_mut().zip(w) {

@@ -11,8 +11,8 @@ use std::arch::x86_64::*;
 
 use super::CODES;
 use crate::activation::f32_at;
-use crate::dot::places::{APART, prefetch, strips};
-use crate::dot::{Job, MANY};
+use crate::dot::places::{prefetch, strips};
+use crate::dot::{APART, Job, MANY};
 
 /// Bytes of a block.
 const BYTES: usize = 36;
@@ -45,7 +45,7 @@ fn pass<const T: usize>(job: &Job<'_>, first: usize, out: &mut [f32]) {
     let table = unsafe { _mm512_loadu_ps(CODES.as_ptr()) };
     // Down until a lane's nibble is the lowest of its dword, the high one of a byte first. A permutation reads the four lowest bits.
     let nibble = _mm512_setr_epi32(4, 0, 12, 8, 20, 16, 28, 24, 4, 0, 12, 8, 20, 16, 28, 24);
-    strips(job, |rows: [usize; APART], w| {
+    strips(job, 0..job.rows(), 1, |rows: [usize; APART], w| {
         let mut lanes = [[_mm512_setzero_ps(); T]; APART];
         for b in 0..job.row_bytes / BYTES {
             for (lanes, w) in lanes.iter_mut().zip(w) {
