@@ -203,22 +203,32 @@ fn piece(tile: usize, places: usize) -> usize {
     tile.div_ceil(PIECES).next_multiple_of(16) / places
 }
 
+/// What one token's matrices are cut into, each in `places` strips: a matrix and its rows, first those of equal strips and then what is left over.
+fn parts<'m>(matrices: &[&'m Matrix], places: usize) -> Vec<(&'m Matrix, Range<usize>)> {
+    let cut = |&m: &&'m Matrix| {
+        let even = if places == 1 { m.rows } else { places * m.chosen.strip(m.rows, m.cols) };
+        [(m, 0..even), (m, even..m.rows)]
+    };
+    matrices.iter().flat_map(cut).filter(|(_, rows)| !rows.is_empty()).collect()
+}
+
 /// Says that these matrices are the next to be multiplied with one token: threads that wait ask for what they begin with.
 pub(crate) fn prefetch(pool: &Pool, matrices: &[&Matrix]) {
     let places = places(matrices);
-    let piece = piece(tile(pool, matrices, UNIT), places);
-    let pieces = matrices.iter().map(|m| m.rows.div_ceil(places).div_ceil(piece)).sum();
-    pool.prefetch(|thread| begin(matrices, places, piece, pool.first(pieces, thread)));
+    let (piece, parts) = (piece(tile(pool, matrices, UNIT), places), parts(matrices, places));
+    let pieces = parts.iter().map(|(_, rows)| rows.len().div_ceil(places).div_ceil(piece)).sum();
+    pool.prefetch(|thread| begin(&parts, places, piece, pool.first(pieces, thread)));
 }
 
-/// What a piece of all pieces of the strips of these matrices begins with: in each strip, and no more than [`NEXT`] in all.
-fn begin<'m>(matrices: &[&'m Matrix], places: usize, piece: usize, mut number: usize) -> [&'m [u8]; PLACES] {
-    for m in matrices {
-        let strip = m.rows.div_ceil(places);
+/// What a piece of all pieces of the strips of these parts begins with: in each strip, and no more than [`NEXT`] in all.
+fn begin<'m>(parts: &[(&'m Matrix, Range<usize>)], places: usize, piece: usize, mut number: usize) -> [&'m [u8]; PLACES] {
+    for (m, rows) in parts {
+        let strip = rows.len().div_ceil(places);
         if number < strip.div_ceil(piece) {
             return std::array::from_fn(|s| {
-                let [first, end] = [s * strip + number * piece, (s + 1) * strip].map(|row| if s < places { row.min(m.rows) } else { 0 });
-                let bytes = &m.bytes()[first * m.row_bytes..end * m.row_bytes];
+                let of = if s < places { rows.len() } else { 0 };
+                let [first, end] = [s * strip + number * piece, (s + 1) * strip].map(|row| (rows.start + row.min(of)) * m.row_bytes);
+                let bytes = &m.bytes()[first..end];
                 &bytes[..bytes.len().min(NEXT / places)]
             });
         }
@@ -228,30 +238,30 @@ fn begin<'m>(matrices: &[&'m Matrix], places: usize, piece: usize, mut number: u
 }
 
 /// The matrices from number `from` on times one token, whose outputs lie together whatever the tiles. A tile is divided further: what a thread takes towards the end is small,
-/// so that none waits for long. About a tile is one call otherwise, because a call begins with a wait for memory.
+/// so that none waits for long.
 ///
 /// A matrix is read in strips where the kernel likes that, and a thread goes on in each of them from call to call: the hardware's reading ahead does not end with a call, and lines that a
 /// kernel asks for ahead are those of the next.
 fn one(pool: &Pool, matrices: &[&Matrix], acts: &[u8], out: &mut Outputs, from: usize, tile: usize) {
     let rows = out.matrices[from].start..out.matrices[from + matrices.len() - 1].end;
-    let ends: Vec<usize> = out.matrices[from..][..matrices.len()].iter().map(|own| own.end - rows.start).collect();
     let products = &mut out.floats[rows];
     match places(matrices) {
-        PLACES => in_strips::<PLACES>(pool, matrices, acts, products, &ends, tile),
-        _ => in_strips::<1>(pool, matrices, acts, products, &ends, tile),
+        PLACES => in_strips::<PLACES>(pool, &parts(matrices, PLACES), acts, products, tile),
+        _ => in_strips::<1>(pool, &parts(matrices, 1), acts, products, tile),
     }
 }
 
-/// The same in N strips of each matrix; the products of each end before `ends`.
-fn in_strips<const N: usize>(pool: &Pool, matrices: &[&Matrix], acts: &[u8], products: &mut [f32], ends: &[usize], tile: usize) {
-    let piece = piece(tile, N);
-    pool.strips(products, ends, piece, tile.div_ceil(N * piece), |k, first, out: [&mut [f32]; N]| {
-        let m = matrices[k];
-        let strip = m.rows.div_ceil(N);
-        let w = |s: usize, rows: usize| &m.bytes()[(s * strip + first) * m.row_bytes..][..rows * m.row_bytes];
-        let rows = out[0].len();
-        if N == PLACES && rows < strip && out.iter().all(|out| out.len() == rows) {
-            let w = std::array::from_fn(|s| w(s, rows));
+/// The same in N strips of each part.
+fn in_strips<const N: usize>(pool: &Pool, parts: &[(&Matrix, Range<usize>)], acts: &[u8], products: &mut [f32], tile: usize) {
+    let (piece, mut end) = (piece(tile, N), 0);
+    let ends: Vec<usize> = parts.iter().map(|(_, rows)| (end += rows.len(), end).1).collect();
+    pool.strips(products, &ends, piece, tile.div_ceil(N * piece), |k, first, out: [&mut [f32]; N]| {
+        let (m, rows) = &parts[k];
+        let strip = rows.len().div_ceil(N);
+        let w = |s: usize, count: usize| &m.bytes()[(rows.start + s * strip + first) * m.row_bytes..][..count * m.row_bytes];
+        let count = out[0].len();
+        if N == PLACES && out.iter().all(|out| out.len() == count) {
+            let w = std::array::from_fn(|s| w(s, count));
             let mut out = out.into_iter();
             m.chosen.matmul_apart(w, m.cols, acts, std::array::from_fn(|_| out.next().expect("N are PLACES")));
             return;
@@ -348,7 +358,8 @@ mod tests {
             Matrix::new(&format::F32, None, rows, 1024, Place::Own((0..rows).flat_map(row).collect())).expect("whole blocks")
         };
         let (a, b) = (matrix(100, 1), matrix(61, 2));
-        let all = [&a, &b];
+        // Parts as they are cut, whatever the kernel would have.
+        let parts = |places: usize| if places == 1 { super::parts(&[&a, &b], 1) } else { vec![(&a, 0..100), (&b, 0..61)] };
         // Of pieces of four rows: a matrix's byte, and the first row and the number of rows in each strip.
         for (places, number, byte, strips) in [
             (4, 0, 1, vec![(0, 8), (25, 8), (50, 8), (75, 8)]),
@@ -361,7 +372,7 @@ mod tests {
             (1, 25, 2, vec![(0, 32)]),
             (1, 1000, 0, vec![]),
         ] {
-            let found = begin(&all, places, 4, number);
+            let found = begin(&parts(places), places, 4, number);
             for (s, bytes) in found.into_iter().enumerate() {
                 let (first, rows) = strips.get(s).copied().unwrap_or_default();
                 assert_eq!(bytes.len(), rows * 4096, "{places} places, piece {number}, strip {s}");

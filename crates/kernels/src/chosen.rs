@@ -113,6 +113,16 @@ impl Chosen {
         cfg!(target_arch = "x86_64") && self.kernel.isa != Isa::Scalar && self.core == Core::Other
     }
 
+    /// Rows of each of [`Chosen::APART`] strips of a matrix: not more than that part of its `rows`, but sometimes fewer.
+    pub fn strip(&self, rows: usize, cols: usize) -> usize {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(bytes) = self.format.row_bytes(cols) {
+            return dot::places::strip::<{ dot::APART }>(rows, bytes);
+        }
+        let _ = cols;
+        rows / Self::APART
+    }
+
     /// Products of one token, `out[s][r]` of row r of `w[s]`: strips of as many rows each, as in [`Chosen::matmul`]. What strips are followed by in memory may be asked for.
     ///
     /// # Panics
@@ -124,7 +134,7 @@ impl Chosen {
         assert_eq!(act.len(), self.activation_bytes(cols), "bytes of a token's activations, {cols} columns");
         let rows = out[0].len();
         assert!(out.iter().all(|out| out.len() == rows), "as many products of each strip");
-        let row_bytes = if rows == 0 { 0 } else { w[0].len() / rows };
+        let row_bytes = w[0].len().checked_div(rows).unwrap_or_default();
         assert!(w.iter().all(|w| w.len() == rows * row_bytes), "strips of {rows} rows of as many bytes");
         for first in (0..rows).step_by(ROWS) {
             let count = ROWS.min(rows - first);

@@ -24,9 +24,8 @@
 //! the row's, and what a group gives is dealt out to the rows under masks. A row that begins in lane 8 is added up with its lanes turned by 8, and turned back
 //! before the tree: the same numbers in the same order. It makes rows of 2048 columns of Q4_K 10 to 13 % faster from memory, and a quarter from the cache.
 //!
-//! With one token four blocks of a row are taken at a time, and their sums become one vector before they leave the registers; the four rows' turns are one run
-//! of instructions. (Where rows are read one by one it is a function of its own: [`super::one256`].) Medians of eight pairs: Q4_K 16 % faster from the cache and 4 % from
-//! memory, IQ4_XS 14 and 15 %, Q5_K and Q6_K 5 and 0 %. Several tokens share an unpacked block, and their sums are more than the registers hold: there the sums wait in memory.
+//! With one token four blocks of a row are taken at a time, and their sums become one vector before they leave the registers: [`super::one256`]. Several tokens share an unpacked block, and
+//! their sums are more than the registers hold: there the sums wait in memory.
 //!
 //! Q4_K, instructions a block on the vector ports: 8 to unpack, 4 + 2 + 2 as above, 2 for scales, 3 for `sums16`, 3 for heads and floats: 24, on two
 //! ports 12 cycles. Memory gives a block of 144 bytes in 20. Formats with few bits have less time: a block of Q2_K (84 bytes) takes as long to multiply.
