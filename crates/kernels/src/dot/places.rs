@@ -43,7 +43,7 @@ pub fn strip<const R: usize>(count: usize, bytes: usize) -> usize {
     };
     let fewer = 0..=(most / 8).min(64);
     // The first that will do, of those that kernels like which take several rows as one, or the best.
-    let fit = [16, 4, 1].into_iter().find_map(|step| fewer.clone().step_by(step).find(|&fewer| off(fewer) <= PAGE / 16));
+    let fit = [16, 4, 1].into_iter().find_map(|step| fewer.clone().step_by(step).find(|&fewer| off(fewer) <= PAGE / 32));
     most - fit.or_else(|| fewer.min_by_key(|&fewer| off(fewer))).unwrap_or_default()
 }
 
