@@ -2,7 +2,7 @@
 //!
 //! Threads take tiles of rows. What a tile gives is [tokens, rows of the tile], as the kernels leave it, and lies in one piece, so that no two threads write into the
 //! same slice; a token's row of a matrix is then some runs of floats, one in each tile, and no number is moved before it is used ([`Outputs`]). One token's floats lie in one row
-//! all the same, and threads take pieces of tiles ([`one`]).
+//! all the same, and threads take runs of strips ([`one`]).
 //!
 //! What lies between two matrices is computed where the second one's activations are made ([`Input`]), a token at a time: there is no normed input and no inner row in
 //! memory.
@@ -21,7 +21,7 @@ pub(crate) const BLOCK: usize = 16;
 
 /// Tiles that a thread takes of a run of matrices, if all are as fast.
 const TILES: usize = 8;
-/// Pieces of a tile for one token, at most.
+/// Pieces of as many rows as a tile has for one token, at most.
 const PIECES: usize = 8;
 /// Rows of a model's matrices that are not taken apart: kernels for many tokens work on up to 32 side by side, and every call prepares its activations.
 const UNIT: usize = 32;
@@ -198,7 +198,7 @@ fn places(matrices: &[&Matrix]) -> usize {
     if matrices.iter().all(|m| m.chosen.apart()) { PLACES } else { 1 }
 }
 
-/// Rows of a piece of a strip for one token. Kernels work on up to sixteen rows of few columns side by side, four in strips.
+/// Rows of a piece of a strip for one token. Kernels take up to sixteen rows of few columns as one; a thread's runs are many pieces, but for the last.
 fn piece(tile: usize, places: usize) -> usize {
     tile.div_ceil(PIECES).next_multiple_of(16) / places
 }
@@ -237,8 +237,8 @@ fn begin<'m>(parts: &[(&'m Matrix, Range<usize>)], places: usize, piece: usize, 
     [&[]; PLACES]
 }
 
-/// The matrices from number `from` on times one token, whose outputs lie together whatever the tiles. A tile is divided further: what a thread takes towards the end is small,
-/// so that none waits for long.
+/// The matrices from number `from` on times one token, whose outputs lie together whatever the tiles. About as many rows as a tile has are one call, and what a
+/// thread takes towards the end is smaller, so that none waits for long.
 ///
 /// A matrix is read in strips where the kernel likes that, and a thread goes on in each of them from call to call: the hardware's reading ahead does not end with a call, and lines that a
 /// kernel asks for ahead are those of the next.

@@ -128,7 +128,7 @@ impl Chosen {
     /// # Panics
     /// When the lengths do not fit each other, and where rows are not read [`Chosen::apart`].
     pub fn matmul_apart(&self, w: [&[u8]; Self::APART], cols: usize, act: &[u8], mut out: [&mut [f32]; Self::APART]) {
-        // Products of so many rows of each strip lie together, and are then put where they belong.
+        // Products of so many rows of each strip lie together, and are then put where they belong: enough rows that a call's beginning does not count, few enough to stay in the first-level cache.
         const ROWS: usize = 256;
         assert!(self.apart(), "a kernel that reads in several places");
         assert_eq!(act.len(), self.activation_bytes(cols), "bytes of a token's activations, {cols} columns");
@@ -136,9 +136,9 @@ impl Chosen {
         assert!(out.iter().all(|out| out.len() == rows), "as many products of each strip");
         let row_bytes = w[0].len().checked_div(rows).unwrap_or_default();
         assert!(w.iter().all(|w| w.len() == rows * row_bytes), "strips of {rows} rows of as many bytes");
+        let mut products = [0f32; ROWS * Self::APART];
         for first in (0..rows).step_by(ROWS) {
             let count = ROWS.min(rows - first);
-            let mut products = [0f32; ROWS * Self::APART];
             let products = &mut products[..count * Self::APART];
             let strips = w.map(|w| &w[first * row_bytes..][..count * row_bytes]);
             self.run(strips[0], Some(strips), cols, act, act.len(), false, 1, products);

@@ -35,7 +35,7 @@ const SPINS: u32 = 2000;
 
 /// Places in which a thread reads side by side, at most.
 pub(crate) const PLACES: usize = Chosen::APART;
-/// Lines that are asked for in one place before the next.
+/// Lines that are asked for in one place before the next: short turns, as kernels read.
 const TURN: usize = 4;
 
 /// The addresses of what a thread will read next.
@@ -50,7 +50,7 @@ struct Job {
     most: u64,
 }
 
-/// What one thread has to do. In a line of its own: its thread changes it all the time.
+/// What one thread has to do. In lines of its own: its thread changes it all the time.
 #[derive(Default)]
 #[repr(align(64))]
 struct Share {
@@ -220,8 +220,8 @@ impl Pool {
         });
     }
 
-    /// Takes each of the parts of `data` (part k ends before `ends[k]`) as N strips of as many elements each, the last of which may have fewer, and calls `body(k, first, runs)` on all threads
-    /// with a run of each strip from element `first` of it on: `len` elements, or several times as many, `most` at most (one thread alone gets all at once). A thread goes on where it
+    /// Takes each of the parts of `data` (part k ends before `ends[k]`) as N strips of as many elements each (the last ones may have fewer, or none), and calls `body(k, first, runs)` on all threads
+    /// with a run of each strip from element `first` of it on: `len` elements, or up to `most` times as many (one thread alone gets all at once); the first is never empty. A thread goes on where it
     /// was in each of them, for as long as it can. Panics when the ends go down or past the data.
     pub fn strips<T: Send, const N: usize>(
         &self,

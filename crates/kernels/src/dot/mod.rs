@@ -54,7 +54,7 @@ pub const APART: usize = 4;
 /// From this many tokens on [`Kernel::many`] runs.
 pub const MANY: usize = 8;
 
-/// All products of a [`Job`] into `out`, [tokens, rows]. Unsafe because the CPU must have the kernel's instruction set.
+/// All products of a [`Job`] into `out`, [tokens, rows] (or [strips, rows], of one token). Unsafe because the CPU must have the kernel's instruction set.
 pub type Driver = unsafe fn(&Job<'_>, &mut [f32]);
 
 /// The loops of one format for one instruction set.
@@ -70,7 +70,7 @@ pub struct Kernel {
     pub many: Driver,
 }
 
-/// One product, its lengths checked by [`crate::Chosen::matmul`] or [`crate::Chosen::matmul_groups`].
+/// One product, its lengths checked by [`crate::Chosen::matmul`] and its like.
 #[derive(Debug)]
 pub struct Job<'a> {
     /// The format of `w`.
@@ -137,6 +137,7 @@ pub(crate) fn lane(i: usize) -> usize {
 /// The CPU must have what `job.unpack` needs: a driver's caller promises it for the whole kernel.
 #[inline(always)]
 pub unsafe fn walk(job: &Job<'_>, act_tile: usize, out: &mut [f32], product: impl Fn(&Tile, &[u8], usize, &mut [f32; 16])) {
+    assert!(job.strips.is_none(), "a walk over one strip");
     let tile_bytes = crate::tile::TILE / job.format.block_len * job.format.block_bytes;
     let mut tile = Tile::ZERO;
     for first in (0..job.tokens).step_by(TOKENS) {

@@ -23,19 +23,20 @@
 use std::arch::x86_64::{_MM_HINT_NTA, _MM_HINT_T0, _mm_prefetch};
 use std::ops::Range;
 
-use super::Job;
+use super::{APART, Job};
 
-/// Rows of `bytes` bytes in each of R strips of `count` rows, which lie one after the other; what is left over is less than a strip.
+/// Rows of `bytes` bytes in each of R strips of `count` rows, which lie one after the other. At most R - 1 rows are left over, and of many rows up to 64 for each strip.
 ///
 /// Not always as many as there could be. The hardware reads ahead within a page, and begins anew in the next: where all strips come to a page's end together, memory has nothing to do for a moment.
 /// A matrix of 8192 rows of 1152 bytes (an Emerald Rapids core, a part of what plain reading gets) 88 %; with strips that begin 1 KiB further into a page each, 98 %.
 #[inline(always)]
 pub fn strip<const R: usize>(count: usize, bytes: usize) -> usize {
     let most = count / R;
-    if R == 1 {
+    // Rows of whole pages have one place in a page, however many there are.
+    if R == 1 || bytes.is_multiple_of(PAGE) {
         return most;
     }
-    // How far from a quarter of a page, or three, two strips' places in a page are; half a page is better than none.
+    // How far from a part of a page (of four strips a quarter), from its begin or its end, two strips' places in a page are; half a page is better than none.
     let off = |fewer: usize| {
         let place = (most - fewer).wrapping_mul(bytes) % PAGE;
         let place = place.min(PAGE - place);
@@ -54,6 +55,7 @@ const PAGE: usize = 4096;
 /// job of several, `rows` are each strip's. Where they do not come out even, the last are given more than once: their products are the same each time.
 #[inline(always)]
 pub fn strips<'a, const R: usize>(job: &Job<'a>, rows: Range<usize>, size: usize, mut turn: impl FnMut([usize; R], [&'a [u8]; R])) {
+    assert!(job.strips.is_none() || R == APART && job.tokens == 1, "strips are for drivers that read so many side by side");
     let (count, bytes) = (rows.len() / size, size * job.row_bytes);
     let strip = if job.strips.is_some() { count } else { strip::<R>(count, bytes) };
     let (mut first, mut starts) = ([0; R], [job.w; R]);

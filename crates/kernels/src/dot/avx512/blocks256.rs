@@ -37,8 +37,8 @@ use std::mem::MaybeUninit;
 
 use super::{FOUR, GROUP, Pass, add_words, fours, load16, load64, one256::one256, passes, places, reduce, sums4, sums16, turn};
 use crate::activation::{HEADER, TILE_BYTES};
-use crate::dot::Job;
 use crate::dot::places::{prefetch, strips};
+use crate::dot::{APART, Job};
 use crate::tile::TILE;
 
 /// Groups whose turned activations are kept for all rows, over all tokens: one token of 131,072 columns, or seven of 16,384. Those of longer rows are
@@ -237,7 +237,11 @@ impl<F: Blocks256> Pass for Few<F> {
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
     unsafe fn pass<const R: usize, const T: usize>(job: &Job<'_>, first: usize, count: usize, out: &mut [f32]) {
-        if T == 1 { one256::<F, R>(job, out) } else { pass::<F, R, T>(job, first, count, out) }
+        match (T, R) {
+            (1, 1) => one256::<F, 1>(job, out),
+            (1, _) => one256::<F, APART>(job, out),
+            _ => pass::<F, R, T>(job, first, count, out),
+        }
     }
 }
 

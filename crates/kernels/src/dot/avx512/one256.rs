@@ -102,6 +102,8 @@ fn ask<F: Blocks256, const R: usize>(asked: &[*const u8; R], q: usize, b: usize)
 #[inline(never)]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
 pub fn one256<F: Blocks256, const R: usize>(job: &Job<'_>, out: &mut [f32]) {
+    // What `ask` asks for comes out even with these.
+    const { assert!(R == 1 || R == FOUR) };
     let act = &job.acts[..job.act_bytes];
     let blocks = job.row_bytes / F::BYTES;
     let all = job.rows();
@@ -138,10 +140,10 @@ pub fn one256<F: Blocks256, const R: usize>(job: &Job<'_>, out: &mut [f32]) {
                     // SAFETY: this function's instructions are those that the format's functions need.
                     let heads = unsafe { F::heads(own) };
                     let scales = heads.scales;
-                    // What comes in all rows is asked for in turns of about a block, whichever row is worked on: a R-th of a group in each while one of R is.
+                    // What comes in all rows is asked for in turns of about a block, whichever row is worked on: a quarter of a group in each while one of four is.
                     let mut asked = [std::ptr::null(); R];
                     for (asked, w) in asked.iter_mut().zip(w) {
-                        *asked = w.as_ptr().wrapping_add(at + r * (GROUP / R) * F::BYTES + ahead(R, F::BYTES));
+                        *asked = w.as_ptr().wrapping_add(at + r * present.div_ceil(FOUR) * F::BYTES + ahead(R, F::BYTES));
                     }
                     let mut parts = [zero; FOUR];
                     // The sums of the four blocks from `first` on, times the activations from tile `tile` on.
@@ -165,6 +167,7 @@ pub fn one256<F: Blocks256, const R: usize>(job: &Job<'_>, out: &mut [f32]) {
                             sums4(a, b, c, d)
                         }};
                     }
+                    // Most groups: without looking, for each four blocks, whether they are there and of one row, Q4_K is 7 % faster from the cache. One row by itself is as it was measured.
                     if R > 1 && present == GROUP && blocks.is_multiple_of(FOUR) {
                         let whole = &own[..GROUP * F::BYTES];
                         let after = |tile: usize| if tile + FOUR == blocks { 0 } else { tile + FOUR };
