@@ -57,19 +57,24 @@ const PAGE: usize = 4096;
 pub fn strips<'a, const R: usize>(job: &Job<'a>, rows: Range<usize>, size: usize, mut turn: impl FnMut([usize; R], [&'a [u8]; R])) {
     assert!(job.strips.is_none() || R == APART && job.tokens == 1, "strips are for drivers that read so many side by side");
     let (count, bytes) = (rows.len() / size, size * job.row_bytes);
-    let strip = if job.strips.is_some() { count } else { strip::<R>(count, bytes) };
+    let (strip, left_over) = match job.strips {
+        Some(_) => (count, 0),
+        None => {
+            let strip = strip::<R>(count, bytes);
+            (strip, count - R * strip)
+        }
+    };
     let (mut first, mut starts) = ([0; R], [job.w; R]);
     for s in 0..R {
-        let at = if let Some(strips) = job.strips {
-            (first[s], starts[s]) = (s * job.rows() + rows.start, strips[s]);
-            rows.start
-        } else {
-            first[s] = rows.start + s * strip * size;
-            first[s]
+        (first[s], starts[s]) = match job.strips {
+            Some(strips) => (s * job.rows() + rows.start, &strips[s][rows.start * job.row_bytes..]),
+            None => {
+                let row = rows.start + s * strip * size;
+                (row, &job.w[row * job.row_bytes..])
+            }
         };
-        starts[s] = &starts[s][at * job.row_bytes..];
     }
-    for i in 0..if job.strips.is_some() { count } else { strip + (count - R * strip).div_ceil(R) } {
+    for i in 0..strip + left_over.div_ceil(R) {
         let (mut numbers, mut w) = ([0; R], [job.w; R]);
         for s in 0..R {
             // Past the strips' ends what is left over, R neighbours a turn.
