@@ -21,6 +21,17 @@ pub enum Rows {
     All,
 }
 
+impl Rows {
+    /// How many of so many tokens these are.
+    fn of(self, tokens: usize) -> usize {
+        match self {
+            Rows::None => 0,
+            Rows::Last => tokens.min(1),
+            Rows::All => tokens,
+        }
+    }
+}
+
 /// Tokens for one session.
 pub struct Feed<'f, 'm> {
     /// The session, of the batch's model.
@@ -58,22 +69,15 @@ impl<'m> Batch<'m> {
         if feeds.is_empty() {
             return Ok(());
         }
-        // The tokens whose logits are wanted, by their places in the batch.
-        let (mut wanted, mut first) = (Vec::new(), 0);
+        let mut rows = 0;
         for feed in feeds.iter() {
-            let end = first + feed.ids.len();
-            let from = match feed.rows {
-                Rows::None => end,
-                Rows::Last => end - 1,
-                Rows::All => first,
-            };
-            self.rows.push(wanted.len()..wanted.len() + end - from);
-            wanted.extend(from..end);
-            first = end;
+            let count = feed.rows.of(feed.ids.len());
+            self.rows.push(rows..rows + count);
+            rows += count;
         }
-        let mut texts: Vec<Text> = feeds.iter_mut().map(|feed| feed.session.text(feed.ids)).collect();
+        let mut texts: Vec<Text> = feeds.iter_mut().map(|feed| feed.session.text(feed.ids, feed.rows)).collect();
         self.buffers.layers(self.model, &mut texts);
-        self.buffers.output(self.model, wanted.into_iter());
+        self.buffers.output(self.model);
         Ok(())
     }
 
@@ -89,57 +93,103 @@ pub(crate) struct Text<'t> {
     pub caches: &'t mut [LayerCache],
     pub tokens: &'t mut Vec<u32>,
     pub ids: &'t [u32],
+    /// Of which of them more is wanted than keys and values.
+    pub rows: Rows,
+}
+
+impl Text<'_> {
+    /// How many of its tokens nothing is wanted of but keys and values: the first ones.
+    fn unread(&self) -> usize {
+        self.ids.len() - self.rows.of(self.ids.len())
+    }
 }
 
 /// What tokens go through on their way to logits.
 #[derive(Default)]
 pub(crate) struct Buffers {
     scratch: Scratch,
-    /// The residual stream of a batch, [tokens, dim].
+    /// The residual stream of a batch, [tokens, dim]; after the last layer of the tokens that are wanted.
     x: Vec<f32>,
     normed: Vec<f32>,
     pub logits: Vec<f32>,
 }
 
 impl Buffers {
-    /// Takes tokens through all layers: leaves the residual stream in `x`, the keys and values in the caches.
+    /// Takes tokens through all layers: leaves the residual stream of those that are wanted in `x`, one text's after the other's, the keys and values of all in the caches.
     pub fn layers(&mut self, model: &Model, texts: &mut [Text]) {
         let (dim, pool) = (model.config().dim, model.pool());
         let ids: Vec<u32> = texts.iter().flat_map(|text| text.ids).copied().collect();
         self.x.resize(ids.len() * dim, 0.0);
         pool.chunks(&mut self.x, dim, |t, row| model.embed(ids[t], row));
-        let rotation = Rotation::new(model.angles(), texts.iter().flat_map(|text| text.tokens.len()..text.tokens.len() + text.ids.len()));
+        let mut rotation =
+            Rotation::new(model.angles(), texts.iter().flat_map(|text| text.tokens.len()..text.tokens.len() + text.ids.len()));
         let layers = model.config().layers;
         for i in 0..layers {
             let (spec, weights) = model.layer(i);
-            let (output, inputs) = ([model.output().1], (i + 1 < layers).then(|| model.layer(i + 1).1.inputs()));
+            let last = i + 1 == layers;
+            if last {
+                rotation = self.leave_unread(model, i, texts, rotation);
+            }
+            let (output, inputs) = ([model.output().1], (!last).then(|| model.layer(i + 1).1.inputs()));
             let after = inputs.as_ref().map_or(&output[..], |inputs| &inputs[..]);
-            let parts = texts.iter_mut().map(|text| Part { pos: text.tokens.len(), tokens: text.ids.len(), cache: &mut text.caches[i] });
+            let parts = texts.iter_mut().filter_map(|text| {
+                let unread = if last { text.unread() } else { 0 };
+                let part = Part { pos: text.tokens.len() + unread, tokens: text.ids.len() - unread, cache: &mut text.caches[i] };
+                (part.tokens > 0).then_some(part)
+            });
             let mut parts: Vec<Part> = parts.collect();
-            layer::forward(spec, weights, pool, &mut self.x, &mut parts, &rotation, &mut self.scratch, after);
+            if !parts.is_empty() {
+                layer::forward(spec, weights, pool, &mut self.x, &mut parts, &rotation, &mut self.scratch, after);
+            }
         }
         texts.iter_mut().for_each(|text| text.tokens.extend_from_slice(text.ids));
     }
 
-    /// The last hidden states of these tokens of the batch in `x` after the last norm, [tokens, dim].
-    pub fn normed(&mut self, model: &Model, tokens: impl ExactSizeIterator<Item = usize>) -> &[f32] {
+    /// Before the last layer: of tokens of which nothing else is wanted there it is keys and values alone that are computed, which is a small part of a layer. The others move together
+    /// in `x`. Returns their rotation.
+    fn leave_unread(&mut self, model: &Model, i: usize, texts: &mut [Text], rotation: Rotation) -> Rotation {
+        if texts.iter().all(|text| text.unread() == 0) {
+            return rotation;
+        }
+        let (dim, tokens) = (model.config().dim, self.x.len() / model.config().dim);
+        let (spec, weights) = model.layer(i);
+        let (mut first, mut read) = (0, Vec::new());
+        for text in texts {
+            let unread = first..first + text.unread();
+            first += text.ids.len();
+            read.extend(unread.end..first);
+            if !unread.is_empty() {
+                let rotation = rotation.select(&unread.clone().collect::<Vec<_>>(), tokens);
+                let part = Part { pos: text.tokens.len(), tokens: unread.len(), cache: &mut text.caches[i] };
+                let x = &self.x[unread.start * dim..unread.end * dim];
+                layer::keys_and_values(spec, weights, model.pool(), x, part, &rotation, &mut self.scratch);
+            }
+        }
+        for (to, &from) in read.iter().enumerate() {
+            self.x.copy_within(from * dim..(from + 1) * dim, to * dim);
+        }
+        self.x.truncate(read.len() * dim);
+        rotation.select(&read, tokens)
+    }
+
+    /// The last hidden states in `x` after the last norm, [tokens, dim].
+    pub fn normed(&mut self, model: &Model) -> &[f32] {
         let (dim, eps) = (model.config().dim, model.config().eps);
         let (weight, _) = model.output();
-        let tokens: Vec<usize> = tokens.collect();
-        self.normed.resize(tokens.len() * dim, 0.0);
+        self.normed.resize(self.x.len(), 0.0);
         let x = &self.x;
-        model.pool().chunks(&mut self.normed, dim, |i, row| nibble_kernels::ops::rms_norm(&x[tokens[i] * dim..][..dim], weight, eps, row));
+        model.pool().chunks(&mut self.normed, dim, |i, row| nibble_kernels::ops::rms_norm(&x[i * dim..][..dim], weight, eps, row));
         &self.normed
     }
 
-    /// Logits of these tokens of the batch in `x`, [tokens, vocab].
-    pub fn output(&mut self, model: &Model, tokens: impl ExactSizeIterator<Item = usize>) {
-        let (vocab, count) = (model.config().vocab, tokens.len());
+    /// Logits of the tokens in `x`, [tokens, vocab].
+    pub fn output(&mut self, model: &Model) {
+        let (vocab, count) = (model.config().vocab, self.x.len() / model.config().dim);
         self.logits.resize(count * vocab, 0.0);
         if count == 0 {
             return;
         }
-        self.normed(model, tokens);
+        self.normed(model);
         let (_, matrix) = model.output();
         products::prefetch(model.pool(), &model.layer(0).1.inputs());
         self.scratch.multiply(model.pool(), matrix, &self.normed, count).copy_all(model.pool(), &mut self.logits);

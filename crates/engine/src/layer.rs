@@ -70,6 +70,21 @@ impl Rotation {
         }
         Rotation { cos, sin }
     }
+
+    /// Turns a head of token t.
+    fn turn(&self, spec: &LayerSpec, head: &mut [f32], t: usize) {
+        if let Some(rope) = spec.rope {
+            let half = rope.dims / 2;
+            ops::rope(head, &self.cos[t * half..][..half], &self.sin[t * half..][..half], rope.interleaved);
+        }
+    }
+
+    /// The rotations of some of a batch's `of` tokens.
+    pub fn select(&self, tokens: &[usize], of: usize) -> Rotation {
+        let half = self.cos.len() / of;
+        let rows = |all: &[f32]| tokens.iter().flat_map(|&t| &all[t * half..][..half]).copied().collect();
+        Rotation { cos: rows(&self.cos), sin: rows(&self.sin) }
+    }
 }
 
 impl Scratch {
@@ -139,6 +154,23 @@ pub(crate) fn forward(
     let tokens = parts.iter().map(|part| part.tokens).sum();
     attention_half(spec, w, pool, x, parts, rotation, s, None);
     feed_forward_half(spec, w, pool, x, tokens, s, after, None);
+}
+
+/// What a layer leaves in the cache of one text, and no more: all that later tokens want of the last layer. `x` [tokens, dim] is the part's.
+pub(crate) fn keys_and_values(
+    spec: &LayerSpec,
+    w: &LayerWeights,
+    pool: &Pool,
+    x: &[f32],
+    part: Part<'_>,
+    rotation: &Rotation,
+    s: &mut Scratch,
+) {
+    let before = |t: usize, out: &mut [f32]| normed(spec, &w.attn_norm, x, t, out);
+    multiply(pool, &[&w.k, &w.v], &before, &mut s.acts, part.tokens, &mut s.wide);
+    part.cache.reserve(part.pos + part.tokens);
+    let written = Written { spec, w, rotation, wide: &s.wide, keys: 0 };
+    written.store(pool, &mut [part], |_| true);
 }
 
 /// The rows of tokens from `t` on, normed.
@@ -237,6 +269,64 @@ struct Store<'a> {
     own: &'a mut [u8],
 }
 
+/// What the matrices of k and v gave for a batch, on its way to the caches.
+struct Written<'a> {
+    spec: &'a LayerSpec,
+    w: &'a LayerWeights,
+    rotation: &'a Rotation,
+    wide: &'a Outputs,
+    /// Which of the matrices is that of k; v comes after it.
+    keys: usize,
+}
+
+impl Written<'_> {
+    /// Key and value of token t for head h, into the cache at position p. `row`: room for one.
+    fn write(&self, layout: &Layout, own: &mut [u8], h: usize, t: usize, p: usize, row: &mut [f32]) {
+        let own_part = |bias: &Option<Vec<f32>>, row: &mut [f32]| {
+            let first = h * row.len();
+            add_bias(row, bias.as_deref().map(|b| &b[first..first + row.len()]));
+        };
+        let first = h * row.len();
+        self.wide.copy(self.keys, t, first, row);
+        own_part(&self.w.k_bias, row);
+        self.rotation.turn(self.spec, row, t);
+        layout.write(own, Side::Keys, p, row);
+        self.wide.copy(self.keys + 1, t, first, row);
+        own_part(&self.w.v_bias, row);
+        layout.write(own, Side::Values, p, row);
+    }
+
+    /// Those of all tokens of the parts that are `wanted`. The caches have room for them.
+    fn store(&self, pool: &Pool, parts: &mut [Part<'_>], wanted: impl Fn(&Part) -> bool) {
+        let mut stores = Vec::new();
+        let mut first = 0;
+        for part in parts {
+            if wanted(part) {
+                let head_bytes = part.cache.head_bytes();
+                let (pos, layout) = (part.pos, part.cache.writer());
+                for (at, chunk) in part.cache.chunks_mut(pos, part.tokens) {
+                    let from = at.max(pos);
+                    let count = (at + STEP).min(pos + part.tokens) - from;
+                    let token = first + from - pos;
+                    let heads = chunk.chunks_exact_mut(head_bytes).enumerate();
+                    stores.extend(heads.map(|(h, own)| Store { h, pos: from, count, token, layout, own }));
+                }
+            }
+            first += part.tokens;
+        }
+        if stores.is_empty() {
+            return;
+        }
+        pool.chunks(&mut stores, 1, |_, one| {
+            SCRATCH.with_borrow_mut(|row| {
+                let Store { h, pos, count, token, layout, own } = &mut one[0];
+                let row = sized(row, self.spec.head_dim);
+                (0..*count).for_each(|i| self.write(layout, own, *h, *token + i, *pos + i, row));
+            });
+        });
+    }
+}
+
 /// From what the matrices of q, k and v gave in `s.wide` to `s.attended`, [kv_heads, tokens, heads of the group * head_dim]; keys and values go to the caches.
 ///
 /// A part of one token needs nothing but its own head's key and value, so that writing them and attention are one loop over the heads. Longer parts
@@ -246,30 +336,13 @@ fn attend(spec: &LayerSpec, w: &LayerWeights, pool: &Pool, parts: &mut [Part<'_>
     let (q_rows, group) = (spec.heads * hd, heads * hd);
     let tokens: usize = parts.iter().map(|part| part.tokens).sum();
     let wide = &s.wide;
-    let bias = |out: &mut [f32], bias: &Option<Vec<f32>>, first: usize| {
-        add_bias(out, bias.as_deref().map(|b| &b[first..first + out.len()]));
-    };
-    let turn = |head: &mut [f32], t: usize| {
-        if let Some(rope) = spec.rope {
-            let half = rope.dims / 2;
-            ops::rope(head, &rotation.cos[t * half..][..half], &rotation.sin[t * half..][..half], rope.interleaved);
-        }
-    };
-    // The queries of token t for key-value head h, and its key and value, which go into the cache at position p.
+    // The queries of token t for key-value head h.
     let query = |h: usize, t: usize, q: &mut [f32]| {
         wide.copy(0, t, h * group, q);
-        bias(q, &w.q_bias, h * group);
-        q.chunks_exact_mut(hd).for_each(|head| turn(head, t));
+        add_bias(q, w.q_bias.as_deref().map(|b| &b[h * group..(h + 1) * group]));
+        q.chunks_exact_mut(hd).for_each(|head| rotation.turn(spec, head, t));
     };
-    let store = |layout: &Layout, own: &mut [u8], h: usize, t: usize, p: usize, row: &mut [f32]| {
-        wide.copy(1, t, h * hd, row);
-        bias(row, &w.k_bias, h * hd);
-        turn(row, t);
-        layout.write(own, Side::Keys, p, row);
-        wide.copy(2, t, h * hd, row);
-        bias(row, &w.v_bias, h * hd);
-        layout.write(own, Side::Values, p, row);
-    };
+    let written = Written { spec, w, rotation, wide, keys: 1 };
 
     parts.iter_mut().for_each(|part| part.cache.reserve(part.pos + part.tokens));
     let head_bytes = parts[0].cache.head_bytes();
@@ -277,37 +350,7 @@ fn attend(spec: &LayerSpec, w: &LayerWeights, pool: &Pool, parts: &mut [Part<'_>
     // One token alone whose cache is long is cut among the threads by position.
     let cut = matches!(parts, [part] if part.tokens == 1 && attention::worth_cutting(spec, part.pos, pool));
 
-    let mut stores = Vec::new();
-    let mut first = 0;
-    for part in parts.iter_mut() {
-        if part.tokens > 1 || cut {
-            let (pos, layout) = (part.pos, part.cache.writer());
-            for (at, chunk) in part.cache.chunks_mut(pos, part.tokens) {
-                let from = at.max(pos);
-                let count = (at + STEP).min(pos + part.tokens) - from;
-                let token = first + from - pos;
-                stores.extend(chunk.chunks_exact_mut(head_bytes).enumerate().map(|(h, own)| Store {
-                    h,
-                    pos: from,
-                    count,
-                    token,
-                    layout,
-                    own,
-                }));
-            }
-        }
-        first += part.tokens;
-    }
-    if !stores.is_empty() {
-        pool.chunks(&mut stores, 1, |_, one| {
-            SCRATCH.with_borrow_mut(|row| {
-                let Store { h, pos, count, token, layout, own } = &mut one[0];
-                let row = sized(row, hd);
-                (0..*count).for_each(|i| store(layout, own, *h, *token + i, *pos + i, row));
-            });
-        });
-    }
-    drop(stores);
+    written.store(pool, parts, |part| part.tokens > 1 || cut);
     if cut {
         let part = &parts[0];
         let q = sized(&mut s.q, q_rows);
@@ -347,7 +390,7 @@ fn attend(spec: &LayerSpec, w: &LayerWeights, pool: &Pool, parts: &mut [Part<'_>
             let Piece { h, token, pos, layout, own, out } = &mut piece[0];
             let row = sized(row, out.len());
             if let Some(own) = own {
-                store(layout, own, *h, *token, *pos, &mut row[..hd]);
+                written.write(layout, own, *h, *token, *pos, &mut row[..hd]);
             }
             row.chunks_exact_mut(group).enumerate().for_each(|(t, q)| query(*h, *token + t, q));
             attention::attend(spec, &layout.head(*h, own.as_deref().unwrap_or(&[])), row, *pos, out);

@@ -1,6 +1,6 @@
 //! A conversation's state: the tokens seen and their keys and values. Tokens go in, logits come out.
 
-use crate::batch::{Buffers, Text};
+use crate::batch::{Buffers, Rows, Text};
 use crate::cache::LayerCache;
 use crate::model::Model;
 use crate::{Error, memory};
@@ -73,14 +73,13 @@ impl<'m> Session<'m> {
         self.buffers.logits.clear();
         let mut done = 0;
         for batch in ids.chunks(self.model.options().batch.max(1)) {
-            self.layers(batch);
             done += batch.len();
+            self.layers(batch, if done == ids.len() { Rows::Last } else { Rows::None });
             if !go_on(done) {
                 return Ok(false);
             }
         }
-        let last = (done - 1) % self.model.options().batch.max(1);
-        self.buffers.output(self.model, last..last + 1);
+        self.buffers.output(self.model);
         Ok(true)
     }
 
@@ -90,8 +89,8 @@ impl<'m> Session<'m> {
         let vocab = self.model.config().vocab;
         for batch in ids.chunks(self.model.options().batch.max(1)) {
             let pos = self.tokens.len();
-            self.layers(batch);
-            self.buffers.output(self.model, 0..batch.len());
+            self.layers(batch, Rows::All);
+            self.buffers.output(self.model);
             self.buffers.logits.chunks_exact(vocab).enumerate().for_each(|(t, logits)| each(pos + t, logits));
         }
         Ok(())
@@ -100,8 +99,8 @@ impl<'m> Session<'m> {
     /// Feeds tokens in one batch and keeps the logits after each of them, for [`Session::row`].
     pub fn feed_rows(&mut self, ids: &[u32]) -> Result<(), Error> {
         self.check(ids)?;
-        self.layers(ids);
-        self.buffers.output(self.model, 0..ids.len());
+        self.layers(ids, Rows::All);
+        self.buffers.output(self.model);
         Ok(())
     }
 
@@ -112,8 +111,8 @@ impl<'m> Session<'m> {
         let dim = self.model.config().dim;
         for batch in ids.chunks(self.model.options().batch.max(1)) {
             let pos = self.tokens.len();
-            self.layers(batch);
-            let hidden = self.buffers.normed(self.model, 0..batch.len());
+            self.layers(batch, Rows::All);
+            let hidden = self.buffers.normed(self.model);
             hidden.chunks_exact(dim).enumerate().for_each(|(t, hidden)| each(pos + t, hidden));
         }
         Ok(())
@@ -171,8 +170,8 @@ impl<'m> Session<'m> {
     }
 
     /// What a batch takes of the session: its tokens and caches, to go on with `ids`.
-    pub(crate) fn text<'s>(&'s mut self, ids: &'s [u32]) -> Text<'s> {
-        Text { caches: &mut self.caches, tokens: &mut self.tokens, ids }
+    pub(crate) fn text<'s>(&'s mut self, ids: &'s [u32], rows: Rows) -> Text<'s> {
+        Text { caches: &mut self.caches, tokens: &mut self.tokens, ids, rows }
     }
 
     /// Whether these tokens can be fed.
@@ -190,9 +189,9 @@ impl<'m> Session<'m> {
         Ok(())
     }
 
-    /// Takes a batch through all layers: leaves the residual stream in the buffers, the keys and values in the caches.
-    fn layers(&mut self, ids: &[u32]) {
-        let text = Text { caches: &mut self.caches, tokens: &mut self.tokens, ids };
+    /// Takes a batch through all layers: leaves the residual stream of what is wanted in the buffers, the keys and values in the caches.
+    fn layers(&mut self, ids: &[u32], rows: Rows) {
+        let text = Text { caches: &mut self.caches, tokens: &mut self.tokens, ids, rows };
         self.buffers.layers(self.model, &mut [text]);
     }
 }

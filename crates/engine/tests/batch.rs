@@ -37,17 +37,18 @@ fn check(model: &Model, what: &str) {
     let mut sessions: Vec<_> = texts.iter().map(|_| model.session().unwrap()).collect();
     let mut batch = Batch::new(model);
     for (n, step) in steps.iter().enumerate() {
-        let rows = [Rows::All, Rows::Last, Rows::None][n % 3];
+        // In some steps the same for all texts, in the others not.
+        let rows = |i: usize| [Rows::All, Rows::Last, Rows::None][(n + n / 3 % 2 * i) % 3];
         let from: Vec<usize> = sessions.iter().map(|session| session.tokens().len()).collect();
         let mut feeds: Vec<Feed> = sessions
             .iter_mut()
             .enumerate()
             .filter(|(i, _)| step[*i] > 0)
-            .map(|(i, session)| Feed { ids: &texts[i][from[i]..from[i] + step[i]], rows, session })
+            .map(|(i, session)| Feed { ids: &texts[i][from[i]..from[i] + step[i]], rows: rows(i), session })
             .collect();
         batch.step(&mut feeds).unwrap();
         for (feed, i) in (0..4).filter(|&i| step[i] > 0).enumerate() {
-            let rows = match rows {
+            let rows = match rows(i) {
                 Rows::None => 0,
                 Rows::Last => 1,
                 Rows::All => step[i],

@@ -21,7 +21,7 @@ fn main() {
     let (cols, rows) = columns.map_or((2048, 32), |cols| (cols, 128));
     let any_isa = Isa::ALL.iter().any(|isa| named(isa.name()));
     let any_format = FORMATS.iter().any(|f| named(f.name));
-    println!("{:8} {:10} {:>10} {:>10} {:>10} {:>10} {:>8}", "format", "isa", "tokens 32", "64", "512", "peak", "512/peak");
+    println!("{:8} {:10} {:>10} {:>10} {:>10} {:>10} {:>8}", "format", "isa", "tokens 32", "64", "256", "peak", "256/peak");
     for format in FORMATS.iter().filter(|f| !any_format || named(f.name)) {
         let row = format.row_bytes(cols).unwrap_or_else(|| panic!("{cols} columns of {}", format.name));
         // Scales of 0x3c3c are numbers in every format; what the codes are does not matter to the time.
@@ -30,19 +30,19 @@ fn main() {
             let Some(chosen) = Chosen::with(format, isa) else { continue };
             let x: Vec<f32> = (0..cols).map(|i| (i % 17) as f32 - 8.0).collect();
             let size = chosen.activation_bytes(cols);
-            let mut acts = vec![Line::ZERO; size * 512 / Line::BYTES];
+            let mut acts = vec![Line::ZERO; size * 256 / Line::BYTES];
             let acts = Line::bytes_mut(&mut acts);
             acts.chunks_exact_mut(size).for_each(|a| chosen.quantize(&x, a));
-            let group = chosen.group_bytes(cols, 512).unwrap_or(0);
-            let mut groups = vec![Line::ZERO; group * 512 / Chosen::GROUP / Line::BYTES];
+            let group = chosen.group_bytes(cols, 256).unwrap_or(0);
+            let mut groups = vec![Line::ZERO; group * 256 / Chosen::GROUP / Line::BYTES];
             let groups = Line::bytes_mut(&mut groups);
             groups.chunks_exact_mut(group.max(1)).for_each(|g| (0..Chosen::GROUP).for_each(|t| chosen.quantize_in(&x, t, g)));
-            let mut out = vec![0f32; rows * 512];
+            let mut out = vec![0f32; rows * 256];
             // The best of many short pieces: the others met something else that ran. The peak's pieces stand between.
             let mut best = [f64::INFINITY; 3];
             let mut peak = 0f64;
             for _ in 0..100 {
-                for (best, tokens) in best.iter_mut().zip([32, 64, 512]) {
+                for (best, tokens) in best.iter_mut().zip([32, 64, 256]) {
                     let start = Instant::now();
                     let out = &mut out[..rows * tokens];
                     match chosen.group_bytes(cols, tokens) {

@@ -12,7 +12,9 @@ pub struct Cost {
     pub weight_bytes: u64,
     /// Multiplications of weights for one token in the layers.
     pub layer_macs: u64,
-    /// The same in the output matrix, which a prompt needs for its last token only.
+    /// Those of them that a prompt needs for its last token only: of the last layer all but keys and values.
+    pub last_macs: u64,
+    /// The same in the output matrix, which a prompt needs for its last token only too.
     pub output_macs: u64,
     /// Bytes of keys and values of one position in one layer.
     cache_bytes: f64,
@@ -29,10 +31,12 @@ impl Cost {
             parameters: 0,
             weight_bytes: 0,
             layer_macs: 0,
+            last_macs: 0,
             output_macs: 0,
             cache_bytes: model.need().token as f64 / config.layers.max(1) as f64,
             windows: (0..config.layers).map(|i| config.layer(i).window.unwrap_or(usize::MAX)).collect(),
         };
+        let last = format!("blk.{}.", config.layers.saturating_sub(1));
         for tensor in source.tensors() {
             let (name, bytes) = (tensor.spec.gguf.as_str(), source.stored_bytes(tensor));
             let weights = (tensor.rows() * tensor.cols()) as u64;
@@ -41,6 +45,9 @@ impl Cost {
                 cost.output_macs += weights;
             } else if name != embedding && tensor.spec.shape.len() > 1 {
                 cost.layer_macs += weights;
+                if name.strip_prefix(&last).is_some_and(|name| !["attn_k.weight", "attn_v.weight"].contains(&name)) {
+                    cost.last_macs += weights;
+                }
             }
             cost.weight_bytes += if name == embedding && name != output { bytes / tensor.rows().max(1) as u64 } else { bytes };
         }
@@ -56,7 +63,7 @@ impl Cost {
 
     /// Multiplications of weights for one token of a prompt, the mean over its `tokens`. Attention's are not among them: they are not of integers.
     pub fn prompt_macs(&self, tokens: usize) -> f64 {
-        self.layer_macs as f64 + self.output_macs as f64 / tokens.max(1) as f64
+        (self.layer_macs - self.last_macs) as f64 + (self.last_macs + self.output_macs) as f64 / tokens.max(1) as f64
     }
 }
 
@@ -66,12 +73,20 @@ mod tests {
 
     #[test]
     fn a_window_bounds_what_is_read_of_the_cache() {
-        let cost =
-            Cost { parameters: 0, weight_bytes: 1000, layer_macs: 50, output_macs: 40, cache_bytes: 2.0, windows: vec![usize::MAX, 3] };
+        let cost = Cost {
+            parameters: 0,
+            weight_bytes: 1000,
+            layer_macs: 50,
+            last_macs: 8,
+            output_macs: 40,
+            cache_bytes: 2.0,
+            windows: vec![usize::MAX, 3],
+        };
         assert_eq!(cost.generation_bytes(0, 1), 1000.0 + 2.0 * 2.0);
         assert_eq!(cost.generation_bytes(10, 1), 1000.0 + 2.0 * (11.0 + 3.0));
         // Positions 1, 2 (of both layers) and 3, 3.
         assert_eq!(cost.generation_bytes(1, 2), 1000.0 + 2.0 * ((2.0 + 2.0) + (3.0 + 3.0)) / 2.0);
-        assert_eq!(cost.prompt_macs(4), 60.0);
+        assert_eq!(cost.prompt_macs(4), 42.0 + 12.0);
+        assert_eq!(cost.prompt_macs(1), 90.0);
     }
 }
