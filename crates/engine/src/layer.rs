@@ -404,12 +404,14 @@ fn gated(spec: &LayerSpec, w: &LayerWeights, inner: &Outputs, token: usize, mut 
     let mut first = 0;
     for (gate, up) in inner.runs(0, token, ffn.clone()).zip(inner.runs(1, token, ffn)) {
         let own = out.split_off_mut(..gate.len()).expect("as many as gate has rows");
-        let part = |bias: &Option<Vec<f32>>| bias.as_ref().map(|bias| bias[first..first + gate.len()].to_vec());
-        own.copy_from_slice(gate);
-        add_bias(own, part(&w.gate_bias).as_deref());
-        let biased = part(&w.up_bias).map(|bias| up.iter().zip(bias).map(|(up, bias)| up + bias).collect::<Vec<_>>());
+        let biased = |x: &[f32], bias: &Option<Vec<f32>>| -> Option<Vec<f32>> {
+            let bias = &bias.as_ref()?[first..first + x.len()];
+            Some(x.iter().zip(bias).map(|(x, bias)| x + bias).collect())
+        };
+        let (biased_gate, biased_up) = (biased(gate, &w.gate_bias), biased(up, &w.up_bias));
+        let (gate, up) = (biased_gate.as_deref().unwrap_or(gate), biased_up.as_deref().unwrap_or(up));
         match spec.activation {
-            Activation::SwiGlu => ops::swiglu(own, biased.as_deref().unwrap_or(up)),
+            Activation::SwiGlu => ops::swiglu(gate, up, own),
         }
         first += gate.len();
     }

@@ -29,8 +29,8 @@ crate::each::compiled_for_each! {
     fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]);
     /// `x[i] = exp(x[i] - max) / sum`. One NaN makes all NaN; a slice of minus infinities too.
     fn softmax(x: &mut [f32]);
-    /// SwiGLU (Shazeer 2020): `gate[i] = silu(gate[i]) * up[i]`, `silu(x) = x / (1 + exp(-x))`.
-    fn swiglu(gate: &mut [f32], up: &[f32]);
+    /// SwiGLU (Shazeer 2020): `out[i] = silu(gate[i]) * up[i]`, `silu(x) = x / (1 + exp(-x))`.
+    fn swiglu(gate: &[f32], up: &[f32], out: &mut [f32]);
     /// Rotary embedding (Su et al. 2021) of one head, in place: pair i is turned by the angle whose cosine and sine are `cos[i]`, `sin[i]`.
     ///
     /// `interleaved`: pair i is elements 2i and 2i + 1 (GGUF's order for llama); otherwise elements i and i + cos.len() (Hugging Face's). Elements past

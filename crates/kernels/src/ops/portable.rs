@@ -95,10 +95,10 @@ pub fn softmax(x: &mut [f32]) {
 }
 
 #[inline(always)]
-pub fn swiglu(gate: &mut [f32], up: &[f32]) {
-    assert_eq!(gate.len(), up.len(), "lengths of swiglu");
-    for (gate, up) in gate.iter_mut().zip(up) {
-        *gate = *gate / (1.0 + exp(-*gate)) * up;
+pub fn swiglu(gate: &[f32], up: &[f32], out: &mut [f32]) {
+    assert!(gate.len() == up.len() && gate.len() == out.len(), "lengths of swiglu: {} {} {}", gate.len(), up.len(), out.len());
+    for ((out, gate), up) in out.iter_mut().zip(gate).zip(up) {
+        *out = *gate / (1.0 + exp(-*gate)) * up;
     }
 }
 

@@ -94,9 +94,9 @@ fn softmax_and_swiglu_agree_with_f64() {
             assert!((f64::from(*y) - want).abs() <= want * (2f64.powi(-20) + (8 + n / 16) as f64 * 2f64.powi(-23)), "softmax of {n}");
         }
         let up = numbers(n, 2.0, 4);
-        let mut gate = x.clone();
-        super::swiglu(&mut gate, &up);
-        for ((x, up), y) in x.iter().zip(&up).zip(&gate) {
+        let mut out = vec![f32::NAN; n];
+        super::swiglu(&x, &up, &mut out);
+        for ((x, up), y) in x.iter().zip(&up).zip(&out) {
             let want = f64::from(*x) / (1.0 + (-f64::from(*x)).exp()) * f64::from(*up);
             assert!((f64::from(*y) - want).abs() <= want.abs() * 8.0 * 2f64.powi(-23), "swiglu of {x} and {up}");
         }
@@ -107,9 +107,9 @@ fn softmax_and_swiglu_agree_with_f64() {
     let mut x = [1.0, f32::NAN, 2.0];
     super::softmax(&mut x);
     assert!(x.iter().all(|x| x.is_nan()));
-    let mut gate = [-200.0, 200.0];
-    super::swiglu(&mut gate, &[1.0, 1.0]);
-    assert!(gate[0].abs() < 1e-30 && gate[1] == 200.0, "{gate:?}");
+    let mut out = [f32::NAN; 2];
+    super::swiglu(&[-200.0, 200.0], &[1.0, 1.0], &mut out);
+    assert!(out[0].abs() < 1e-30 && out[1] == 200.0, "{out:?}");
 }
 
 #[test]
@@ -134,7 +134,8 @@ macro_rules! all_of {
             $ops::axpy(0.3, &a, &mut y);
             out.extend(&y);
             $ops::rms_norm(&a, &b, 1e-5, &mut y);
-            $ops::swiglu(&mut y, &b);
+            let gate = y.clone();
+            $ops::swiglu(&gate, &b, &mut y);
             out.extend(&y);
             $ops::rope(&mut y, &a[..n / 2], &b[..n / 2], n % 3 == 0);
             out.extend(&y);
