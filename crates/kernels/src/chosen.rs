@@ -53,10 +53,10 @@ impl Chosen {
     pub fn group_bytes(&self, cols: usize, tokens: usize) -> Option<usize> {
         #[cfg(target_arch = "x86_64")]
         if self.kernel.isa == Isa::Amx
-            && std::ptr::eq(self.format.activation, &crate::activation::Q8_0)
-            && crate::dot::amx::wants_groups(cols, tokens)
+            && let Some(groups) = &self.format.activation.groups
+            && crate::dot::amx::wants_groups(self.format.block_len, cols, tokens)
         {
-            return Some(groups::bytes(cols));
+            return Some((groups.bytes)(cols));
         }
         let _ = (cols, tokens);
         None
@@ -67,8 +67,8 @@ impl Chosen {
     /// # Panics
     /// When the lengths do not fit, and for a format that has no groups.
     pub fn quantize_in(&self, x: &[f32], token: usize, group: &mut [u8]) {
-        assert!(std::ptr::eq(self.format.activation, &crate::activation::Q8_0), "{} has no groups of activations", self.format.name);
-        crate::activation::q8_0_quantize_in(x, token, group);
+        let groups = self.format.activation.groups.as_ref().unwrap_or_else(|| panic!("{} has no groups of activations", self.format.name));
+        (groups.quantize)(x, token, group);
     }
 
     /// Turns one token's row of activations into the form that [`Chosen::matmul`] reads: `out` has `activation_bytes(x.len())` bytes.

@@ -73,14 +73,45 @@ fn blocks32(x: &[f32], out: &mut [u8], word: impl Fn(f32, i32) -> [u8; 4]) {
 #[inline(always)]
 pub fn q8_0_quantize_in(x: &[f32], token: usize, group: &mut [u8]) {
     assert!(x.len().is_multiple_of(32), "{} activations are not blocks of 32", x.len());
-    assert!(token < groups::TOKENS && group.len() == groups::bytes(x.len()), "bytes of a group of Q8_0 activations");
-    for (b, unit) in groups::order(x.len() / 32).zip(group.chunks_exact_mut(groups::BLOCK)) {
-        let (codes, scales) = unit.split_at_mut(groups::SCALES);
+    assert!(token < groups::TOKENS && group.len() == groups::q8_0::bytes(x.len()), "bytes of a group of Q8_0 activations");
+    for (b, unit) in groups::order(x.len() / 32).zip(group.chunks_exact_mut(groups::q8_0::BLOCK)) {
+        let (codes, scales) = unit.split_at_mut(groups::q8_0::SCALES);
         let codes = &mut codes[32 * token..][..32];
         codes.fill(0);
         let (d, _) = block32(&x[32 * b..][..32], codes);
         scales[4 * token..4 * token + 4].copy_from_slice(&f16_rounded(d).to_le_bytes());
     }
+}
+
+/// A tile of Q8_K.
+#[inline(always)]
+fn block256(x: &[f32], out: &mut [u8]) {
+    out.fill(0);
+    let (header, codes) = out.split_at_mut(HEADER);
+    let amax = amax(x);
+    let mut d = amax;
+    if amax > 0.0 {
+        // The first element of the largest magnitude becomes -127: its sign decides the sign of d, as in the reference.
+        // Sixteen at a time: one by one it took half of the time.
+        let holds = |x: &&[f32]| x.iter().fold(false, |found, x| found | (x.abs() == amax));
+        let max = x.chunks_exact(16).find(holds).and_then(|x| x.iter().copied().find(|x| x.abs() == amax)).unwrap_or(amax);
+        let inverse = -127.0 / max;
+        if inverse.is_finite() {
+            d = 1.0 / inverse;
+            // Two loops: of one with the sums in it the compiler makes code that stores codes byte by byte.
+            for (q, x) in codes.iter_mut().zip(x) {
+                *q = nearest(inverse * x).min(127) as i8 as u8;
+            }
+            for (to, codes) in header[32..].chunks_exact_mut(2).zip(codes.chunks_exact(16)) {
+                let sum: i16 = codes.iter().map(|&q| i16::from(q as i8)).sum();
+                to.copy_from_slice(&sum.to_le_bytes());
+            }
+        } else {
+            // Below 3.8e-37: nothing that a product could show.
+            d = 0.0;
+        }
+    }
+    header[..4].copy_from_slice(&d.to_le_bytes());
 }
 
 #[inline(always)]
@@ -89,32 +120,29 @@ pub fn q8_k_quantize(x: &[f32], out: &mut [u8]) {
     assert_eq!(out.len(), tile_bytes(x.len()), "bytes of Q8_K activations");
     let mut tiles = out.chunks_exact_mut(TILE_BYTES);
     for (x, out) in x.chunks_exact(TILE).zip(&mut tiles) {
-        out.fill(0);
-        let (header, codes) = out.split_at_mut(HEADER);
-        let amax = amax(x);
-        let mut d = amax;
-        if amax > 0.0 {
-            // The first element of the largest magnitude becomes -127: its sign decides the sign of d, as in the reference.
-            // Sixteen at a time: one by one it took half of the time.
-            let holds = |x: &&[f32]| x.iter().fold(false, |found, x| found | (x.abs() == amax));
-            let max = x.chunks_exact(16).find(holds).and_then(|x| x.iter().copied().find(|x| x.abs() == amax)).unwrap_or(amax);
-            let inverse = -127.0 / max;
-            if inverse.is_finite() {
-                d = 1.0 / inverse;
-                // Two loops: of one with the sums in it the compiler makes code that stores codes byte by byte.
-                for (q, x) in codes.iter_mut().zip(x) {
-                    *q = nearest(inverse * x).min(127) as i8 as u8;
-                }
-                for (to, codes) in header[32..].chunks_exact_mut(2).zip(codes.chunks_exact(16)) {
-                    let sum: i16 = codes.iter().map(|&q| i16::from(q as i8)).sum();
-                    to.copy_from_slice(&sum.to_le_bytes());
-                }
-            } else {
-                // Below 3.8e-37: nothing that a product could show.
-                d = 0.0;
-            }
-        }
-        header[..4].copy_from_slice(&d.to_le_bytes());
+        block256(x, out);
     }
     tiles.into_remainder().fill(0);
+}
+
+#[inline(always)]
+pub fn q8_k_quantize_in(x: &[f32], token: usize, group: &mut [u8]) {
+    use groups::q8_k::{BLOCK, PAIRS, PAIRS_BYTES, SCALES, STEP, SUMS_BYTES};
+    assert!(x.len().is_multiple_of(TILE), "{} activations are not blocks of 256", x.len());
+    assert!(token < groups::TOKENS && group.len() == groups::q8_k::bytes(x.len()), "bytes of a group of Q8_K activations");
+    let mut tile = [0u8; TILE_BYTES];
+    for (b, unit) in groups::order(x.len() / TILE).zip(group.chunks_exact_mut(BLOCK)) {
+        block256(&x[TILE * b..][..TILE], &mut tile);
+        let (header, codes) = tile.split_at(HEADER);
+        for (step, codes) in codes.chunks_exact(STEP).enumerate() {
+            unit[STEP * (groups::TOKENS * step + token)..][..STEP].copy_from_slice(codes);
+        }
+        unit[SCALES + 4 * token..][..4].copy_from_slice(&header[..4]);
+        let sums = &header[super::SUMS..][..SUMS_BYTES];
+        unit[groups::q8_k::SUMS + SUMS_BYTES * token..][..SUMS_BYTES].copy_from_slice(sums);
+        for (to, pair) in unit[PAIRS + PAIRS_BYTES * token..][..PAIRS_BYTES].chunks_exact_mut(2).zip(sums.chunks_exact(4)) {
+            let sum = i16::from_le_bytes([pair[0], pair[1]]) + i16::from_le_bytes([pair[2], pair[3]]);
+            to.copy_from_slice(&sum.to_le_bytes());
+        }
+    }
 }

@@ -10,6 +10,7 @@ use std::ops::Range;
 pub(crate) use super::lane;
 use super::places::ask;
 use super::{Job, stack};
+use crate::activation::groups;
 use crate::tile::TILE;
 use crate::{Core, Line};
 
@@ -198,11 +199,14 @@ pub fn walk(job: &Job<'_>, memory: Memory, mut step: impl FnMut(Step)) -> bool {
     // A part of lanes has fewer columns only where a block is a tile: of blocks of 32 every tile has some of each lane, or of half of them. There fewer tokens go by.
     let small = job.format.block_len < TILE;
     let room = room(job.core);
-    let most = if small { (room / job.act_bytes).clamp(FEWEST, TOKENS) } else { TOKENS };
+    // Of a group no part is taken.
+    let unit = if job.grouped { groups::TOKENS } else { 1 };
+    let act_bytes = job.act_bytes / unit;
+    let most = if small { (room / act_bytes).clamp(FEWEST, TOKENS) } else { TOKENS };
     let chunk = job.tokens.div_ceil(job.tokens.div_ceil(most));
     let panel = |parts: usize| blocks.div_ceil(16) * (16 / parts);
     let fits = |parts: usize| panel(parts) <= memory.capacity;
-    let stays = |parts: usize| small || job.act_bytes / parts * chunk <= room;
+    let stays = |parts: usize| small || act_bytes / parts * chunk <= room;
     let Some(parts) = [1, 2, 4, 8, 16].into_iter().find(|&parts| fits(parts) && (stays(parts) || parts == 16)) else { return false };
     // Levels that wait for other parts, below the whole row's.
     let waiting = parts.trailing_zeros() as usize;
@@ -214,7 +218,8 @@ pub fn walk(job: &Job<'_>, memory: Memory, mut step: impl FnMut(Step)) -> bool {
         let set = |i: usize| at.wrapping_add(lines + i * SET).cast::<[f32; ROWS]>();
         for first in (0..job.rows()).step_by(panels * ROWS) {
             let rows = first..job.rows().min(first + panels * ROWS);
-            evenly(0..job.tokens, most, |tokens| {
+            evenly(0..job.tokens.div_ceil(unit), most / unit, |units| {
+                let tokens = units.start * unit..job.tokens.min(units.end * unit);
                 for index in 0..parts {
                     let part = Part::of(index, parts, blocks);
                     for (panel, row) in rows.clone().step_by(ROWS).enumerate() {

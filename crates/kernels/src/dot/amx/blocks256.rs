@@ -18,16 +18,15 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 
-use super::{Groups, Onto, Place, Slots, TILE, Tiles};
-use crate::activation::{HEADER, SUMS, TILE_BYTES};
+use super::{GROUP, Onto, Place, Slots, TILE, Tiles};
+use crate::activation::groups::q8_k::{BLOCK, PAIRS, PAIRS_BYTES, SCALES, STEP, SUMS, SUMS_BYTES};
 use crate::dot::avx512::many::add_pair;
 use crate::dot::avx512::many::driver::write;
 use crate::dot::avx512::many::panel::{Fill256, Unit256, rows_of};
-use crate::dot::panels::{LEVELS, Memory, hide, lane, walk};
+use crate::dot::panels::{LEVELS, Memory, lane, walk};
 use crate::dot::{Job, avx512};
 
-/// Columns of a tile, and tiles of a block.
-const STEP: usize = 64;
+/// Tiles of a block.
 const STEPS: usize = 4;
 
 /// How products of scales and codes are cut into bytes that tiles can hold: scale * code = low + 2^SHIFT * high, low unsigned, high signed.
@@ -99,30 +98,30 @@ struct Planes([[[__m512i; 64]; 2]; 2]);
 #[repr(C, align(64))]
 struct Products([[[__m512i; 16]; 2]; 2]);
 
-/// Tokens that fill tiles often enough: with fewer the vector unit is as fast or faster (Emerald Rapids, 2048 columns, Q4_K: 8 tokens 0.78 of its speed, 16 0.84, 32 0.98, 40 1.01, 48 1.13,
-/// 64 1.25, 512 1.55).
-const FEWEST: usize = 40;
+/// Tokens that fill tiles often enough (Emerald Rapids, 2048 columns, Q4_K, beside the vector unit: 24 tokens 0.88 of its speed, 32 1.12, 48 1.32).
+const FEWEST: usize = 28;
+
+/// Whether products of so many tokens are faster with activations in groups, and the matrix unit.
+pub fn wants_groups(tokens: usize) -> bool {
+    tokens >= FEWEST
+}
 
 /// Blocks of 256 times Q8_K activations, many tokens. W and ZEN are for few, as [`avx512::many::blocks256`] says.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
 pub fn blocks256<F: Fill256, S: Split, const W: usize, const ZEN: usize, const OFFSET: bool>(job: &Job<'_>, out: &mut [f32]) {
-    if job.tokens < FEWEST {
+    if !job.grouped {
         return avx512::many::blocks256::<F, W, ZEN, OFFSET>(job, out);
     }
-    assert!(!job.grouped, "activations in rows");
     let blocks = job.row_bytes / job.format.block_bytes;
     let rows = job.rows();
     let mut unit = MaybeUninit::<Unit256>::uninit();
     let mut planes = MaybeUninit::<Planes>::uninit();
-    // The tiles are configured for groups of one size.
-    let mut tiles: Option<(usize, Tiles)> = None;
+    // SAFETY: the caller promises the instructions.
+    let _tiles = unsafe { Tiles::configure(GROUP, STEP, 4, 1) };
     let done = walk(job, Memory { capacity: usize::MAX, unit: 0, levels: true }, |step| {
-        let groups = Groups::fewest(step.tokens.len());
-        if tiles.as_ref().is_none_or(|(size, _)| *size != groups.size) {
-            drop(tiles.take());
-            // SAFETY: the caller promises the instructions.
-            tiles = Some((groups.size, unsafe { Tiles::configure(groups.size, STEP, 4, 1) }));
-        }
+        let count = step.tokens.len().div_ceil(GROUP);
+        let before: usize = (0..step.part.first).map(|i| blocks.saturating_sub(lane(i)).div_ceil(16)).sum();
+        let mut acts = job.acts[step.tokens.start / GROUP * job.act_bytes..].as_ptr().wrapping_add(before * BLOCK);
         let halves = rows_of(job, step.row);
         let mut slots = [std::ptr::null_mut(); LEVELS];
         for (slot, level) in slots.iter_mut().zip(step.levels) {
@@ -145,7 +144,6 @@ pub fn blocks256<F: Fill256, S: Split, const W: usize, const ZEN: usize, const O
                         F::fill(job, &at, unit.as_mut_ptr(), p);
                     }
                     split::<F, S>(unit.as_ptr(), planes.as_mut_ptr());
-                    let acts = job.acts.as_ptr().add(step.tokens.start * job.act_bytes + block * TILE_BYTES);
                     let place = Place::of(block, i, blocks);
                     let run = match place.levels.count_ones() {
                         0 => products::<F, S, OFFSET, 0>,
@@ -154,18 +152,14 @@ pub fn blocks256<F: Fill256, S: Split, const W: usize, const ZEN: usize, const O
                         3 => products::<F, S, OFFSET, 3>,
                         _ => products::<F, S, OFFSET, 4>,
                     };
-                    run(&*unit.as_ptr(), &*planes.as_ptr(), acts, job.act_bytes, groups, place, &slots);
+                    run(&*unit.as_ptr(), &*planes.as_ptr(), acts, job.act_bytes, count, place, &slots);
                 }
+                acts = acts.wrapping_add(BLOCK);
             }
         }
         if step.last {
-            for (slot, token, count) in groups.slots() {
-                // SAFETY: the last block of the tree has left the sums of every slot there.
-                let sums = unsafe { slots[Place::ROOT].add(slot) };
-                let out = &mut out[(step.tokens.start + token) * rows..];
-                // SAFETY: as above.
-                unsafe { write(sums, count, out, step.row, rows) };
-            }
+            // SAFETY: the last block of the tree has left the sums of every slot there.
+            unsafe { write(slots[Place::ROOT], step.tokens.len(), &mut out[step.tokens.start * rows..], step.row, rows) };
         }
     });
     debug_assert!(done, "no panel is too small for a block");
@@ -201,8 +195,8 @@ unsafe fn products<F: Fill256, S: Split, const OFFSET: bool, const N: usize>(
     unit: &Unit256,
     planes: &Planes,
     acts: *const u8,
-    act_bytes: usize,
-    groups: Groups,
+    group_bytes: usize,
+    count: usize,
     place: Place,
     slots: &Slots,
 ) {
@@ -210,19 +204,19 @@ unsafe fn products<F: Fill256, S: Split, const OFFSET: bool, const N: usize>(
     let products: *mut Products = products.as_mut_ptr().cast();
     // SAFETY: promised by the caller.
     unsafe {
-        let act = |group: usize| acts.add(groups.first(group) * act_bytes);
+        let act = |group: usize| acts.add(group * group_bytes);
         let onto = Onto::<N>::new(place, slots);
         // What the group before gave, tokens `from` .. `to` of it.
         let finish = |group: usize, from: usize, to: usize| {
             let products = products.add(group % 2);
-            finish::<F, S, OFFSET, N>(unit, &*products, act(group), act_bytes, from..to, onto, group * groups.size);
+            finish::<F, S, OFFSET, N>(unit, &*products, act(group), from..to, onto, group * GROUP);
         };
-        for group in 0..groups.count {
+        for group in 0..count {
             asm!("tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3", options(nomem, nostack, preserves_flags));
             for step in 0..STEPS {
-                multiply(act(group).add(HEADER + STEP * step), act_bytes, planes, step);
+                multiply(act(group).add(STEP * GROUP * step), planes, step);
                 if group > 0 {
-                    finish(group - 1, step * groups.size / STEPS, (step + 1) * groups.size / STEPS);
+                    finish(group - 1, step * GROUP / STEPS, (step + 1) * GROUP / STEPS);
                 }
             }
             let to = products.add(group % 2);
@@ -234,7 +228,7 @@ unsafe fn products<F: Fill256, S: Split, const OFFSET: bool, const N: usize>(
                 to = in(reg) to, row = in(reg) 64usize, tile = const TILE, options(nostack, preserves_flags)
             );
         }
-        finish(groups.count - 1, 0, groups.size);
+        finish(count - 1, 0, GROUP);
     }
 }
 
@@ -243,11 +237,11 @@ unsafe fn products<F: Fill256, S: Split, const OFFSET: bool, const N: usize>(
 /// # Safety
 /// Each of the group's tokens has 64 codes there; the tiles are configured.
 #[inline(always)]
-unsafe fn multiply(codes: *const u8, act_bytes: usize, planes: &Planes, step: usize) {
+unsafe fn multiply(codes: *const u8, planes: &Planes, step: usize) {
     // SAFETY: reads the codes and the planes; only tiles change.
     unsafe {
         asm!(
-            "tileloadd tmm4, [{codes} + {act_bytes}]",
+            "tileloadd tmm4, [{codes} + {row}]",
             "tileloadd tmm5, [{planes} + {row}]",
             "tileloadd tmm6, [{planes} + {row} + 4 * {tile}]",
             "tileloadd tmm7, [{planes} + {row} + 8 * {tile}]",
@@ -257,7 +251,6 @@ unsafe fn multiply(codes: *const u8, act_bytes: usize, planes: &Planes, step: us
             "tdpbsud tmm2, tmm4, tmm7",
             "tdpbssd tmm3, tmm4, tmm5",
             codes = in(reg) codes,
-            act_bytes = in(reg) act_bytes,
             planes = in(reg) (&raw const *planes).cast::<u8>().add(step * TILE),
             row = in(reg) 64usize,
             tile = const TILE,
@@ -276,23 +269,15 @@ unsafe fn finish<F: Fill256, S: Split, const OFFSET: bool, const N: usize>(
     unit: &Unit256,
     products: &Products,
     acts: *const u8,
-    act_bytes: usize,
     tokens: std::ops::Range<usize>,
     onto: Onto<N>,
     first: usize,
 ) {
     for t in tokens {
-        let mut pairs = MaybeUninit::<[i32; 4]>::uninit();
-        let mut pairs: *mut i32 = pairs.as_mut_ptr().cast();
-        // SAFETY: the token has the tile; nothing that is read or written has an alignment but sums and products.
+        // SAFETY: the group has the token; nothing that is read or written has an alignment but sums and products.
         unsafe {
-            let act = acts.add(t * act_bytes);
-            let da = _mm512_set1_ps(act.cast::<f32>().read_unaligned());
-            if OFFSET && F::MINS == 4 {
-                let of_32 = _mm256_madd_epi16(_mm256_loadu_si256(act.add(SUMS).cast()), _mm256_set1_epi16(1));
-                _mm_storeu_si128(pairs.cast(), _mm256_cvtepi32_epi16(of_32));
-                hide(&mut pairs);
-            }
+            let da = _mm512_set1_ps(acts.add(SCALES + 4 * t).cast::<f32>().read_unaligned());
+            let sums = if F::MINS == 4 { acts.add(PAIRS + PAIRS_BYTES * t) } else { acts.add(SUMS + SUMS_BYTES * t) };
             for p in 0..2 {
                 let [low, high] = [products.0[p][0][t], products.0[p][1][t]];
                 let isum = _mm512_add_epi32(low, _mm512_sll_epi32(high, _mm_cvtsi32_si128(S::SHIFT as i32)));
@@ -300,8 +285,7 @@ unsafe fn finish<F: Fill256, S: Split, const OFFSET: bool, const N: usize>(
                 if OFFSET {
                     let mut msum = _mm512_setzero_si512();
                     for (k, min) in unit.min[..F::MINS].iter().enumerate() {
-                        let from = if F::MINS == 4 { pairs.cast::<u8>().cast_const() } else { act.add(SUMS) };
-                        add_pair(&mut msum, min[p], from.add(4 * k));
+                        add_pair(&mut msum, min[p], sums.add(4 * k));
                     }
                     sum = _mm512_sub_ps(sum, _mm512_mul_ps(_mm512_mul_ps(unit.m[p], da), _mm512_cvtepi32_ps(msum)));
                 }

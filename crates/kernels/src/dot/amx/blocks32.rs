@@ -25,7 +25,7 @@ use std::mem::MaybeUninit;
 
 use super::{GROUP, Place, Slots, Sums, Tiles};
 use crate::Line;
-use crate::activation::groups;
+use crate::activation::groups::q8_0 as groups;
 use crate::dot::avx512::many::driver::write;
 use crate::dot::avx512::many::panel::{Fill32, LANES, ROWS, Unit32, rows_of};
 use crate::dot::panels::{Ahead, LEVELS, Part, evenly, lane};

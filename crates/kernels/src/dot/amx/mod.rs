@@ -7,8 +7,7 @@
 //! So the sums are nearly free, and what is left is what the vector unit does around them: unpacking, and floats for every block. [`blocks256`] and [`blocks32`] say how. Sums are
 //! integers and float arithmetic is that of the other kernels in the same order, so the bits are the same.
 //!
-//! Measured on a shared core of a Xeon of 2023 (Emerald Rapids) at 512 tokens and 2048 columns (the example `peak`), GMAC/s, beside `avx512::many` in the same run: Q4_K 349 and
-//! 211, Q5_K 330 and 184, Q6_K 393 and 193, Q4_0 289 and 196, Q8_0 288 and 189. The loop of nothing but `vpdpbusd` makes 380, one of nothing but `tdpbssd` 2600.
+//! Measured on a shared core of a Xeon of 2023 (Emerald Rapids) at 256 tokens and 2048 columns (the example `peak`), GMAC/s, beside `avx512::many` in the same run: @@K4@@. The loop of nothing but `vpdpbusd` makes 380, one of nothing but `tdpbssd` 2600.
 //!
 //! The two units do not work side by side as one would think. With clocks of 2.6 GHz a loop of 64 float instructions takes 12.6 ns, one `tdp` of sixteen tokens 6.2, a `tileloadd` of sixteen
 //! half lines 3.7 and a `tilestored` 6.2; the floats together with any one of the three take 18.6, and with all three 22.4. Beside tiles, if only a load, the second port adds but neither multiplies nor
@@ -19,8 +18,8 @@
 //! A panel's blocks go by in the order of the fixed tree (`dot::panels`). Unfinished sums lie in memory, one a level, token and row: [`Place`] says for each block what its
 //! sum is added to and where it goes.
 //!
-//! Tokens go by sixteen at most in groups. Of [`blocks256`] these are of the same size, so that the tiles are configured once: the last group may begin before the end of the one before it, and what
-//! both have is computed twice. Few tokens do not fill tiles often enough, and go to the vector unit.
+//! Activations come in groups of sixteen tokens ([`crate::activation::groups`]); of the last one some may be for nothing. Few tokens do not fill tiles often enough, and go to the vector unit, as
+//! does what comes in rows.
 //!
 //! The instructions are inline assembly, as they are not stable in Rust 1.95. The compiler knows nothing of tiles and so leaves them alone; [`Tiles`] gives them back.
 
@@ -28,15 +27,21 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::avx512::many::driver::Sums;
-#[cfg(test)]
-use super::panels::TOKENS;
 use super::panels::{LEVELS, lane};
 
 mod blocks256;
 mod blocks32;
 
-pub(crate) use blocks32::{blocks32, wants_groups};
+pub(crate) use blocks32::blocks32;
 pub(crate) use blocks256::{Nibbles, Words, blocks256};
+
+/// Whether products of so many tokens and columns of a format are faster with activations in groups.
+pub(crate) fn wants_groups(block_len: usize, cols: usize, tokens: usize) -> bool {
+    match block_len {
+        crate::tile::TILE => blocks256::wants_groups(tokens),
+        _ => blocks32::wants_groups(cols, tokens),
+    }
+}
 
 /// Tokens of a group at most: rows of a tile.
 const GROUP: usize = crate::activation::groups::TOKENS;
@@ -84,34 +89,6 @@ impl Drop for Tiles {
     fn drop(&mut self) {
         // SAFETY: a `Tiles` exists only where the instructions do.
         unsafe { asm!("tilerelease", options(nomem, nostack, preserves_flags)) };
-    }
-}
-
-/// Tokens of a chunk in groups of the same size.
-#[derive(Clone, Copy)]
-struct Groups {
-    tokens: usize,
-    count: usize,
-    size: usize,
-}
-
-impl Groups {
-    /// As few as can be.
-    fn fewest(tokens: usize) -> Groups {
-        let count = tokens.div_ceil(GROUP);
-        Groups { tokens, count, size: tokens.div_ceil(count) }
-    }
-
-    /// The first token of a group. Its sums lie at `size` times its number.
-    #[inline(always)]
-    fn first(self, group: usize) -> usize {
-        if group + 1 == self.count { self.tokens - self.size } else { group * self.size }
-    }
-
-    /// Which slots belong to which tokens: the first slot, the first token and how many, of all groups but the last and of the last.
-    fn slots(self) -> [(usize, usize, usize); 2] {
-        let before = (self.count - 1) * self.size;
-        [(0, 0, before), (before, self.first(self.count - 1), self.size)]
     }
 }
 
@@ -225,23 +202,6 @@ mod tests {
                     .collect();
             }
             assert_eq!(slots[Place::ROOT], tree[0], "{blocks} blocks");
-        }
-    }
-
-    #[test]
-    fn groups_are_of_one_size_and_meet_every_token() {
-        for tokens in 1..=TOKENS {
-            let groups = Groups::fewest(tokens);
-            assert!(groups.size <= GROUP && groups.count * groups.size <= TOKENS, "{tokens} tokens");
-            let mut met = vec![false; tokens];
-            for (slot, token, count) in groups.slots() {
-                for i in 0..count {
-                    let (group, within) = ((slot + i) / groups.size, (slot + i) % groups.size);
-                    assert_eq!(groups.first(group) + within, token + i, "{tokens} tokens");
-                    met[token + i] = true;
-                }
-            }
-            assert!(met.iter().all(|met| *met), "{tokens} tokens");
         }
     }
 }
