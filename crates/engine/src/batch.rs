@@ -145,7 +145,7 @@ impl Buffers {
         texts.iter_mut().for_each(|text| text.tokens.extend_from_slice(text.ids));
     }
 
-    /// Before the last layer: of tokens of which nothing else is wanted there it is keys and values alone that are computed, which is a small part of a layer. The others move together
+    /// Before the last layer: computes keys and values of the tokens of which nothing else is wanted there, which is a small part of a layer, and moves the others together
     /// in `x`. Returns their rotation.
     fn leave_unread(&mut self, model: &Model, i: usize, texts: &mut [Text], rotation: Rotation) -> Rotation {
         if texts.iter().all(|text| text.unread() == 0) {
@@ -153,18 +153,18 @@ impl Buffers {
         }
         let (dim, tokens) = (model.config().dim, self.x.len() / model.config().dim);
         let (spec, weights) = model.layer(i);
-        let (mut first, mut read) = (0, Vec::new());
+        let (mut first, mut unread, mut read, mut parts) = (0, Vec::new(), Vec::new(), Vec::new());
         for text in texts {
-            let unread = first..first + text.unread();
+            let count = text.unread();
+            unread.extend(first..first + count);
+            read.extend(first + count..first + text.ids.len());
             first += text.ids.len();
-            read.extend(unread.end..first);
-            if !unread.is_empty() {
-                let rotation = rotation.select(&unread.clone().collect::<Vec<_>>(), tokens);
-                let part = Part { pos: text.tokens.len(), tokens: unread.len(), cache: &mut text.caches[i] };
-                let x = &self.x[unread.start * dim..unread.end * dim];
-                layer::keys_and_values(spec, weights, model.pool(), x, part, &rotation, &mut self.scratch);
+            if count > 0 {
+                parts.push(Part { pos: text.tokens.len(), tokens: count, cache: &mut text.caches[i] });
             }
         }
+        let own = rotation.select(&unread, tokens);
+        layer::keys_and_values(spec, weights, model.pool(), &self.x, &unread, &mut parts, &own, &mut self.scratch);
         for (to, &from) in read.iter().enumerate() {
             self.x.copy_within(from * dim..(from + 1) * dim, to * dim);
         }

@@ -156,21 +156,25 @@ pub(crate) fn forward(
     feed_forward_half(spec, w, pool, x, tokens, s, after, None);
 }
 
-/// What a layer leaves in the cache of one text, and no more: all that later tokens want of the last layer. `x` [tokens, dim] is the part's.
+/// What a layer leaves in the caches, and no more: all that later tokens want of the last layer. `rows` are the places in `x` [tokens, dim] of the tokens of all parts.
+#[allow(clippy::too_many_arguments)] // As above.
 pub(crate) fn keys_and_values(
     spec: &LayerSpec,
     w: &LayerWeights,
     pool: &Pool,
     x: &[f32],
-    part: Part<'_>,
+    rows: &[usize],
+    parts: &mut [Part<'_>],
     rotation: &Rotation,
     s: &mut Scratch,
 ) {
-    let before = |t: usize, out: &mut [f32]| normed(spec, &w.attn_norm, x, t, out);
-    multiply(pool, &[&w.k, &w.v], &before, &mut s.acts, part.tokens, &mut s.wide);
-    part.cache.reserve(part.pos + part.tokens);
-    let written = Written { spec, w, rotation, wide: &s.wide, keys: 0 };
-    written.store(pool, &mut [part], |_| true);
+    let dim = w.attn_norm.len();
+    let before = |t: usize, out: &mut [f32]| {
+        out.chunks_exact_mut(dim).zip(&rows[t..]).for_each(|(out, &row)| normed(spec, &w.attn_norm, x, row, out));
+    };
+    multiply(pool, &[&w.k, &w.v], &before, &mut s.acts, rows.len(), &mut s.wide);
+    parts.iter_mut().for_each(|part| part.cache.reserve(part.pos + part.tokens));
+    KeysAndValues { spec, w, rotation, wide: &s.wide, keys: 0 }.store(pool, parts, |_| true);
 }
 
 /// The rows of tokens from `t` on, normed.
@@ -270,7 +274,7 @@ struct Store<'a> {
 }
 
 /// What the matrices of k and v gave for a batch, on its way to the caches.
-struct Written<'a> {
+struct KeysAndValues<'a> {
     spec: &'a LayerSpec,
     w: &'a LayerWeights,
     rotation: &'a Rotation,
@@ -279,20 +283,20 @@ struct Written<'a> {
     keys: usize,
 }
 
-impl Written<'_> {
+impl KeysAndValues<'_> {
     /// Key and value of token t for head h, into the cache at position p. `row`: room for one.
     fn write(&self, layout: &Layout, own: &mut [u8], h: usize, t: usize, p: usize, row: &mut [f32]) {
-        let own_part = |bias: &Option<Vec<f32>>, row: &mut [f32]| {
+        let add_own = |bias: &Option<Vec<f32>>, row: &mut [f32]| {
             let first = h * row.len();
             add_bias(row, bias.as_deref().map(|b| &b[first..first + row.len()]));
         };
         let first = h * row.len();
         self.wide.copy(self.keys, t, first, row);
-        own_part(&self.w.k_bias, row);
+        add_own(&self.w.k_bias, row);
         self.rotation.turn(self.spec, row, t);
         layout.write(own, Side::Keys, p, row);
         self.wide.copy(self.keys + 1, t, first, row);
-        own_part(&self.w.v_bias, row);
+        add_own(&self.w.v_bias, row);
         layout.write(own, Side::Values, p, row);
     }
 
@@ -342,7 +346,7 @@ fn attend(spec: &LayerSpec, w: &LayerWeights, pool: &Pool, parts: &mut [Part<'_>
         add_bias(q, w.q_bias.as_deref().map(|b| &b[h * group..(h + 1) * group]));
         q.chunks_exact_mut(hd).for_each(|head| rotation.turn(spec, head, t));
     };
-    let written = Written { spec, w, rotation, wide, keys: 1 };
+    let given = KeysAndValues { spec, w, rotation, wide, keys: 1 };
 
     parts.iter_mut().for_each(|part| part.cache.reserve(part.pos + part.tokens));
     let head_bytes = parts[0].cache.head_bytes();
@@ -350,7 +354,7 @@ fn attend(spec: &LayerSpec, w: &LayerWeights, pool: &Pool, parts: &mut [Part<'_>
     // One token alone whose cache is long is cut among the threads by position.
     let cut = matches!(parts, [part] if part.tokens == 1 && attention::worth_cutting(spec, part.pos, pool));
 
-    written.store(pool, parts, |part| part.tokens > 1 || cut);
+    given.store(pool, parts, |part| part.tokens > 1 || cut);
     if cut {
         let part = &parts[0];
         let q = sized(&mut s.q, q_rows);
@@ -390,7 +394,7 @@ fn attend(spec: &LayerSpec, w: &LayerWeights, pool: &Pool, parts: &mut [Part<'_>
             let Piece { h, token, pos, layout, own, out } = &mut piece[0];
             let row = sized(row, out.len());
             if let Some(own) = own {
-                written.write(layout, own, *h, *token, *pos, &mut row[..hd]);
+                given.write(layout, own, *h, *token, *pos, &mut row[..hd]);
             }
             row.chunks_exact_mut(group).enumerate().for_each(|(t, q)| query(*h, *token + t, q));
             attention::attend(spec, &layout.head(*h, own.as_deref().unwrap_or(&[])), row, *pos, out);

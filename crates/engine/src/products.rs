@@ -315,18 +315,25 @@ thread_local! {
 mod tests {
     use super::*;
     use crate::weights::Place;
-    use nibble_kernels::format;
+    use nibble_kernels::{Format, format};
 
     /// However the activations of many tokens lie (by themselves or in groups, the last of them begun or full), a token's products are those that it has alone.
     #[test]
     fn tokens_together_give_the_bits_of_each_alone() {
-        const COLS: usize = 96;
-        let bytes = |rows: usize, block: usize| {
-            (0..rows * COLS / 32 * block).map(|i| if matches!(i % block, 1 | 3) { 0x2c } else { (i * 37 % 251) as u8 }).collect()
+        const COLS: usize = 512;
+        let bytes = |rows: usize, block: usize, len: usize| {
+            (0..rows * COLS / len * block).map(|i| if matches!(i % block, 1 | 3) { 0x2c } else { (i * 37 % 251) as u8 }).collect()
         };
-        let matrix = |format, rows, block| Matrix::new(format, None, rows, COLS, Place::Own(bytes(rows, block))).expect("whole blocks");
-        // Two that may share activations, and one that has others.
-        let matrices = [matrix(&format::Q8_0, 270, 34), matrix(&format::Q4_0, 133, 18), matrix(&format::Q4_1, 140, 20)];
+        let matrix = |format: &'static Format, rows, block| {
+            Matrix::new(format, None, rows, COLS, Place::Own(bytes(rows, block, format.block_len))).expect("whole blocks")
+        };
+        // Two that may share activations, and two that have others.
+        let matrices = [
+            matrix(&format::Q8_0, 270, 34),
+            matrix(&format::Q4_0, 133, 18),
+            matrix(&format::Q4_1, 140, 20),
+            matrix(&format::Q4_K, 75, 144),
+        ];
         let matrices: Vec<&Matrix> = matrices.iter().collect();
         let pool = Pool::new(2, &[]);
         let row = |t: usize, out: &mut [f32]| out.iter_mut().enumerate().for_each(|(i, x)| *x = ((t * 31 + i * 7) % 61) as f32 - 30.0);
@@ -345,7 +352,7 @@ mod tests {
         };
         let alone: Vec<_> = (0..70).map(|t| run(t, 1).remove(0)).collect();
         assert!(alone.iter().flatten().all(|&bits| f32::from_bits(bits).is_finite()) && alone[0] != alone[1]);
-        for tokens in [2, 25, 26, 32, 40, 70] {
+        for tokens in [2, 25, 26, 27, 28, 32, 40, 70] {
             assert!(run(0, tokens) == alone[..tokens], "{tokens} tokens");
         }
     }

@@ -5,6 +5,8 @@
 //! Without a number of columns: one panel of 32 rows of 2048. With one: four panels, as many rows as a thread of two takes of a matrix of 2048, and the time tells what it
 //! costs that all panels read the same activations.
 //!
+//! Up to 256 tokens: a batch of a prompt. (Figures of 512 tokens that name this example are of the time when it went so far.)
+//!
 //! GMAC/s: billions of multiplications with addition a second. The peak is a loop of nothing but `vpdpbusd` on registers (AVX-512 with VNNI; without it,
 //! `vpmaddubsw`, `vpmaddwd` and `vpaddd` as AVX2 needs them), measured again beside each format, since clocks move. A measurement, not a test.
 

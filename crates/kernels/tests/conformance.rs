@@ -190,6 +190,7 @@ fn long_rows_and_long_prompts_give_the_bits_of_the_scalar_product() {
         &[
             (4608, 8, 18),
             (9216, 70, 40),
+            (9216, 300, 3),
             (24_576, 8, 1),
             (40_960, 8, 1),
             (66_048, 8, 1),

@@ -89,4 +89,16 @@ mod tests {
         assert_eq!(cost.prompt_macs(4), 42.0 + 12.0);
         assert_eq!(cost.prompt_macs(1), 90.0);
     }
+
+    #[test]
+    fn the_last_layer_gives_keys_and_values_to_all_tokens_and_the_rest_to_one() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/tiny");
+        let model = Model::open(&path, nibble_engine::Options { threads: Some(1), ..Default::default() }).unwrap();
+        let (cost, config) = (Cost::of(&model), model.config());
+        let spec = config.layer(config.layers - 1);
+        let [q, kv] = [spec.heads, spec.kv_heads].map(|heads| heads * spec.head_dim * config.dim);
+        let rest = 2 * q + 3 * spec.ffn * config.dim;
+        assert_eq!(cost.last_macs, rest as u64);
+        assert_eq!(cost.layer_macs, (config.layers * (rest + 2 * kv)) as u64);
+    }
 }

@@ -22,7 +22,6 @@ pub const HEADER: usize = 64;
 /// Where a tile of Q8_0 has its starts.
 pub const STARTS: usize = 32;
 /// Where a tile of Q8_K has its sums of sixteen codes.
-#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 pub const SUMS: usize = 32;
 /// Bytes of a tile of integer activations.
 pub const TILE_BYTES: usize = HEADER + TILE;
@@ -46,6 +45,7 @@ pub struct Activation {
 #[derive(Debug)]
 pub(crate) struct Grouped {
     /// Bytes of a group of so many columns.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     pub bytes: fn(cols: usize) -> usize,
     /// Puts a token's row into its place in a group of `bytes(x.len())` bytes.
     pub quantize: fn(x: &[f32], token: usize, group: &mut [u8]),
@@ -159,8 +159,9 @@ mod tests {
         assert!(a == b, "Q8_K");
     }
 
-    /// A group of sixteen rows, compiled both ways, and each row alone.
     type Quantize<'a> = [&'a dyn Fn(&[f32], usize, &mut [u8]); 2];
+
+    /// A group of sixteen rows, made both ways, and each row alone.
     fn group_and_rows(cols: usize, bytes: usize, ways: Quantize, alone: impl Fn(&[f32], &mut [u8])) -> (Vec<u8>, Vec<Vec<u8>>) {
         let row = |t: usize| -> Vec<f32> { (0..cols).map(|i| ((i * 7919 + t * 104_729) % 255) as f32 - 127.0).collect() };
         let [mut group, mut same] = [(); 2].map(|()| vec![0x7fu8; bytes]);

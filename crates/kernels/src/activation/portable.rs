@@ -102,7 +102,7 @@ fn block256(x: &[f32], out: &mut [u8]) {
             for (q, x) in codes.iter_mut().zip(x) {
                 *q = nearest(inverse * x).min(127) as i8 as u8;
             }
-            for (to, codes) in header[32..].chunks_exact_mut(2).zip(codes.chunks_exact(16)) {
+            for (to, codes) in header[super::SUMS..].chunks_exact_mut(2).zip(codes.chunks_exact(16)) {
                 let sum: i16 = codes.iter().map(|&q| i16::from(q as i8)).sum();
                 to.copy_from_slice(&sum.to_le_bytes());
             }

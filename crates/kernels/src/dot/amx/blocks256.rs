@@ -23,7 +23,8 @@ use crate::activation::groups::q8_k::{BLOCK, PAIRS, PAIRS_BYTES, SCALES, STEP, S
 use crate::dot::avx512::many::add_pair;
 use crate::dot::avx512::many::driver::write;
 use crate::dot::avx512::many::panel::{Fill256, Unit256, rows_of};
-use crate::dot::panels::{LEVELS, Memory, lane, walk};
+use crate::dot::panels::{LEVELS, Memory, Part, ROWS, walk};
+use crate::dot::places::ask;
 use crate::dot::{Job, avx512};
 
 /// Tiles of a block.
@@ -117,10 +118,10 @@ pub fn blocks256<F: Fill256, S: Split, const W: usize, const ZEN: usize, const O
     let mut unit = MaybeUninit::<Unit256>::uninit();
     let mut planes = MaybeUninit::<Planes>::uninit();
     // SAFETY: the caller promises the instructions.
-    let _tiles = unsafe { Tiles::configure(GROUP, STEP, 4, 1) };
+    let _tiles = unsafe { Tiles::configure(STEP, 4, 1) };
     let done = walk(job, Memory { capacity: usize::MAX, unit: 0, levels: true }, |step| {
         let count = step.tokens.len().div_ceil(GROUP);
-        let before: usize = (0..step.part.first).map(|i| blocks.saturating_sub(lane(i)).div_ceil(16)).sum();
+        let before = Part { first: 0, lanes: step.part.first, blocks }.order().count();
         let mut acts = job.acts[step.tokens.start / GROUP * job.act_bytes..].as_ptr().wrapping_add(before * BLOCK);
         let halves = rows_of(job, step.row);
         let mut slots = [std::ptr::null_mut(); LEVELS];
@@ -128,34 +129,34 @@ pub fn blocks256<F: Fill256, S: Split, const W: usize, const ZEN: usize, const O
             *slot = level.cast();
         }
         let block_bytes = job.format.block_bytes;
-        for i in step.part.first..step.part.first + step.part.lanes {
-            for block in (lane(i)..blocks).step_by(16) {
-                let next = if block + 16 < blocks { block + 16 } else { lane((i + 1) % 16) };
-                // SAFETY: every row has the block, and every token its tile; the slots have room for a chunk. What is asked for need not be there.
-                unsafe {
-                    for (p, rows) in halves.iter().enumerate() {
-                        let mut at = *rows;
-                        for row in &mut at {
-                            for line in (0..block_bytes).step_by(64) {
-                                _mm_prefetch::<_MM_HINT_T1>(row.wrapping_add(next * block_bytes + line).cast());
-                            }
-                            *row = row.add(block * block_bytes);
-                        }
-                        F::fill(job, &at, unit.as_mut_ptr(), p);
+        let mut order = step.part.order().peekable();
+        let first = order.peek().map_or(0, |&(_, block)| block);
+        while let Some((i, block)) = order.next() {
+            // Where the next block lies from the beginning of a row on: behind the last one comes the next panel's first.
+            let next = order.peek().map_or(ROWS * job.row_bytes + first * block_bytes, |&(_, block)| block * block_bytes);
+            // SAFETY: every row has the block, and every group its activations; the slots have room for a chunk of whole groups. What is asked for need not be there.
+            unsafe {
+                for (p, rows) in halves.iter().enumerate() {
+                    for row in rows {
+                        (0..block_bytes)
+                            .step_by(64)
+                            .chain([block_bytes - 1])
+                            .for_each(|at| ask::<_MM_HINT_T1>(row.wrapping_add(next + at)));
                     }
-                    split::<F, S>(unit.as_ptr(), planes.as_mut_ptr());
-                    let place = Place::of(block, i, blocks);
-                    let run = match place.levels.count_ones() {
-                        0 => products::<F, S, OFFSET, 0>,
-                        1 => products::<F, S, OFFSET, 1>,
-                        2 => products::<F, S, OFFSET, 2>,
-                        3 => products::<F, S, OFFSET, 3>,
-                        _ => products::<F, S, OFFSET, 4>,
-                    };
-                    run(&*unit.as_ptr(), &*planes.as_ptr(), acts, job.act_bytes, count, place, &slots);
+                    F::fill(job, &rows.map(|row| row.add(block * block_bytes)), unit.as_mut_ptr(), p);
                 }
-                acts = acts.wrapping_add(BLOCK);
+                split::<F, S>(unit.as_ptr(), planes.as_mut_ptr());
+                let place = Place::of(block, i, blocks);
+                let run = match place.levels.count_ones() {
+                    0 => products::<F, S, OFFSET, 0>,
+                    1 => products::<F, S, OFFSET, 1>,
+                    2 => products::<F, S, OFFSET, 2>,
+                    3 => products::<F, S, OFFSET, 3>,
+                    _ => products::<F, S, OFFSET, 4>,
+                };
+                run(&*unit.as_ptr(), &*planes.as_ptr(), acts, job.act_bytes, count, place, &slots);
             }
+            acts = acts.wrapping_add(BLOCK);
         }
         if step.last {
             // SAFETY: the last block of the tree has left the sums of every slot there.
@@ -189,7 +190,7 @@ unsafe fn split<F: Fill256, S: Split>(unit: *const Unit256, planes: *mut Planes)
 /// A block of 32 rows times the tokens of a chunk, onto their sums.
 ///
 /// # Safety
-/// `acts` is the block's tile of the chunk's first token; the tiles are configured for the groups; the slots have room and what `place` adds.
+/// `acts` is the block of the first of `count` groups, which are `group_bytes` apart; the tiles are configured; the slots have room for the tokens of whole groups and hold what `place` adds.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
 unsafe fn products<F: Fill256, S: Split, const OFFSET: bool, const N: usize>(
     unit: &Unit256,
@@ -262,7 +263,7 @@ unsafe fn multiply(codes: *const u8, planes: &Planes, step: usize) {
 /// The contributions of a block for some tokens of a group.
 ///
 /// # Safety
-/// `acts` is the block's tile of the group's first token, whose place is `first`.
+/// `acts` is the block of the group, whose first token has its sums at `first`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
 unsafe fn finish<F: Fill256, S: Split, const OFFSET: bool, const N: usize>(

@@ -83,7 +83,7 @@ unsafe fn panels<F: Fill32>(job: &Job<'_>, blocks: usize, panel: *mut Unit32, ou
     let levels: *mut [Sums; CHUNK * GROUP] = levels.as_mut_ptr().cast();
     let slots: Slots = std::array::from_fn(|level| levels.wrapping_add(level).cast());
     // SAFETY: the caller promises the instructions.
-    let _tiles = unsafe { Tiles::configure(GROUP, COLUMNS, 2, 2) };
+    let _tiles = unsafe { Tiles::configure(COLUMNS, 2, 2) };
     for first in (0..rows).step_by(ROWS) {
         let halves = rows_of(job, first);
         let halves = &halves[..if first + LANES < rows { 2 } else { 1 }];

@@ -44,7 +44,7 @@ pub(crate) fn wants_groups(block_len: usize, cols: usize, tokens: usize) -> bool
     }
 }
 
-/// Tokens of a group at most: rows of a tile.
+/// Tokens of a group: rows of a tile.
 const GROUP: usize = crate::activation::groups::TOKENS;
 
 /// Bytes of a tile.
@@ -57,11 +57,11 @@ type Slots = [*mut Sums; LEVELS];
 struct Tiles;
 
 impl Tiles {
-    /// For groups of so many tokens and products of so many columns: the first tiles are for sums, then come those for activations, and the others are for weights.
+    /// For groups of [`GROUP`] tokens and products of so many columns: the first tiles are for sums, then come those for activations, and the others are for weights.
     ///
     /// # Safety
     /// The CPU has AMX with bytes, and the system lets the process use it ([`crate::Isa::Amx`]). No other `Tiles` lives in this thread.
-    unsafe fn configure(tokens: usize, columns: usize, sums: usize, acts: usize) -> Tiles {
+    unsafe fn configure(columns: usize, sums: usize, acts: usize) -> Tiles {
         /// The operand of `ldtilecfg`, palette 1.
         #[repr(C, align(64))]
         struct Config {
@@ -71,12 +71,12 @@ impl Tiles {
             row_bytes: [u16; 16],
             rows: [u8; 16],
         }
-        assert!(tokens <= GROUP && columns <= 64);
+        assert!(columns <= 64);
         let mut config = Config { palette: 1, start_row: 0, reserved: [0; 14], row_bytes: [0; 16], rows: [0; 16] };
         for tile in 0..8 {
             (config.rows[tile], config.row_bytes[tile]) = match tile {
-                _ if tile < sums => (tokens as u8, 64),
-                _ if tile < sums + acts => (tokens as u8, columns as u16),
+                _ if tile < sums => (GROUP as u8, 64),
+                _ if tile < sums + acts => (GROUP as u8, columns as u16),
                 _ => (columns as u8 / 4, 64),
             };
         }
