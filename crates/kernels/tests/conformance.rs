@@ -182,7 +182,7 @@ fn rows_that_are_read_as_bundles_do_not_touch_each_other() {
 #[test]
 fn long_rows_and_long_prompts_give_the_bits_of_the_scalar_product() {
     // Where drivers for many tokens cut: rows into parts of their lanes (two to sixteen), several panels of them, rows too long even for that, and tokens
-    // into chunks of 256.
+    // into chunks of 256; and where a driver fills two panels at a time.
     let mut rng = Rng(6);
     let sizes: &[(usize, usize, usize)] = if emulated() {
         &[(4608, 8, 1)]
@@ -191,6 +191,7 @@ fn long_rows_and_long_prompts_give_the_bits_of_the_scalar_product() {
             (4608, 8, 18),
             (9216, 70, 40),
             (9216, 300, 3),
+            (4608, 256, 70),
             (24_576, 8, 1),
             (40_960, 8, 1),
             (66_048, 8, 1),

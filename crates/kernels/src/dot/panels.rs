@@ -150,7 +150,7 @@ impl Step {
     /// What comes after this step's panel, to be asked for in so many pieces.
     #[inline(always)]
     pub fn ahead(&self, job: &Job<'_>, pieces: usize) -> Ahead {
-        if self.fresh { Ahead::new(job, self.row + ROWS, pieces) } else { Ahead { from: job.w.as_ptr(), lines: 0, piece: 0 } }
+        if self.fresh { Ahead::new(job, self.row + ROWS, 1, pieces) } else { Ahead { from: job.w.as_ptr(), lines: 0, piece: 0 } }
     }
 }
 
@@ -167,10 +167,10 @@ pub struct Ahead {
 }
 
 impl Ahead {
-    /// The panel that begins at a row, in so many pieces.
+    /// So many panels, the first of which begins at a row, in so many pieces.
     #[inline(always)]
-    pub fn new(job: &Job<'_>, row: usize, pieces: usize) -> Ahead {
-        let lines = (ROWS * job.row_bytes).div_ceil(64);
+    pub fn new(job: &Job<'_>, row: usize, panels: usize, pieces: usize) -> Ahead {
+        let lines = (panels * ROWS * job.row_bytes).div_ceil(64);
         Ahead { from: job.w.as_ptr().wrapping_add(row * job.row_bytes), lines, piece: lines.div_ceil(pieces) }
     }
 

@@ -42,8 +42,13 @@ const AT_ONCE: usize = 4;
 /// Groups of a chunk.
 const CHUNK: usize = 2;
 
-/// Blocks of a panel at most: rows of 16,384 columns.
+/// Blocks of all panels at most: rows of 16,384 columns.
 const CAPACITY: usize = 512;
+
+/// Panels that are filled at a time, at most, where activations have more bytes than [`NEAR`]: then they come from further away than the second-level cache, but a chunk's only once for all
+/// of these panels.
+const TOGETHER: usize = 2;
+const NEAR: usize = 1 << 20;
 
 // Kernels for few tokens know no groups.
 const _: () = assert!(GROUP >= MANY);
@@ -66,73 +71,81 @@ pub fn blocks32<F: Fill32>(job: &Job<'_>, out: &mut [f32]) {
         return avx512::many::blocks32::<F, false>(job, out);
     }
     const { assert!(CAPACITY * size_of::<Unit32>() <= stack::MOST * Line::BYTES) };
-    stack::with((blocks * size_of::<Unit32>()).div_ceil(Line::BYTES), &mut |panel| {
-        // SAFETY: the caller promises the instructions, and the panel has room for a row's blocks.
-        unsafe { panels::<F>(job, blocks, panel.cast(), out) }
+    let most = if job.acts.len() > NEAR { (CAPACITY / blocks).clamp(1, TOGETHER) } else { 1 };
+    stack::with((most * blocks * size_of::<Unit32>()).div_ceil(Line::BYTES), &mut |room| {
+        // SAFETY: the caller promises the instructions, and there is room for the panels' blocks.
+        unsafe { panels::<F>(job, blocks, most, room.cast(), out) }
     });
 }
 
-/// All panels of a job, one after the other in the same room.
+/// All panels of a job, at most so many at a time.
 ///
 /// # Safety
-/// The CPU has AMX and AVX-512 with VNNI; there is room for `blocks` units.
+/// The CPU has AMX and AVX-512 with VNNI; there is room for `most` times `blocks` units.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,f16c")]
-unsafe fn panels<F: Fill32>(job: &Job<'_>, blocks: usize, panel: *mut Unit32, out: &mut [f32]) {
+unsafe fn panels<F: Fill32>(job: &Job<'_>, blocks: usize, most: usize, room: *mut Unit32, out: &mut [f32]) {
     let rows = job.rows();
     let mut levels = MaybeUninit::<[[Sums; CHUNK * GROUP]; LEVELS]>::uninit();
     let levels: *mut [Sums; CHUNK * GROUP] = levels.as_mut_ptr().cast();
     let slots: Slots = std::array::from_fn(|level| levels.wrapping_add(level).cast());
     // SAFETY: the caller promises the instructions.
     let _tiles = unsafe { Tiles::configure(COLUMNS, 2, 2) };
-    for first in (0..rows).step_by(ROWS) {
-        let halves = rows_of(job, first);
-        let halves = &halves[..if first + LANES < rows { 2 } else { 1 }];
-        // SAFETY: the rows have the blocks, and the panel has room for them.
-        unsafe {
-            Part::of(0, 1, blocks).tiles(TILE / COLUMNS, panel, |block, units| {
-                for (p, rows) in halves.iter().enumerate() {
-                    F::fill::<true>(job, &rows.map(|row| row.add(block * job.format.block_bytes)), units, p);
-                }
-            });
+    let panel = |k: usize| room.wrapping_add(k * blocks);
+    let halves = |first: usize| if first + LANES < rows { 2 } else { 1 };
+    for start in (0..rows).step_by(most * ROWS) {
+        let firsts = || (start..rows.min(start + most * ROWS)).step_by(ROWS);
+        for (k, first) in firsts().enumerate() {
+            let all = rows_of(job, first);
+            // SAFETY: the rows have the blocks, and the panel has room for them.
+            unsafe {
+                Part::of(0, 1, blocks).tiles(TILE / COLUMNS, panel(k), |block, units| {
+                    for (p, rows) in all[..halves(first)].iter().enumerate() {
+                        F::fill::<true>(job, &rows.map(|row| row.add(block * job.format.block_bytes)), units, p);
+                    }
+                });
+            }
         }
         let all = job.tokens.div_ceil(GROUP);
         let steps: usize = (0..16.min(blocks)).map(|lane| (blocks - lane).div_ceil(16).div_ceil(AT_ONCE)).sum();
-        let mut weights = Ahead::new(job, first + ROWS, all.div_ceil(CHUNK) * steps * halves.len());
+        let pieces = all.div_ceil(CHUNK) * steps * firsts().map(halves).sum::<usize>();
+        let mut weights = Ahead::new(job, start + most * ROWS, most, pieces);
         evenly(0..all, CHUNK, |chunk| {
-            // Where the sums go.
-            let mut to = chunk.start * GROUP..job.tokens.min(chunk.end * GROUP);
-            let mut acts = job.acts.as_ptr().wrapping_add(chunk.start * job.act_bytes);
-            let mut units = panel.cast_const();
-            for i in 0..16 {
-                for token in to.by_ref().take(CHUNK * GROUP / 16) {
-                    let to = out.as_ptr().wrapping_add(token * rows + first);
-                    ask::<_MM_HINT_ET0>(to.cast());
-                    ask::<_MM_HINT_ET0>(to.wrapping_add(LANES).cast());
-                }
-                let mut block = lane(i);
-                while block < blocks {
-                    let count = (blocks - block).div_ceil(16).min(AT_ONCE);
-                    let place = Place { first: block < 16, ..Place::of(block + 16 * (count - 1), i, blocks) };
-                    let run = match count {
-                        1 => products::<1>,
-                        2 => products::<2>,
-                        3 => products::<3>,
-                        _ => products::<AT_ONCE>,
-                    };
-                    for p in 0..halves.len() {
-                        weights.next();
-                        // SAFETY: the panel holds the blocks in this order, every group has their activations, and the slots have room for the chunk.
-                        unsafe { run(units, p, acts, job.act_bytes, chunk.len(), place, &slots) };
+            for (k, first) in firsts().enumerate() {
+                // Where the sums go.
+                let mut to = chunk.start * GROUP..job.tokens.min(chunk.end * GROUP);
+                let mut acts = job.acts.as_ptr().wrapping_add(chunk.start * job.act_bytes);
+                let mut units = panel(k).cast_const();
+                for i in 0..16 {
+                    for token in to.by_ref().take(CHUNK * GROUP / 16) {
+                        let to = out.as_ptr().wrapping_add(token * rows + first);
+                        ask::<_MM_HINT_ET0>(to.cast());
+                        ask::<_MM_HINT_ET0>(to.wrapping_add(LANES).cast());
                     }
-                    units = units.wrapping_add(count);
-                    acts = acts.wrapping_add(count * groups::BLOCK);
-                    block += 16 * count;
+                    let mut block = lane(i);
+                    while block < blocks {
+                        let count = (blocks - block).div_ceil(16).min(AT_ONCE);
+                        let place = Place { first: block < 16, ..Place::of(block + 16 * (count - 1), i, blocks) };
+                        let run = match count {
+                            1 => products::<1>,
+                            2 => products::<2>,
+                            3 => products::<3>,
+                            _ => products::<AT_ONCE>,
+                        };
+                        for p in 0..halves(first) {
+                            weights.next();
+                            // SAFETY: the panel holds the blocks in this order, every group has their activations, and the slots have room for the chunk.
+                            unsafe { run(units, p, acts, job.act_bytes, chunk.len(), place, &slots) };
+                        }
+                        units = units.wrapping_add(count);
+                        acts = acts.wrapping_add(count * groups::BLOCK);
+                        block += 16 * count;
+                    }
                 }
-            }
-            for (i, token) in chunk.map(|group| group * GROUP).enumerate() {
-                let count = GROUP.min(job.tokens - token);
-                // SAFETY: the last block of the tree has left the sums of every slot there.
-                unsafe { write(slots[Place::ROOT].add(i * GROUP), count, &mut out[token * rows..], first, rows) };
+                for (i, token) in chunk.clone().map(|group| group * GROUP).enumerate() {
+                    let count = GROUP.min(job.tokens - token);
+                    // SAFETY: the last block of the tree has left the sums of every slot there.
+                    unsafe { write(slots[Place::ROOT].add(i * GROUP), count, &mut out[token * rows..], first, rows) };
+                }
             }
         });
     }
