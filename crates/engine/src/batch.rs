@@ -1,7 +1,7 @@
 //! One step of several conversations at once.
 //!
 //! Reading the weights is what a token costs. A [`Batch`] feeds tokens of several sessions together, so that all of them share one reading: the products
-//! are of all tokens, attention is each session's own. Every number depends on its own token and its own cache only, and so every session gets the bits
+//! are of all tokens, attention is each session's own. (Of the last layer keys and values alone are read twice, where some tokens want no more.) Every number depends on its own token and its own cache only, and so every session gets the bits
 //! that it would get alone.
 
 use crate::cache::LayerCache;

@@ -286,17 +286,13 @@ struct KeysAndValues<'a> {
 impl KeysAndValues<'_> {
     /// Key and value of token t for head h, into the cache at position p. `row`: room for one.
     fn write(&self, layout: &Layout, own: &mut [u8], h: usize, t: usize, p: usize, row: &mut [f32]) {
-        let add_own = |bias: &Option<Vec<f32>>, row: &mut [f32]| {
-            let first = h * row.len();
-            add_bias(row, bias.as_deref().map(|b| &b[first..first + row.len()]));
-        };
-        let first = h * row.len();
-        self.wide.copy(self.keys, t, first, row);
-        add_own(&self.w.k_bias, row);
+        let rows = h * row.len()..(h + 1) * row.len();
+        self.wide.copy(self.keys, t, rows.start, row);
+        add_bias(row, self.w.k_bias.as_deref().map(|b| &b[rows.clone()]));
         self.rotation.turn(self.spec, row, t);
         layout.write(own, Side::Keys, p, row);
-        self.wide.copy(self.keys + 1, t, first, row);
-        add_own(&self.w.v_bias, row);
+        self.wide.copy(self.keys + 1, t, rows.start, row);
+        add_bias(row, self.w.v_bias.as_deref().map(|b| &b[rows]));
         layout.write(own, Side::Values, p, row);
     }
 

@@ -5,7 +5,7 @@
 //! Without a number of columns: one panel of 32 rows of 2048. With one: four panels, as many rows as a thread of two takes of a matrix of 2048, and the time tells what it
 //! costs that all panels read the same activations.
 //!
-//! Up to 256 tokens: a batch of a prompt. (Figures of 512 tokens that name this example are of the time when it went so far.)
+//! (Figures of 512 tokens that name this example are of the time when it went so far.)
 //!
 //! GMAC/s: billions of multiplications with addition a second. The peak is a loop of nothing but `vpdpbusd` on registers (AVX-512 with VNNI; without it,
 //! `vpmaddubsw`, `vpmaddwd` and `vpaddd` as AVX2 needs them), measured again beside each format, since clocks move. A measurement, not a test.
@@ -14,6 +14,9 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use nibble_kernels::{Chosen, FORMATS, Isa, Line};
+
+/// Tokens: a batch of a prompt.
+const MOST: usize = 256;
 
 fn main() {
     let names: Vec<String> = std::env::args().skip(1).map(|name| name.to_lowercase()).collect();
@@ -32,19 +35,19 @@ fn main() {
             let Some(chosen) = Chosen::with(format, isa) else { continue };
             let x: Vec<f32> = (0..cols).map(|i| (i % 17) as f32 - 8.0).collect();
             let size = chosen.activation_bytes(cols);
-            let mut acts = vec![Line::ZERO; size * 256 / Line::BYTES];
+            let mut acts = vec![Line::ZERO; size * MOST / Line::BYTES];
             let acts = Line::bytes_mut(&mut acts);
             acts.chunks_exact_mut(size).for_each(|a| chosen.quantize(&x, a));
-            let group = chosen.group_bytes(cols, 256).unwrap_or(0);
-            let mut groups = vec![Line::ZERO; group * 256 / Chosen::GROUP / Line::BYTES];
+            let group = chosen.group_bytes(cols, MOST).unwrap_or(0);
+            let mut groups = vec![Line::ZERO; group * MOST / Chosen::GROUP / Line::BYTES];
             let groups = Line::bytes_mut(&mut groups);
             groups.chunks_exact_mut(group.max(1)).for_each(|g| (0..Chosen::GROUP).for_each(|t| chosen.quantize_in(&x, t, g)));
-            let mut out = vec![0f32; rows * 256];
+            let mut out = vec![0f32; rows * MOST];
             // The best of many short pieces: the others met something else that ran. The peak's pieces stand between.
             let mut best = [f64::INFINITY; 3];
             let mut peak = 0f64;
             for _ in 0..100 {
-                for (best, tokens) in best.iter_mut().zip([32, 64, 256]) {
+                for (best, tokens) in best.iter_mut().zip([32, 64, MOST]) {
                     let start = Instant::now();
                     let out = &mut out[..rows * tokens];
                     match chosen.group_bytes(cols, tokens) {

@@ -4,8 +4,6 @@
 //! From rows a tile takes sixteen lines that lie far apart, and every token's scale and sums one more; from groups they are neighbours (Emerald Rapids, 512 tokens of 2048 and 8192
 //! columns: Q8_0 a sixth to a quarter faster).
 
-use crate::dot::lane;
-
 /// Tokens of a group. What the last one has of them without need is zero.
 pub const TOKENS: usize = 16;
 
@@ -63,7 +61,7 @@ pub mod q8_k {
 /// The blocks of a row in the order in which the products take them: lane after lane.
 #[inline(always)]
 pub fn order(blocks: usize) -> impl Iterator<Item = usize> {
-    (0..16).flat_map(move |i| (lane(i)..blocks).step_by(16))
+    crate::dot::order(0..16, blocks).map(|(_, block)| block)
 }
 
 #[cfg(test)]

@@ -24,6 +24,8 @@
 //!
 //! [`reduce`] adds lanes 8 apart, then 4, 2, 1.
 
+use std::ops::Range;
+
 use crate::tile::Tile;
 use crate::{Core, Format, Isa};
 
@@ -126,6 +128,12 @@ pub fn reduce(lanes: &[f32; 16]) -> f32 {
 #[inline(always)]
 pub(crate) fn lane(i: usize) -> usize {
     (i & 1) << 3 | (i & 2) << 1 | (i & 4) >> 1 | (i & 8) >> 3
+}
+
+/// The blocks of a row in these lanes, lane after lane in the order of the tree: a lane's place there, and the block.
+#[inline(always)]
+pub(crate) fn order(lanes: Range<usize>, blocks: usize) -> impl Iterator<Item = (usize, usize)> {
+    lanes.flat_map(move |i| (lane(i)..blocks).step_by(16).map(move |block| (i, block)))
 }
 
 /// The walk over rows, tiles and tokens, inlined into each driver so that it is compiled with the driver's instructions.

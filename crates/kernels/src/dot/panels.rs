@@ -39,12 +39,6 @@ impl Part {
         Part { first: index * (16 / parts), lanes: 16 / parts, blocks }
     }
 
-    /// Its blocks in the order of the tree, each with its lane's place there.
-    #[inline(always)]
-    pub fn order(self) -> impl Iterator<Item = (usize, usize)> {
-        (self.first..self.first + self.lanes).flat_map(move |i| (lane(i)..self.blocks).step_by(16).map(move |block| (i, block)))
-    }
-
     /// Calls `fill(block, units)` for every tile of a row that has blocks of this part: its first block, and for each of its blocks, `per_tile` at most, where in
     /// the panel it lies; null for blocks of other parts.
     #[inline(always)]

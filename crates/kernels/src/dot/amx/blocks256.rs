@@ -23,9 +23,9 @@ use crate::activation::groups::q8_k::{BLOCK, PAIRS, PAIRS_BYTES, SCALES, STEP, S
 use crate::dot::avx512::many::add_pair;
 use crate::dot::avx512::many::driver::write;
 use crate::dot::avx512::many::panel::{Fill256, Unit256, rows_of};
-use crate::dot::panels::{LEVELS, Memory, Part, ROWS, walk};
+use crate::dot::panels::{LEVELS, Memory, ROWS, walk};
 use crate::dot::places::ask;
-use crate::dot::{Job, avx512};
+use crate::dot::{Job, avx512, order};
 
 /// Tiles of a block.
 const STEPS: usize = 4;
@@ -121,7 +121,7 @@ pub fn blocks256<F: Fill256, S: Split, const W: usize, const ZEN: usize, const O
     let _tiles = unsafe { Tiles::configure(STEP, 4, 1) };
     let done = walk(job, Memory { capacity: usize::MAX, unit: 0, levels: true }, |step| {
         let count = step.tokens.len().div_ceil(GROUP);
-        let before = Part { first: 0, lanes: step.part.first, blocks }.order().count();
+        let before = order(0..step.part.first, blocks).count();
         let mut acts = job.acts[step.tokens.start / GROUP * job.act_bytes..].as_ptr().wrapping_add(before * BLOCK);
         let halves = rows_of(job, step.row);
         let mut slots = [std::ptr::null_mut(); LEVELS];
@@ -129,7 +129,7 @@ pub fn blocks256<F: Fill256, S: Split, const W: usize, const ZEN: usize, const O
             *slot = level.cast();
         }
         let block_bytes = job.format.block_bytes;
-        let mut order = step.part.order().peekable();
+        let mut order = order(step.part.first..step.part.first + step.part.lanes, blocks).peekable();
         let first = order.peek().map_or(0, |&(_, block)| block);
         while let Some((i, block)) = order.next() {
             // Where the next block lies from the beginning of a row on: behind the last one comes the next panel's first.
