@@ -29,7 +29,7 @@ pub struct Options {
     pub context: Option<usize>,
     /// Precision of the KV cache.
     pub kv: KvType,
-    /// Tokens of a prompt that go through the layers together.
+    /// Tokens of a prompt that go through the layers together: 256, with a matrix unit 512 (`many`).
     pub batch: usize,
     /// Bytes that may be used; `None`: what the system says is available.
     pub memory: Option<u64>,
@@ -41,8 +41,16 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options { threads: None, cores: None, context: None, kv: KvType::F16, batch: 256, memory: None, isa: None, adapters: vec![] }
+        Options { threads: None, cores: None, context: None, kv: KvType::F16, batch: many(), memory: None, isa: None, adapters: vec![] }
     }
+}
+
+/// Tokens of a batch that suit this CPU.
+///
+/// Every batch unpacks all weights into panels. Where a matrix unit multiplies this is a tenth of a prompt in batches of 256 (Q4_0 and Q8_0), and half of that is worth the larger buffers
+/// (26 MiB for a 1B): 3 to 6 % of a prompt (bench/record/2026-12-01-emerald-rapids-3.md).
+fn many() -> usize {
+    if Isa::Amx.available() { 512 } else { 256 }
 }
 
 /// A model in memory. Sessions borrow it.

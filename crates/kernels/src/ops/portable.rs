@@ -53,7 +53,8 @@ pub fn exp(x: f32) -> f32 {
     let x = if x > 89.0 { 89.0 } else { x };
     let x = if x < -104.0 { -104.0 } else { x };
     let shifted = x * std::f32::consts::LOG2_E + 12_582_912.0;
-    let n = (shifted.to_bits() as i32 & 0x007f_ffff) - 0x0040_0000;
+    // Of a NaN it is arbitrary, and so is what is made of it: the result is a NaN all the same.
+    let n = (shifted.to_bits() as i32).wrapping_sub(0x4b40_0000);
     let n_float = shifted - 12_582_912.0;
     // ln 2 in two parts: the first has few enough bits for an exact product.
     let r = x - n_float * 0.693_359_4 + n_float * 2.121_944_4e-4;
@@ -62,11 +63,9 @@ pub fn exp(x: f32) -> f32 {
         p = p * r + c;
     }
     let y = p * (r * r) + r + 1.0;
-    // Bounded for NaN's sake: its n is arbitrary.
-    let n = n.clamp(-160, 160);
     let half = n >> 1;
-    let power = |n: i32| f32::from_bits(((n + 127) as u32) << 23);
-    y * power(half) * power(n - half)
+    let power = |n: i32| f32::from_bits((n.wrapping_add(127) as u32) << 23);
+    y * power(half) * power(n.wrapping_sub(half))
 }
 
 #[inline(always)]
